@@ -1,0 +1,1 @@
+"""What operators keep in Prefect and may edit in its UI."""

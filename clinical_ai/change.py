@@ -1,0 +1,33 @@
+"""What a step did: the log line, the report's row and the test's assertion."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Did(StrEnum):
+    """How an `ensure_` step ended."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that a step looked at, and what became of it.
+
+    `detail` never holds a secret or a clinical value.
+    """
+
+    what: str
+    did: Did
+    detail: str = ""
+
+    @property
+    def wrote(self) -> bool:
+        """Whether something was written."""
+        return self.did is not Did.UNCHANGED
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.did}" + (f" ({self.detail})" if self.detail else "")

@@ -1,0 +1,80 @@
+"""What Prefect's server is told besides deployments: work pools and the zombie automation."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any, Final
+
+from clinical_ai import names
+from clinical_ai.manifests.processes import SILENCE_SECONDS, Place
+from clinical_ai.settings import Development, Production
+
+_RUN: Final = "prefect.flow-run"
+_ENDINGS: Final = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
+
+
+def pools(
+    settings: Development | Production, place: Place, template: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Both pools; `template` is the process worker's own base job template."""
+    ours = job_template(template, place)
+    return [
+        {
+            "name": names.POOL,
+            "type": "process",
+            "description": "Clinical runs.",
+            "concurrency_limit": settings.worker_concurrency,
+            "base_job_template": ours,
+        },
+        {
+            "name": names.PLATFORM_POOL,
+            "type": "process",
+            "description": "Runs of the platform's own flows.",
+            "concurrency_limit": settings.platform_concurrency,
+            "base_job_template": ours,
+        },
+    ]
+
+
+def job_template(template: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """Runs start in the release's code, by its interpreter.
+
+    A given command also spares each run the workspace resolver, a second import of Prefect.
+    """
+    ours = deepcopy(dict(template))
+    properties = ours["variables"]["properties"]
+    properties["working_dir"]["default"] = place.code
+    properties["command"]["default"] = _quoted(place.python) + " -m prefect.engine"
+    return ours
+
+
+def zombie_automation() -> dict[str, Any]:
+    """A run whose heartbeats cease without an ending is Crashed: its process is gone."""
+    heartbeat = f"{_RUN}.heartbeat"
+    return {
+        "name": names.ZOMBIE_AUTOMATION,
+        "description": "Reports a run as Crashed when its heartbeat stops; frees its slots.",
+        "enabled": True,
+        "trigger": {
+            "type": "event",
+            "match": {"prefect.resource.id": f"{_RUN}.*"},
+            "match_related": {},
+            "after": [heartbeat],
+            "expect": [heartbeat, *(f"{_RUN}.{ending}" for ending in _ENDINGS)],
+            "for_each": ["prefect.resource.id"],
+            "posture": "Proactive",
+            "threshold": 1,
+            "within": SILENCE_SECONDS,
+        },
+        "actions": [
+            {
+                "type": "change-flow-run-state",
+                "state": "CRASHED",
+                "name": "Crashed",
+                "message": f"No heartbeat for {SILENCE_SECONDS} s: its process is gone.",
+            }
+        ],
+    }
+
+
+def _quoted(path: str) -> str:
+    return f'"{path}"' if " " in path else path

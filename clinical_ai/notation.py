@@ -1,0 +1,83 @@
+"""How references, addresses and paths are written in settings.
+
+What a validator says stands as "problem; remedy", and never repeats what it was given: that may be
+a secret in the wrong place.
+"""
+
+import re
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+
+_REFERENCE: Final = re.compile(
+    r"env:[A-Za-z_][A-Za-z0-9_]*"
+    r"|file:[^\0\r\n]+"
+    r"|secret:[a-z0-9][a-z0-9.-]*/(?!\.{1,2}$)[A-Za-z0-9._-]+"
+    r"|vault:[^#\s]+/[^#\s]+#\S+"
+)
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]+")
+_HOST_AND_PORT: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
+_AN_ADDRESS: Final = "is not an address; write http(s)://host[:port][/path]"
+
+
+def _reference(text: str) -> str:
+    if not _REFERENCE.fullmatch(text) or ".." in text.partition(":")[2].split("/"):
+        raise ValueError(
+            "is not a reference; write env:NAME, file:PATH, secret:NAME/KEY"
+            " or vault:MOUNT/PATH#FIELD"
+        )
+    return text
+
+
+def _address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(_AN_ADDRESS) from None
+    # urlsplit drops line ends and tabs without a word.
+    odd = any(letter.isspace() or not letter.isprintable() for letter in text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or odd:
+        raise ValueError(_AN_ADDRESS)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("holds credentials or a query; write the address alone")
+    if not _HOST.fullmatch(parts.hostname):
+        raise ValueError(_AN_ADDRESS)
+    return text.rstrip("/")
+
+
+def _api_address(text: str) -> str:
+    text = _address(text)
+    if not text.endswith("/api"):
+        raise ValueError("does not end with /api; write it as http://127.0.0.1:4200/api")
+    return text
+
+
+def _allowed_address(text: str) -> str:
+    if "://" in text:
+        return _address(text)
+    if not _HOST_AND_PORT.fullmatch(text):
+        raise ValueError("is not an address; write http(s)://host[:port][/path] or host:port")
+    return text
+
+
+def _any(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    if not addresses:
+        raise ValueError("names no address; list those that rows may use")
+    return addresses
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/") or "\0" in text:
+        raise ValueError("is not an absolute path; write it from / on, services run elsewhere")
+    return text
+
+
+Reference = Annotated[str, AfterValidator(_reference)]
+Address = Annotated[str, AfterValidator(_address)]
+ApiAddress = Annotated[str, AfterValidator(_api_address)]
+AllowedAddresses = Annotated[
+    tuple[Annotated[str, AfterValidator(_allowed_address)], ...], AfterValidator(_any)
+]
+FilePath = Annotated[str, AfterValidator(_path)]

@@ -1,0 +1,1 @@
+"""Verbs over ports: each asks first whether it is already so, and says what it changed."""

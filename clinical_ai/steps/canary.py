@@ -1,0 +1,97 @@
+"""A canary: a run that the scheduler makes, a worker takes and that leaves a result."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
+from time import monotonic
+from typing import Any, Final
+
+from clinical_ai import names
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.ports import PrefectApi
+from clinical_ai.steps.runs import Run, follow_run, get_deployment
+from clinical_ai.waiting import Sighting, wait_until
+
+ARTIFACT_KEY: Final = "canary"
+_SLUG: Final = "canary-"
+
+
+@dataclass(frozen=True)
+class Flown:
+    """A canary that came back; `seconds` from its schedule to its result."""
+
+    run: Run
+    seconds: float
+
+
+def fly_canary(api: PrefectApi, *, seconds: float = 120) -> Flown:
+    """One run through scheduler, pool and worker, its result read back.
+
+    The run is not created here: a schedule is, and the server's scheduler must turn it into a run,
+    because a server whose scheduler fails looks healthy otherwise. Raises TimedOut with the place
+    where it got stuck, NeedsOperator when the result is wrong.
+    """
+    token, started = token_hex(8), monotonic()
+    deployment = get_deployment(api, names.CANARY)
+    with _scheduled_once(api, deployment["id"], token):
+        run_id = _await_run(api, deployment["id"], token, seconds)
+        run = follow_run(api, run_id, seconds=max(1.0, seconds - (monotonic() - started)))
+    if not run.completed:
+        raise NeedsOperator(
+            f"the canary run ended {run.state.lower()}: {run.message}", "read the run's log"
+        )
+    if _result(api, run.id) != token:
+        raise NeedsOperator("the canary's result is not what it was given", "read the run's log")
+    return Flown(run, monotonic() - started)
+
+
+@contextmanager
+def _scheduled_once(api: PrefectApi, deployment_id: str, token: str) -> Iterator[None]:
+    """A schedule with a single time, now; gone afterwards, like any that a killed one left."""
+    path = f"/deployments/{deployment_id}/schedules"
+    for left in api.get(path) or []:
+        if str(left.get("slug", "")).startswith(_SLUG):
+            api.delete(f"{path}/{left['id']}")
+    start = datetime.now(UTC) + timedelta(seconds=2)
+    rule = f"DTSTART:{start:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;COUNT=1"
+    body: dict[str, Any] = {
+        "schedule": {"rrule": rule, "timezone": "UTC"},
+        "active": True,
+        "slug": f"{_SLUG}{token}",
+        "parameters": {"token": token},
+    }
+    made = api.post(path, [body])
+    try:
+        yield
+    finally:
+        for schedule in made:
+            api.delete(f"{path}/{schedule['id']}")
+
+
+def _await_run(api: PrefectApi, deployment_id: str, token: str, seconds: float) -> str:
+    found: list[str] = []
+
+    def look() -> Sighting:
+        rows = api.post(
+            "/flow_runs/filter",
+            {
+                "flow_runs": {"deployment_id": {"any_": [deployment_id]}},
+                "sort": "EXPECTED_START_TIME_DESC",
+                "limit": 20,
+            },
+        )
+        found[:] = [row["id"] for row in rows if row["parameters"].get("token") == token]
+        return Sighting(done=bool(found), summary="the scheduler has made no run yet")
+
+    wait_until("the canary's run", look, seconds=seconds)
+    return found[0]
+
+
+def _result(api: PrefectApi, run_id: str) -> str | None:
+    rows = api.post(
+        "/artifacts/filter",
+        {"artifacts": {"flow_run_id": {"any_": [run_id]}, "key": {"any_": [ARTIFACT_KEY]}}},
+    )
+    return rows[0]["data"] if rows else None

@@ -1,0 +1,82 @@
+"""Work pools and the zombie automation are as settings and release want them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clinical_ai import names
+from clinical_ai.change import Change, Did
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.ports import PrefectApi
+
+
+def ensure_pools(
+    api: PrefectApi, wanted: Sequence[Mapping[str, Any]], *, write: bool = True
+) -> list[Change]:
+    """Each pool exists with its limit and job template; whether it is paused is left alone."""
+    return [_ensure_pool(api, pool, write=write) for pool in wanted]
+
+
+def ensure_automation(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool = True) -> Change:
+    """The automation of that name exists once and says this."""
+    what = f"automation {wanted['name']!r}"
+    found = api.post("/automations/filter", {"automations": {"name": {"any_": [wanted["name"]]}}})
+    if not found:
+        if write:
+            api.post("/automations/", wanted)
+        return Change(what, Did.CREATED)
+    different = _differing(wanted, found[0])
+    if not different:
+        return Change(what, Did.UNCHANGED)
+    if write:
+        api.put(f"/automations/{found[0]['id']}", wanted)
+    return Change(what, Did.UPDATED, ", ".join(different))
+
+
+def _ensure_pool(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool) -> Change:
+    name = wanted["name"]
+    what = f"work pool {name}"
+    found = api.get(f"/work_pools/{name}")
+    if found is None:
+        if write:
+            api.post("/work_pools/", wanted)
+        return Change(what, Did.CREATED)
+    if found["type"] != wanted["type"]:
+        raise NeedsOperator(
+            f"work pool {name} is of type {found['type']}, the platform needs {wanted['type']}",
+            f"rename or delete it (`prefect work-pool delete {name}`) and run this again",
+        )
+    different = _differing(wanted, found)
+    if not different:
+        return Change(what, Did.UNCHANGED)
+    if write:
+        api.patch(f"/work_pools/{name}", {key: wanted[key] for key in different})
+    return Change(what, Did.UPDATED, ", ".join(different))
+
+
+def _differing(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    return [key for key, value in wanted.items() if not _covers(found.get(key), value)]
+
+
+def _covers(found: Any, wanted: Any) -> bool:
+    """Whether all that is wanted is found; the server adds keys with defaults of its own."""
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(
+            _covers(found.get(key), value) for key, value in wanted.items()
+        )
+    if isinstance(wanted, list) and isinstance(found, list):
+        if all(isinstance(item, str) for item in [*wanted, *found]):
+            return sorted(wanted) == sorted(found)
+        return len(wanted) == len(found) and all(
+            _covers(there, here) for there, here in zip(found, wanted, strict=True)
+        )
+    return bool(found == wanted)
+
+
+def find_workers(api: PrefectApi, pool: str) -> list[dict[str, Any]]:
+    """Workers that ever served the pool, with `name`, `status` and `last_heartbeat_time`."""
+    return list(api.pages(f"/work_pools/{pool}/workers/filter"))
+
+
+def worker_of(pool: str) -> str:
+    """The fixed name of this platform's worker for a pool."""
+    return {names.POOL: names.WORKER, names.PLATFORM_POOL: names.PLATFORM_WORKER}[pool]

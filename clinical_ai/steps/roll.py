@@ -1,0 +1,103 @@
+"""Restart what changed without losing a run: hold, drain, change, prove, release."""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import Protocol
+
+from clinical_ai import names
+from clinical_ai.change import Change
+from clinical_ai.errors import PlatformError, TimedOut, Transient
+from clinical_ai.plans import Journal, Stage, needs_hold, pools_to_restore
+from clinical_ai.ports import PrefectApi, ProcessSpec, Runtime
+from clinical_ai.steps.runs import runs_in
+from clinical_ai.waiting import Sighting, wait_until
+
+log = logging.getLogger(__name__)
+
+
+class JournalKeeper(Protocol):
+    """Where the journal outlives whoever writes it."""
+
+    def find_journal(self) -> Journal | None:
+        """The last roll, or None."""
+
+    def write_journal(self, journal: Journal) -> None:
+        """The journal is safe when this returns."""
+
+
+def new_journal(reason: str) -> Journal:
+    """A roll that nothing was done for yet."""
+    return Journal(id=token_hex(6), reason=reason, started=datetime.now(UTC).isoformat())
+
+
+def roll(
+    api: PrefectApi,
+    runtime: Runtime,
+    keeper: JournalKeeper,
+    journal: Journal,
+    specs: Sequence[ProcessSpec],
+    *,
+    drain_seconds: float,
+    healthy: Callable[[], None],
+) -> list[Change]:
+    """The processes run with these specs, and no running work was cut.
+
+    Safe to repeat after a crash at any point: the journal remembers which pools were paused
+    before. When work does not end within `drain_seconds`, nothing is changed, the hold is lifted
+    and TimedOut tells what still ran. `healthy` waits until the platform answers again.
+    """
+    keeper.write_journal(journal)
+    if needs_hold(runtime.plan(specs)):
+        journal = journal.held(journal.paused_before or _paused(api))
+        keeper.write_journal(journal)
+        try:
+            hold(api, pools_to_restore(journal))
+            drain(api, list(journal.paused_before), drain_seconds)
+        except PlatformError as error:
+            lift(api, pools_to_restore(journal))
+            keeper.write_journal(journal.ended(Stage.GAVE_UP, str(error)))
+            raise
+    changes = runtime.ensure(specs)
+    journal = journal.changed(changes)
+    keeper.write_journal(journal)
+    healthy()
+    lift(api, pools_to_restore(journal))
+    keeper.write_journal(journal.ended(Stage.DONE, f"restarted {', '.join(journal.processes)}"))
+    return changes
+
+
+def hold(api: PrefectApi, pools: Sequence[str]) -> None:
+    """No worker takes a new run from these pools; what runs goes on."""
+    for pool in pools:
+        api.patch(f"/work_pools/{pool}", {"is_paused": True})
+
+
+def lift(api: PrefectApi, pools: Sequence[str]) -> None:
+    """Workers take runs from these pools again."""
+    for pool in pools:
+        api.patch(f"/work_pools/{pool}", {"is_paused": False})
+
+
+def drain(api: PrefectApi, pools: Sequence[str], seconds: float) -> None:
+    """Nothing runs in these pools any more; TimedOut names what still does."""
+
+    def look() -> Sighting:
+        try:
+            running = [row["name"] for pool in pools for row in runs_in(api, pool)]
+        except Transient as error:
+            return Sighting(done=False, summary=str(error))
+        return Sighting(done=not running, summary=f"running: {', '.join(running[:5])}")
+
+    try:
+        wait_until("the end of running work", look, seconds=seconds, every=1)
+    except TimedOut as error:
+        raise TimedOut(
+            f"{error}; nothing was changed: wait or cancel these runs, or raise drain-seconds"
+        ) from None
+
+
+def _paused(api: PrefectApi) -> dict[str, bool]:
+    found = {name: api.get(f"/work_pools/{name}") for name in (names.POOL, names.PLATFORM_POOL)}
+    return {name: bool(pool["is_paused"]) for name, pool in found.items() if pool}

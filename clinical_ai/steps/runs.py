@@ -1,0 +1,135 @@
+"""Flow runs: start one and follow it, find those whose process is gone."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from clinical_ai import names
+from clinical_ai.change import Change, Did
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.ports import PrefectApi
+from clinical_ai.waiting import Sighting, wait_until
+
+ACTIVE: Final = ("RUNNING", "PENDING", "CANCELLING")
+FINAL: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+_WORKER_LABEL: Final = "prefect.worker.name"
+_WORKERS: Final = {names.POOL: names.WORKER, names.PLATFORM_POOL: names.PLATFORM_WORKER}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A flow run as far as the platform cares."""
+
+    id: str
+    name: str
+    state: str
+    message: str
+    deployment_id: str | None
+    parameters: Mapping[str, Any]
+
+    @property
+    def completed(self) -> bool:
+        """Whether it ended well."""
+        return self.state == "COMPLETED"
+
+
+def get_deployment(api: PrefectApi, full_name: str) -> dict[str, Any]:
+    """The deployment named `flow/deployment`; NeedsOperator when it is not registered."""
+    found: dict[str, Any] | None = api.get(f"/deployments/name/{full_name}")
+    if found is None:
+        raise NeedsOperator(
+            f"deployment {full_name} is not registered", "run `make up`, which registers it"
+        )
+    return found
+
+
+def start_run(
+    api: PrefectApi, full_name: str, parameters: Mapping[str, Any], *, key: str | None = None
+) -> str:
+    """The id of a new run; with a `key`, of the one run that ever has this key."""
+    deployment = get_deployment(api, full_name)
+    body: dict[str, Any] = {"parameters": dict(parameters), "state": {"type": "SCHEDULED"}}
+    if key:
+        body["idempotency_key"] = key
+    return str(api.post(f"/deployments/{deployment['id']}/create_flow_run", body)["id"])
+
+
+def get_run(api: PrefectApi, run_id: str) -> Run:
+    """The run as the server knows it now."""
+    row = api.get(f"/flow_runs/{run_id}")
+    if row is None:
+        raise NeedsOperator(f"flow run {run_id} does not exist any more", "start it again")
+    return as_run(row)
+
+
+def as_run(row: Mapping[str, Any]) -> Run:
+    """A row of the API as a Run."""
+    state = row.get("state") or {}
+    return Run(
+        id=str(row["id"]),
+        name=str(row.get("name", "")),
+        state=str(row.get("state_type") or "SCHEDULED"),
+        message=str(state.get("message") or ""),
+        deployment_id=row.get("deployment_id"),
+        parameters=row.get("parameters") or {},
+    )
+
+
+def follow_run(api: PrefectApi, run_id: str, *, seconds: float, every: float = 0.5) -> Run:
+    """The run once it has ended, well or not; TimedOut with its last state otherwise."""
+
+    def look() -> Sighting:
+        run = get_run(api, run_id)
+        return Sighting(done=run.state in FINAL, summary=f"{run.name} is {run.state.lower()}")
+
+    wait_until(f"the end of run {run_id}", look, seconds=seconds, every=every)
+    return get_run(api, run_id)
+
+
+def runs_in(api: PrefectApi, pool: str, states: Collection[str] = ACTIVE) -> list[dict[str, Any]]:
+    """Runs of a work pool in these states."""
+    return list(
+        api.pages(
+            "/flow_runs/filter",
+            {
+                "flow_runs": {"state": {"type": {"any_": list(states)}}},
+                "work_pools": {"name": {"any_": [pool]}},
+            },
+        )
+    )
+
+
+def lost_runs(api: PrefectApi, pool: str, living: Collection[str]) -> list[dict[str, Any]]:
+    """Active runs that this machine's worker took and that have no process any more.
+
+    A worker somewhere else may serve the same pool; its runs carry its name and are left alone.
+    """
+    return [
+        row
+        for row in runs_in(api, pool)
+        if row["id"] not in living
+        and (row.get("labels") or {}).get(_WORKER_LABEL, _WORKERS.get(pool)) == _WORKERS.get(pool)
+    ]
+
+
+def settle_lost_runs(api: PrefectApi, pool: str, living: Collection[str]) -> list[Change]:
+    """No run stays active without a process, and its slots are free.
+
+    One that never started goes back to Scheduled and is not lost; one that ran is Crashed, since
+    nobody knows how far it came; one that was being cancelled is Cancelled. Call it only while no
+    worker of this machine is taking runs from the pool.
+    """
+    return [_settle(api, row) for row in lost_runs(api, pool, living)]
+
+
+def _settle(api: PrefectApi, row: Mapping[str, Any]) -> Change:
+    state: dict[str, Any]
+    match row["state_type"]:
+        case "PENDING":
+            state = {"type": "SCHEDULED", "message": "Its worker ended before it started."}
+        case "CANCELLING":
+            state = {"type": "CANCELLED", "message": "Its process is gone."}
+        case _:
+            state = {"type": "CRASHED", "message": "Its process is gone; nobody knows how far."}
+    api.post(f"/flow_runs/{row['id']}/set_state", {"state": state, "force": True})
+    return Change(f"run {row['name']}", Did.UPDATED, f"{row['state_type']} to {state['type']}")

@@ -1,0 +1,129 @@
+"""Settings to ports with their adapters: the only place that knows both."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from clinical_ai import names
+from clinical_ai.adapters.file_secrets import FileSecrets
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.instance import Instance, get_instance
+from clinical_ai.manifests.processes import Place
+from clinical_ai.ports import Database, ObjectStore, PrefectApi, Runtime, SecretStore
+from clinical_ai.settings import Development, Production
+from clinical_ai.state_folder import StateFolder
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One machine's platform; what needs a connection connects when it is first asked."""
+
+    state: StateFolder
+    instance: Instance
+
+    @cached_property
+    def secrets(self) -> SecretStore:
+        """The files of the state folder's `secrets/`."""
+        return FileSecrets(self.state.secrets)
+
+    @cached_property
+    def api(self) -> PrefectApi:
+        """Prefect of this platform, whatever the caller's own profile says."""
+        from clinical_ai.adapters.prefect_rest import PrefectRest
+
+        auth = self.secrets.get(names.API_AUTH) if self.instance.auth else None
+        return PrefectRest(self.instance.api_url, auth)
+
+    @cached_property
+    def settings(self) -> Development | Production:
+        """The settings block, parsed."""
+        from clinical_ai.steps.settings_block import get_settings
+
+        return get_settings(self.api)
+
+    @cached_property
+    def database(self) -> Database:
+        """`cai_data`."""
+        from clinical_ai.adapters.postgres import PostgresDatabase
+
+        return PostgresDatabase(self.secrets.get(names.DATABASE_URL))
+
+    @cached_property
+    def prefect_database(self) -> Database:
+        """The schema `prefect`, read only to check its revision."""
+        from clinical_ai.adapters.postgres import PostgresDatabase
+
+        return PostgresDatabase(self.secrets.get(names.PREFECT_DATABASE_URL))
+
+    @cached_property
+    def storage(self) -> ObjectStore:
+        """S3, MinIO or, in development without an endpoint, a folder."""
+        return open_storage(self.settings, self.secrets, self.state)
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The supervisor of this machine."""
+        from clinical_ai.adapters.supervisor import SupervisorRuntime, owner_of
+
+        return SupervisorRuntime(self.state, self.place.python, owner_of(self.state.run))
+
+    @cached_property
+    def place(self) -> Place:
+        """Where the processes stand."""
+        return place_of(self.state, self.instance)
+
+
+def open_platform(root: Path | None = None) -> Platform:
+    """The platform in this state folder, by default the one that CLINICAL_AI_STATE names."""
+    state = StateFolder(root or _state_from_environment())
+    return Platform(state, get_instance(state))
+
+
+def open_api(root: Path) -> PrefectApi:
+    """Only the API of the platform in this state folder."""
+    return open_platform(root).api
+
+
+def open_storage(
+    settings: Development | Production, secrets: SecretStore, state: StateFolder
+) -> ObjectStore:
+    """The object store that the settings choose."""
+    if isinstance(settings, Development) and settings.minio_endpoint is None:
+        from clinical_ai.adapters.folder_storage import FolderStore
+
+        return FolderStore(state.storage)
+    from clinical_ai.adapters.s3 import open_s3
+
+    return open_s3(settings, secrets)
+
+
+def place_of(state: StateFolder, instance: Instance) -> Place:
+    """Folders and ports of the release that runs."""
+    from clinical_ai.adapters.local_postgres import programs
+
+    return Place(
+        state=state,
+        release=state.releases / instance.release,
+        postgres=programs(state),
+        database_port=instance.database_port,
+        worker_health_port=instance.worker_health_port,
+        platform_worker_health_port=instance.platform_worker_health_port,
+    )
+
+
+def running_flow_runs(root: Path) -> set[str]:
+    """Ids of the flow runs that have a living process on this machine."""
+    from clinical_ai.adapters.orphans import flow_runs_of
+
+    return flow_runs_of(root)
+
+
+def _state_from_environment() -> Path:
+    folder = os.environ.get(names.STATE_VARIABLE)
+    if not folder:
+        raise NeedsOperator(
+            "which platform is meant is not known",
+            f"set {names.STATE_VARIABLE}, as `clinical-ai env` does",
+        )
+    return Path(folder)

@@ -1,0 +1,1 @@
+"""What the platform does, in order: a file a chapter of the guide."""

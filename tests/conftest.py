@@ -1,0 +1,3 @@
+"""Fixtures that every test may ask for; what they stand on is in tests/support."""
+
+pytest_plugins = ["tests.support.postgres", "tests.support.s3", "tests.support.folders"]

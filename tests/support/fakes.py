@@ -1,0 +1,99 @@
+"""Fakes at the rim: what the outside world does, kept in memory.
+
+Each passes the same contract suite as the adapters it stands for. There is no fake Database (see
+tests/support/postgres.py).
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import md5
+from typing import BinaryIO
+
+from pydantic import SecretStr
+
+from clinical_ai.adapters.bucket_names import need_bucket_name
+from clinical_ai.change import Change, Did
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.ports import StoredObject
+
+
+class MemoryStore:
+    """An ObjectStore of dictionaries."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, dict[str, tuple[bytes, datetime]]] = {}
+
+    def buckets(self) -> list[str]:
+        return sorted(self._buckets)
+
+    def ensure_bucket(self, bucket: str) -> Change:
+        need_bucket_name(bucket)
+        did = Did.UNCHANGED if bucket in self._buckets else Did.CREATED
+        self._buckets.setdefault(bucket, {})
+        return Change(f"bucket {bucket}", did)
+
+    def list(self, bucket: str, prefix: str = "") -> Iterator[StoredObject]:
+        for name, (data, modified) in sorted(
+            self._bucket(bucket).items(), key=lambda item: item[0].encode()
+        ):
+            if name.startswith(prefix):
+                etag = md5(data, usedforsecurity=False).hexdigest()
+                yield StoredObject(name, len(data), modified, etag)
+
+    def open(self, bucket: str, name: str) -> BinaryIO:
+        found = self._bucket(bucket).get(name)
+        if found is None:
+            raise NeedsOperator(f"bucket {bucket} has no object of that name", "list the bucket")
+        return io.BytesIO(found[0])
+
+    def put(self, bucket: str, name: str, data: bytes) -> None:
+        if not name:
+            raise NeedsOperator("an object needs a name", "give one")
+        self._bucket(bucket)[name] = data, datetime.now(UTC)
+
+    def delete(self, bucket: str, name: str) -> None:
+        self._bucket(bucket).pop(name, None)
+
+    def _bucket(self, bucket: str) -> dict[str, tuple[bytes, datetime]]:
+        if bucket not in self._buckets:
+            raise NeedsOperator(f"there is no bucket {bucket!r}", "make it")
+        return self._buckets[bucket]
+
+
+class MemorySecrets:
+    """A SecretStore of one dictionary."""
+
+    def __init__(self, values: dict[str, str] | None = None) -> None:
+        self._values = {name: SecretStr(value) for name, value in (values or {}).items()}
+
+    def find(self, reference: str) -> SecretStr | None:
+        return self._values.get(_checked(reference))
+
+    def get(self, reference: str) -> SecretStr:
+        found = self.find(reference)
+        if found is None:
+            raise NeedsOperator(f"{reference} is not there", "put it there")
+        return found
+
+    def ensure(self, reference: str, value: SecretStr) -> Change:
+        if self.find(reference) is not None:
+            return Change(reference, Did.UNCHANGED)
+        return self.put(reference, value)
+
+    def put(self, reference: str, value: SecretStr) -> Change:
+        text = value.get_secret_value()
+        if not text or "\0" in text:
+            raise NeedsOperator(f"the value for {reference} is not text", "give another value")
+        before = self.find(reference)
+        self._values[reference] = value
+        if before == value:
+            return Change(reference, Did.UNCHANGED)
+        return Change(reference, Did.CREATED if before is None else Did.UPDATED)
+
+
+def _checked(reference: str) -> str:
+    if not re.fullmatch(r"secret:[a-z0-9][a-z0-9.-]*/(?!\.{1,2}$)[A-Za-z0-9._-]+", reference):
+        raise NeedsOperator("this is not a reference to a secret", "write secret:NAME/KEY")
+    return reference

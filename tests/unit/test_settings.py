@@ -1,0 +1,384 @@
+"""What settings accept, what they refuse, and what they never repeat."""
+
+import re
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from pydantic import ValidationError
+
+from clinical_ai.errors import ManyFaults
+from clinical_ai.settings import (
+    MODELS,
+    Connection,
+    Development,
+    Production,
+    Settings,
+    differences,
+    dump,
+    known_keys,
+    parse,
+)
+
+CANARY: Final = "hunter2-canary"
+PRODUCTION: Final = {"storage-environment": "production"}
+REFERENCE_KEYS: Final = ["minio-access-key", "minio-secret-key"]
+
+
+def faults_of(raw: dict[str, Any]) -> list[str]:
+    with pytest.raises(ManyFaults) as refused:
+        parse(raw)
+    assert refused.value.__cause__ is None
+    assert CANARY not in "".join(traceback.format_exception(refused.value)) + repr(refused.value)
+    return [str(fault) for fault in refused.value.faults]
+
+
+def fault_of(raw: dict[str, Any]) -> str:
+    (fault,) = faults_of(raw)
+    return fault
+
+
+def test_nothing_given_is_development_with_a_folder_and_a_password() -> None:
+    settings = parse({})
+    assert isinstance(settings, Development)
+    assert settings.minio_endpoint is None
+    assert settings.auth == "basic"
+
+
+def test_production_is_aws_in_the_guides_region_with_a_password() -> None:
+    settings = parse(PRODUCTION)
+    assert isinstance(settings, Production)
+    assert (settings.aws_region, settings.auth) == ("us-east-1", "basic")
+
+
+def test_the_guides_config_map_keys_are_names_of_settings() -> None:
+    guide = {"storage-environment", "aws-region", "minio-endpoint", "prefect-api-url"}
+    assert guide <= known_keys()
+
+
+def test_dashes_and_underscores_both_name_a_setting() -> None:
+    url = "http://minio:9000"
+    connection = {"addresses": ["db:5432"], "ca-bundle": "/ca.pem"}
+    assert parse({"minio-endpoint": url}) == parse({"minio_endpoint": url})
+    assert parse({"connections": {"a_b": connection}}) == parse(
+        {"connections": {"a_b": {"addresses": ["db:5432"], "ca_bundle": "/ca.pem"}}}
+    )
+
+
+def test_a_null_of_a_block_is_an_absent_key() -> None:
+    assert parse({"minio_endpoint": None, "aws_region": None, "auth": None}) == parse({})
+
+
+def test_settings_cannot_be_changed_after_they_were_parsed() -> None:
+    with pytest.raises(ValidationError):
+        parse({}).log_level = "DEBUG"
+
+
+@pytest.mark.parametrize(
+    ("key", "offer"),
+    [
+        ("minio-endpont", "did you mean 'minio-endpoint'?"),
+        ("minio_endpont", "did you mean 'minio-endpoint'?"),
+        ("prefect_api", "did you mean 'prefect-api-url'?"),
+        ("zzz", "known are: auth, ca-bundle, connections"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_name(key: str, offer: str) -> None:
+    fault = fault_of({key: CANARY})
+    assert f"unknown key '{key.replace('_', '-')}'. {offer}" in fault
+
+
+def test_an_unknown_key_of_a_connection_is_refused_with_the_nearest_name() -> None:
+    fault = fault_of({"connections": {"my_fhir": {"addresses": ["h:1"], "credential": CANARY}}})
+    assert "unknown key 'connections.my_fhir.credential'. did you mean 'credentials'?" in fault
+
+
+def test_a_key_of_the_other_environment_is_told_from_a_misspelled_one() -> None:
+    assert fault_of({"aws-region": "eu-west-1"}) == (
+        "settings: unknown key 'aws-region'. it belongs to storage-environment 'production'"
+        ", this one is 'development'."
+    )
+    assert "it belongs to storage-environment 'development'" in fault_of(
+        PRODUCTION | {"minio-endpoint": "http://minio:9000"}
+    )
+
+
+def test_production_without_a_password_cannot_be_written_down() -> None:
+    assert parse({"auth": "none"}).auth == "none"
+    assert "auth" in fault_of(PRODUCTION | {"auth": "none"})
+
+
+def test_all_faults_are_told_at_once() -> None:
+    faults = faults_of(
+        {
+            "storage_environment": "prod",
+            "log-levle": "INFO",
+            "worker-concurrency": 0,
+            "minio-secret-key": CANARY,
+            "connections": {"a": {}, "b": CANARY},
+            "no-proxy": "a",
+            "no_proxy": "b",
+        }
+    )
+    told = "\n".join(faults)
+    for expected in (
+        "storage-environment is 'prod'. write development or production",
+        "unknown key 'log-levle'. did you mean 'log-level'?",
+        "worker-concurrency (given 0): ",
+        "minio-secret-key is not a reference. write env:NAME, file:PATH, secret:NAME/KEY",
+        "connections.a.addresses is missing. give connections.a.addresses",
+        "connections.b is not a table. write it as [connections.b]",
+        "no-proxy is given twice. keep no-proxy, remove no_proxy",
+    ):
+        assert expected in told
+    assert len(faults) == 7
+
+
+def test_a_wrong_environment_does_not_make_the_keys_of_either_wrong() -> None:
+    fault = fault_of(
+        {"storage-environment": "prod", "aws-region": "x", "minio-endpoint": "http://m"}
+    )
+    assert "storage-environment is 'prod'" in fault
+
+
+@pytest.mark.parametrize("given", [["production"], {"a": CANARY}, 1, True])
+def test_an_environment_that_is_no_word_is_refused_unshown(given: object) -> None:
+    assert "storage-environment is not a word" in fault_of({"storage-environment": given})
+
+
+def test_the_origin_of_a_fault_is_told() -> None:
+    with pytest.raises(ManyFaults, match=re.escape("settings.toml: unknown key 'x'")):
+        parse({"x": 1}, origin="settings.toml")
+
+
+def test_a_connection_may_have_the_name_of_an_environment() -> None:
+    fault = fault_of({"connections": {"production": {"addresses": []}}})
+    assert "connections.production.addresses" in fault
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "env:MINIO_KEY",
+        "file:/run/secrets/key",
+        "secret:clinical-ai-aws-credentials/aws-access-key-id",
+        "secret:name/.dotted_Key",
+        "vault:secret/data/prefect#minio",
+    ],
+)
+def test_each_form_of_a_reference_is_accepted(reference: str) -> None:
+    assert parse({"minio-access-key": reference}).model_dump()["minio_access_key"] == reference
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        CANARY,
+        f"secret:{CANARY}",
+        f"secret:Name/{CANARY}",
+        f"secret:name/../{CANARY}",
+        "secret:name/..",
+        "secret:name/.",
+        f"secret:name/key {CANARY}",
+        f"vault:{CANARY}",
+        f"env:{CANARY}",
+        f"file:/etc/../{CANARY}",
+        f"file:{CANARY}\0",
+        f"{CANARY}\n",
+        "",
+    ],
+)
+def test_a_secret_pasted_where_a_reference_belongs_is_refused_and_never_shown(pasted: str) -> None:
+    for key in REFERENCE_KEYS:
+        assert "is not a reference" in fault_of({key: pasted})
+    for key in ("aws-access-key-id", "aws-secret-access-key"):
+        assert "is not a reference" in fault_of(PRODUCTION | {key: pasted})
+    connection = {"addresses": ["db:5432"], "credentials": pasted}
+    assert "credentials is not a reference" in fault_of({"connections": {"db": connection}})
+
+
+_ANYTHING = some.recursive(
+    some.just(CANARY) | some.integers() | some.booleans(),
+    lambda inner: (
+        some.lists(inner, max_size=2)
+        | some.dictionaries(some.sampled_from(["credentials", "addresses", "x"]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@given(
+    raw=some.dictionaries(
+        some.sampled_from(sorted(known_keys() - {"storage-environment", "log-level"})),
+        _ANYTHING,
+        min_size=1,
+    ),
+    environment=some.sampled_from(sorted(MODELS)),
+)
+def test_whatever_is_given_where_is_never_repeated(raw: dict[str, Any], environment: str) -> None:
+    if "aws-region" in raw and environment == "production":
+        del raw["aws-region"]  # a region that is no region is shown
+    try:
+        parse(raw | {"storage-environment": environment})
+    except ManyFaults as refused:
+        assert CANARY not in f"{refused} {refused!r}"  # noqa: PT017
+
+
+def test_a_model_made_directly_does_not_repeat_what_it_was_given_either() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Connection(addresses=("h:1",), credentials=CANARY)
+    assert CANARY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://minio:9000", "https://s3.example.org", "http://[::1]:9000"]
+)
+def test_an_address_is_kept_without_its_last_slash(url: str) -> None:
+    assert dump(parse({"minio-endpoint": f"{url}/"}))["minio-endpoint"] == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "minio:9000",
+        "ftp://minio",
+        "http://",
+        "http://:9000",
+        "http://minio:port",
+        "http://minio:0",
+        "http://minio:99999",
+        "http://[::1",
+        f"http://minio\n{CANARY}",
+        f"http://minio /{CANARY}",
+        f"http://{CANARY}\\evil",
+        f"http://me:{CANARY}@minio",
+        f"http://{CANARY}@minio",
+        "http://@minio",
+        f"http://minio?token={CANARY}",
+        f"http://minio#{CANARY}",
+    ],
+)
+def test_an_address_that_is_none_or_holds_credentials_is_refused_unshown(url: str) -> None:
+    for key in ("minio-endpoint", "http-proxy", "https-proxy", "prefect-api-url"):
+        assert re.search("is not an address|holds credentials", fault_of({key: url}))
+
+
+def test_the_api_address_ends_with_api() -> None:
+    assert parse({"prefect-api-url": "http://h:4200/api/"}).prefect_api_url == "http://h:4200/api"
+    assert "does not end with /api" in fault_of({"prefect-api-url": "http://h:4200"})
+
+
+@pytest.mark.parametrize(
+    "address", ["https://fhir.example.org/r4", "db.example.org:5432", "[::1]:1"]
+)
+def test_a_connection_allows_url_prefixes_and_hosts_with_ports(address: str) -> None:
+    settings = parse({"connections": {"a": {"addresses": [address]}}})
+    assert settings.connections["a"].addresses == (address,)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "db", f"me:{CANARY}@db:5432", f"https://me:{CANARY}@h/r4", "*"]
+)
+def test_a_connection_allows_nothing_wider_and_no_credentials(address: str) -> None:
+    fault = fault_of({"connections": {"a": {"addresses": [address]}}})
+    assert "connections.a.addresses.0" in fault
+
+
+def test_a_path_of_trust_is_absolute() -> None:
+    assert parse({"ca-bundle": "/etc/ssl/ca.pem"}).ca_bundle == "/etc/ssl/ca.pem"
+    assert "is not an absolute path" in fault_of({"ca-bundle": "ca.pem"})
+
+
+@pytest.mark.parametrize("number", [0, 1001, True, "4", 4.5])
+def test_a_number_is_a_whole_number_within_its_bounds(number: object) -> None:
+    shown = f" (given {number!r})" if isinstance(number, int) else ""
+    assert f"worker-concurrency{shown}: input" in fault_of({"worker-concurrency": number})
+
+
+def test_nothing_differs_from_itself() -> None:
+    settings = parse({"connections": {"a": {"addresses": ["h:1"]}}})
+    assert differences(settings, settings) == {}
+
+
+def test_differences_name_each_field_with_before_and_after() -> None:
+    old = parse({"connections": {"a": {"addresses": ["h:1"]}}, "log-level": "INFO"})
+    new = parse(
+        {
+            "connections": {"a": {"addresses": ["h:2"], "ca-bundle": "/ca"}},
+            "log-level": "DEBUG",
+            "minio-endpoint": "http://minio:9000",
+        }
+    )
+    assert differences(old, new) == {
+        "connections.a.addresses": (["h:1"], ["h:2"]),
+        "connections.a.ca-bundle": (None, "/ca"),
+        "log-level": ("INFO", "DEBUG"),
+        "minio-endpoint": (None, "http://minio:9000"),
+    }
+
+
+def test_another_environment_differs_in_what_only_one_has() -> None:
+    changed = differences(parse({}), parse(PRODUCTION))
+    assert changed["storage-environment"] == ("development", "production")
+    assert changed["aws-region"] == (None, "us-east-1")
+    assert "prefect-api-url" not in changed
+
+
+_REFERENCES = some.sampled_from(["env:A", "file:/a b", "secret:a/B.c", "vault:m/p/q#f"])
+_ADDRESSES = some.sampled_from(["http://h", "https://h.example.org:1/p/q", "http://[::1]:9000"])
+_NAMES = some.text(min_size=1, max_size=6)
+_COMMON = {
+    "log-level": some.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR"]),
+    "worker-concurrency": some.integers(1, 1000),
+    "drain-seconds": some.integers(0, 86_400),
+    "https-proxy": _ADDRESSES,
+    "no-proxy": some.text(max_size=8),
+    "ca-bundle": some.sampled_from(["/ca.pem", "/with space/ca.pem"]),
+    "sources-columns": some.dictionaries(_NAMES, _NAMES, max_size=2),
+    "connections": some.dictionaries(
+        _NAMES,
+        some.fixed_dictionaries(
+            {"addresses": some.lists(_ADDRESSES | some.just("db:5432"), min_size=1, max_size=2)},
+            optional={"credentials": _REFERENCES},
+        ),
+        max_size=2,
+    ),
+}
+
+
+def _settings(environment: str, more: dict[str, Any]) -> some.SearchStrategy[Settings]:
+    named = some.just(environment)
+    fields = some.fixed_dictionaries({"storage-environment": named}, optional=_COMMON | more)
+    build: Callable[[dict[str, Any]], Settings] = parse
+    return fields.map(build)
+
+
+ANY_SETTINGS: Final = _settings(
+    "development",
+    {
+        "minio-endpoint": _ADDRESSES,
+        "minio-access-key": _REFERENCES,
+        "auth": some.sampled_from(["basic", "none"]),
+    },
+) | _settings(
+    "production",
+    {
+        "aws-region": some.sampled_from(["eu-west-1", "us-gov-east-1"]),
+        "aws-secret-access-key": _REFERENCES,
+    },
+)
+
+
+@given(settings=ANY_SETTINGS)
+def test_what_was_dumped_parses_to_the_same_settings(settings: Settings) -> None:
+    assert parse(dump(settings)) == settings
+    underscored = {key.replace("-", "_"): value for key, value in dump(settings).items()}
+    assert parse(underscored) == settings
+
+
+@given(old=ANY_SETTINGS, new=ANY_SETTINGS)
+def test_settings_differ_exactly_where_they_are_not_equal(old: Settings, new: Settings) -> None:
+    assert (differences(old, new) == {}) == (old == new)

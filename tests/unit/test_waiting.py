@@ -1,0 +1,70 @@
+"""Every wait has an end, and tells what it sees; the clock stands still between looks here."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from clinical_ai.errors import TimedOut
+from clinical_ai.waiting import Sighting, wait_until
+
+
+class Clock:
+    """A monotonic clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("clinical_ai.waiting.monotonic", clock.monotonic)
+    monkeypatch.setattr("clinical_ai.waiting.sleep", clock.sleep)
+    return clock
+
+
+def seen(*summaries: str) -> Iterator[Sighting]:
+    """One sighting a look; the last one is what was waited for."""
+    for number, summary in enumerate(summaries, 1):
+        yield Sighting(done=number == len(summaries), summary=summary)
+
+
+def test_what_is_there_already_is_given_at_once(clock: Clock) -> None:
+    looks = seen("it answers")
+    assert wait_until("the server", lambda: next(looks), seconds=5).summary == "it answers"
+    assert clock.now == 1000
+
+
+def test_the_wait_ends_with_the_look_that_is_done(clock: Clock) -> None:
+    looks = seen("refused", "starting", "it answers")
+    assert wait_until("the server", lambda: next(looks), seconds=5, every=1).done
+    assert clock.now == 1002
+
+
+def test_when_time_is_up_the_last_sighting_is_told(clock: Clock) -> None:
+    away = Sighting(done=False, summary="connection refused")
+    with pytest.raises(TimedOut, match="the server is not there after 5 s: connection refused"):
+        wait_until("the server", lambda: away, seconds=5, every=1)
+    assert clock.now == 1005
+
+
+def test_a_wait_of_no_time_looks_once(clock: Clock) -> None:
+    looks = seen("it answers")
+    assert wait_until("the server", lambda: next(looks), seconds=0).done
+
+
+def test_the_log_tells_each_change_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="clinical_ai.waiting")
+    looks = seen("refused", "refused", "starting", "it answers")
+    wait_until("the server", lambda: next(looks), seconds=5)
+    assert caplog.messages == [
+        "waiting for the server: refused",
+        "waiting for the server: starting",
+    ]
