@@ -11,7 +11,7 @@ class PlatformError(Exception):
     """Base of every error this project raises; printed without a backtrace."""
 
 
-class Transient(PlatformError):
+class Transient(PlatformError):  # noqa: N818 - named for what should happen next
     """May heal by itself: an outage, a time-out, a lock that somebody holds."""
 
 
@@ -19,7 +19,7 @@ class TimedOut(Transient):
     """A wait had an end and reached it; the text tells what was last seen."""
 
 
-class NeedsOperator(PlatformError):
+class NeedsOperator(PlatformError):  # noqa: N818 - named for what should happen next
     """Will not heal by itself; `remedy` says what a person can do."""
 
     def __init__(self, problem: str, remedy: str) -> None:
@@ -36,7 +36,7 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
-class ManyFaults(PlatformError):
+class ManyFaults(PlatformError):  # noqa: N818 - named for what should happen next
     """Several things are wrong at once; all are told, each with its remedy."""
 
     def __init__(self, faults: list[NeedsOperator]) -> None:

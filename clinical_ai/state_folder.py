@@ -1,5 +1,6 @@
 """Where one machine's platform keeps what it owns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,14 @@ class StateFolder:
         return self.root / "instance.json"
 
     @property
+    def record(self) -> Path:
+        """What the platform remembers about itself, apart from its database."""
+        return self.root / "record"
+
+    @property
     def applied(self) -> Path:
         """The settings last applied, for starting before the block can be read."""
-        return self.root / "applied.json"
+        return self.record / "applied.json"
 
     @property
     def lock(self) -> Path:
@@ -85,12 +91,12 @@ class StateFolder:
     @property
     def ledger(self) -> Path:
         """History of releases, a JSON object a line."""
-        return self.root / "ledger.jsonl"
+        return self.record / "ledger.jsonl"
 
     @property
     def journal(self) -> Path:
         """What the last roll has done so far."""
-        return self.root / "journal.json"
+        return self.record / "journal.json"
 
     def spec(self, process: str) -> Path:
         """What the launcher of that process reads."""
@@ -104,6 +110,7 @@ class StateFolder:
         """Folders that the service user writes to."""
         return (
             self.run,
+            self.record,
             self.logs,
             self.secrets,
             self.storage,
@@ -116,3 +123,16 @@ class StateFolder:
 def process_order() -> tuple[str, ...]:
     """Processes in the order of starting."""
     return (names.POSTGRES, names.SERVER, names.PLATFORM_WORKER, names.WORKER)
+
+
+def default_root(environ: Mapping[str, str], *, root: bool) -> Path:
+    """The state folder when none is named: a system folder for root, else the user's data folder.
+
+    `environ`: the caller's environment; CLINICAL_AI_STATE wins. Never the checkout.
+    """
+    if chosen := environ.get(names.STATE_VARIABLE):
+        return Path(chosen).expanduser().absolute()
+    if root:
+        return Path("/var/lib") / names.PRODUCT
+    base = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or "/") / ".local" / "share"
+    return Path(base) / names.PRODUCT

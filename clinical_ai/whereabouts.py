@@ -10,3 +10,8 @@ def whereabouts(met: BaseException) -> str:
         at = at.tb_next
     place = f"{Path(at.tb_frame.f_code.co_filename).name}:{at.tb_lineno}" if at else "no place"
     return f"{type(met).__name__} in {place}"
+
+
+def is_interruption(met: BaseException) -> bool:
+    """Whether somebody ends the run (Ctrl-C, SIGTERM): no fault, and never told as one."""
+    return not isinstance(met, Exception)

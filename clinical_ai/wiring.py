@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from clinical_ai import names
 from clinical_ai.adapters.file_secrets import FileSecrets
@@ -13,6 +14,9 @@ from clinical_ai.manifests.processes import Place
 from clinical_ai.ports import Database, ObjectStore, PrefectApi, Runtime, SecretStore
 from clinical_ai.settings import Development, Production
 from clinical_ai.state_folder import StateFolder
+
+if TYPE_CHECKING:
+    from clinical_ai.adapters.journal_file import StateFiles
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,38 @@ class Platform:
         from clinical_ai.adapters.supervisor import SupervisorRuntime, owner_of
 
         return SupervisorRuntime(self.state, self.place.python, owner_of(self.state.run))
+
+    @cached_property
+    def rendered(self) -> dict[str, Any]:
+        """What the release registers."""
+        from clinical_ai.adapters.rendered import ensure_rendered
+        from clinical_ai.adapters.supervisor import owner_of
+
+        return ensure_rendered(self.place, owner_of(self.state.run))
+
+    @cached_property
+    def files(self) -> "StateFiles":
+        """Journal, ledger and applied settings."""
+        from clinical_ai.adapters.journal_file import StateFiles
+        from clinical_ai.adapters.supervisor import owner_of
+
+        return StateFiles(self.state, owner_of(self.state.run))
+
+    def living_runs(self) -> set[str]:
+        """Ids of the flow runs that have a living process on this machine."""
+        return running_flow_runs(self.state.root)
+
+    def find_ui(self) -> str | None:
+        """The title of the page that the UI serves, or None when it serves none."""
+        from clinical_ai.adapters.ui_page import find_title
+
+        return find_title(self.instance.ui_url)
+
+    def versions(self) -> dict[str, str]:
+        """Versions inside the release."""
+        from clinical_ai.adapters.local_release import find_versions
+
+        return find_versions(self.place.release)
 
     @cached_property
     def place(self) -> Place:

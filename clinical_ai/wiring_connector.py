@@ -47,10 +47,15 @@ class Parts(Protocol):
 def open_source(platform: Parts, row: Row, tally: Tally) -> RecordSource:
     """The source of this row, which counts in `tally`. Raises NeedsOperator or ManyFaults."""
     options = options_of(row, "source")
-    if isinstance(options, FilesOptions):
-        return _files(platform, row, options, tally)
-    assert isinstance(options, FhirSearchOptions)
-    return _fhir(platform, row, options, tally)
+    match options:
+        case FilesOptions():
+            return _files(platform, row, options, tally)
+        case FhirSearchOptions():
+            return _fhir(platform, row, options, tally)
+        case _:
+            raise NeedsOperator(
+                f"{row.name} is a destination, not a source", "name a row of cai_defined_sources"
+            )
 
 
 def open_loader(platform: Parts, row: Row, pair: tuple[str, str]) -> Loader:

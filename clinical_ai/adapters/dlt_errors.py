@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from clinical_ai.adapters.postgres_errors import translated
 from clinical_ai.errors import NeedsOperator, PlatformError, Transient
-from clinical_ai.whereabouts import whereabouts
+from clinical_ai.whereabouts import is_interruption, whereabouts
 
 if TYPE_CHECKING:
     import psycopg2
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
-def told(met: BaseException, place: str) -> PlatformError:
+def told(met: BaseException, place: str) -> BaseException:
     """The error that stands behind a failed load, in words of ours.
 
-    Errors of the source's pages come back as they were. What is not known is told by its type.
+    Errors of the source's pages come back as they were, and so does an interruption, which dlt
+    wraps. What is not known is told by its type.
     """
     chain = list(_chain(met))
     for each in chain:
-        if isinstance(each, PlatformError):
+        if isinstance(each, PlatformError) or is_interruption(each):
             return each
         if isinstance(each, OSError) and each.errno in _FULL:
             return NeedsOperator(

@@ -72,7 +72,7 @@ class DltLoader:
         try:
             with work_folder(self._folder) as folder, sealed_dlt(folder):
                 return self._load(pages, folder)
-        except Exception as met:
+        except Exception as met:  # noqa: BLE001  (whatever it is, its text may hold rows)
             found = told(met, self._address.place)
         # Outside of the handler: what was met holds rows, and nothing is to lead back to it.
         raise found

@@ -54,10 +54,8 @@ class _CopyJob(PostgresParquetCopyJob):
 class _Client(PostgresClient):
     connections: Connections
 
-    def create_load_job(
-        self, table: Any, file_path: str, load_id: str, restore: bool = False
-    ) -> Any:
-        job = super().create_load_job(table, file_path, load_id, restore)
+    def create_load_job(self, table: Any, file_path: str, *rest: Any, **named: Any) -> Any:
+        job = super().create_load_job(table, file_path, *rest, **named)
         return _CopyJob(file_path) if isinstance(job, PostgresParquetCopyJob) else job
 
 

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -59,12 +59,15 @@ class Patience:
     pause: Callable[[float], None] = field(default=sleep)
 
 
+_PATIENCE: Final = Patience()
+
+
 class HttpFhirServer:
     """A FhirServer; every address asked is checked against those allowed, next links too."""
 
     def __init__(self, access: Access, patience: Patience | None = None) -> None:
         self._access = access
-        self._patience = patience or Patience()
+        self._patience = patience or _PATIENCE
         self._place = origin(access.base)
 
     def search(self, resource_type: str, query: Mapping[str, str]) -> Iterator[str]:
@@ -214,8 +217,6 @@ def _pause(answer: "httpx.Response | None", attempt: int) -> float:
         try:
             wanted = float(asked)
         except ValueError:
-            try:
+            with suppress(ValueError):
                 wanted = parsedate_to_datetime(asked).timestamp() - time()
-            except ValueError:
-                pass
     return min(max(wanted, 0.0), _LONGEST_PAUSE)

@@ -129,8 +129,3 @@ def ensure_configuration(
             write_atomically(path, text, user)
         changes.append(Change(path.name, Did.UNCHANGED if same else Did.UPDATED))
     return changes
-
-
-def address(role: str, password: SecretStr, port: int, database: str = names.DATABASE) -> str:
-    """The address of a local database, password included: only ever put in a secret."""
-    return f"postgresql://{role}:{password.get_secret_value()}@127.0.0.1:{port}/{database}"

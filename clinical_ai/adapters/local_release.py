@@ -60,21 +60,25 @@ def ensure_release(
     return name, Change(f"release {name}", Did.CREATED, f"version {__version__}")
 
 
-def find_python(user: tuple[int, int] | None) -> Path:
-    """An interpreter of this version that the service user can run.
+def find_versions(release: Path) -> dict[str, str]:
+    """Versions of the project, Prefect and Python inside a release; empty when it is gone."""
+    try:
+        facts = json.loads((release / "release.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {name: str(facts[name]) for name in ("version", "prefect", "python") if name in facts}
 
-    The one that runs now may live in a home that only root can enter.
-    """
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    candidates = [Path(os.path.realpath(sys.executable))]
-    candidates += [Path(folder) / version for folder in ("/usr/bin", "/usr/local/bin", "/opt/bin")]
-    for candidate in candidates:
-        if candidate.exists() and _runs(candidate, user):
-            return candidate
-    raise NeedsOperator(
-        f"no {version} that the service user can run (tried {', '.join(map(str, candidates))})",
-        f"install {version} for the whole system, or run this as an ordinary user",
-    )
+
+def find_python(user: tuple[int, int] | None) -> Path:
+    """The interpreter of the virtual environment, when whoever runs the platform can run it."""
+    python = Path(os.path.realpath(sys.executable))
+    if not _runs(python, user):
+        raise NeedsOperator(
+            f"the service user can't run {python}",
+            "install Python for the whole system, remove .venv and run this again, "
+            "or run it as an ordinary user",
+        )
+    return python
 
 
 def _runs(python: Path, user: tuple[int, int] | None) -> bool:

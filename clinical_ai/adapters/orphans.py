@@ -65,3 +65,8 @@ def _ask_to_end(process: psutil.Process) -> None:
             process.terminate()
     except psutil.NoSuchProcess:
         return
+
+
+def is_ours(pid: int, root: Path) -> bool:
+    """Whether a living process belongs to the platform in this state folder."""
+    return any(process.pid == pid for process, _ in _marked(root))

@@ -22,6 +22,7 @@ def render(folder: Path) -> dict[str, Any]:
     return {
         "deployments": [_deployment(entry, wanted["pull"]) for entry in wanted["deployments"]],
         "block": _block(),
+        "revision": _revision(),
         "job_template": ProcessWorker.get_default_base_job_template(),
     }
 
@@ -60,6 +61,18 @@ def _schedule(entry: dict[str, Any]) -> dict[str, Any]:
     timing = {key: entry[key] for key in ("cron", "interval", "rrule", "timezone") if key in entry}
     rest = {key: entry[key] for key in ("slug", "parameters", "active") if key in entry}
     return {"schedule": timing, **rest}
+
+
+def _revision() -> str:
+    """The newest revision of Prefect's PostgreSQL schema, read from its migrations."""
+    import prefect.server.database
+    from alembic.script import ScriptDirectory
+
+    folder = (
+        Path(prefect.server.database.__file__).parent / "_migrations" / "versions" / "postgresql"
+    )
+    scripts = ScriptDirectory(str(folder.parent.parent), version_locations=[str(folder)])
+    return str(scripts.get_current_head())
 
 
 def _block() -> dict[str, Any]:

@@ -57,7 +57,8 @@ def missing(
 
 
 def _create(schema: str, table: str, shape: Shape) -> str:
-    columns = [f'"{name}" {kind}' for name, kind in shape.columns.items()]
+    names = [*shape.key, *(name for name in shape.columns if name not in shape.key)]
+    columns = [f'"{name}" {shape.columns[name]}' for name in names]
     key = ", ".join(f'"{name}"' for name in shape.key)
     listed = ", ".join([*columns, '"_dlt_load_id" text', f"primary key ({key})"])
     return f'create table "{schema}"."{table}" ({listed})'

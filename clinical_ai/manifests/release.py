@@ -7,6 +7,7 @@ from typing import Final
 # Below the checkout; `**` stands for whole folders. Everything else stays where it is.
 CODE: Final = (
     "clinical_ai/**/*.py",
+    "clinical_ai/**/*.json",
     "flows/**/*.py",
     "blocks/**/*.py",
     "bootstrap/**/*.py",

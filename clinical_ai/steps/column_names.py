@@ -13,7 +13,8 @@ def snake(name: str) -> str:
 
     dlt's own naming leaves such a name as it is (a test proves it).
     """
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    letters = unicodedata.normalize("NFKD", name)
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
     plain = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", plain)
     plain = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", plain)
     plain = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_").lower()

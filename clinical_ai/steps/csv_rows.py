@@ -65,7 +65,7 @@ class CsvFile:
                 # csv has one kind of error; "field larger than field limit" is told by its text.
                 self._refused(Aside.TOO_LARGE if "limit" in str(met) else Aside.NOT_CSV)
                 continue
-            fault = self._fault(row, wanted) if self._broken_text else None
+            fault = self._fault(row) if self._broken_text else None
             if fault is None and len(row) == wanted:
                 self._tally.read[self._table] += 1
                 yield row
@@ -76,7 +76,7 @@ class CsvFile:
         self._tally.read[self._table] += 1
         self._tally.set_aside(self._table, reason)
 
-    def _fault(self, row: list[str], wanted: int) -> Aside | None:
+    def _fault(self, row: list[str]) -> Aside | None:
         """What is wrong with the text of a row; asked only after a broken line was met."""
         if any(_PASSED_OVER in cell for cell in row):
             return Aside.TOO_LARGE

@@ -34,8 +34,7 @@ def ensure_demonstration(
     `folder` holds a folder for each location of `SOURCES`.
     """
     changes = [storage.ensure_bucket(names.DEMONSTRATION_BUCKET)]
-    for source in SOURCES:
-        changes.append(_ensure_objects(storage, folder, str(source.location)))
+    changes += [_ensure_objects(storage, folder, str(source.location)) for source in SOURCES]
     rows = [("source", row) for row in SOURCES] + [("destination", DESTINATION)]
     return changes + [_ensure_row(database, settings, what, row) for what, row in rows]
 

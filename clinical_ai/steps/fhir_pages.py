@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from clinical_ai.ports_clinical import Kind, Page
-from clinical_ai.steps.fhir_rows import KEY, Row, SetAside, parse
+from clinical_ai.steps.fhir_rows import KEY, Row, SetAsideError, parse
 from clinical_ai.steps.paging import PAGE_BYTES, PAGE_ROWS, Column, fitted, make_page
 from clinical_ai.steps.tally import UNREADABLE, Aside, Tally
 from clinical_ai.steps.typed_columns import arrow_type
@@ -25,7 +25,7 @@ class FhirPages:
         """Keep one resource for a page; None when it was set aside."""
         try:
             row = parse(text)
-        except SetAside as why:
+        except SetAsideError as why:
             self.refuse(why.reason, why.table, why.column)
             return None
         self._tally.read[row.table] += 1

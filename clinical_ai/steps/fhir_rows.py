@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from clinical_ai.ports_clinical import Kind
 from clinical_ai.steps.column_names import snake
-from clinical_ai.steps.json_text import Unfit, is_json, members, without_nul
+from clinical_ai.steps.json_text import UnfitError, is_json, members, without_nul
 from clinical_ai.steps.tally import UNREADABLE, Aside
 
 KEY: Final = ("id",)
@@ -49,7 +49,7 @@ class Row:
     nul_bytes: int
 
 
-class SetAside(Exception):
+class SetAsideError(Exception):
     """This resource is not loaded; it tells the table, the reason and the column alone."""
 
     def __init__(self, table: str, reason: Aside, column: str = "") -> None:
@@ -78,12 +78,12 @@ def table_of(resource_type: str) -> str:
 
 
 def parse(text: str) -> Row:
-    """The row of one resource. Raises SetAside."""
+    """The row of one resource. Raises SetAsideError."""
     text, removed = without_nul(text)
     resource_type, found = _opened(text)
     known = resource_types().get(resource_type)
     if known is None:
-        raise SetAside(UNREADABLE, Aside.NOT_FHIR)
+        raise SetAsideError(UNREADABLE, Aside.NOT_FHIR)
     table, cells = table_of(resource_type), {}
     others: dict[str, str] = {}
     for name, (value, raw) in found.items():
@@ -93,25 +93,31 @@ def parse(text: str) -> Row:
         elif value is not None:
             cells[element.column] = _cell(value, raw, element, table)
     if others:
-        cells[OTHERS] = "{%s}" % ",".join(f"{json.dumps(k)}:{raw}" for k, raw in others.items())
+        cells[OTHERS] = _object(others)
     if not cells.get("id"):
-        raise SetAside(table, Aside.NO_KEY)
+        raise SetAsideError(table, Aside.NO_KEY)
     return Row(table, cells, kinds(resource_type), removed)
+
+
+def _object(members_raw: Mapping[str, str]) -> str:
+    """An object of members that are JSON already."""
+    inside = ",".join(f"{json.dumps(name)}:{raw}" for name, raw in members_raw.items())
+    return f"{{{inside}}}"
 
 
 def _opened(text: str) -> tuple[str, dict[str, tuple[Any, str]]]:
     """The resource type and the other members; of equal names the last, as JSON readers do."""
     try:
         found = {name: (value, raw) for name, value, raw in members(text)}
-    except Unfit:
+    except UnfitError:
         is_other = not text.lstrip().startswith("{") and is_json(text)
-        raise SetAside(UNREADABLE, Aside.NOT_OBJECT if is_other else Aside.NOT_JSON) from None
+        raise SetAsideError(UNREADABLE, Aside.NOT_OBJECT if is_other else Aside.NOT_JSON) from None
     kind, _ = found.pop("resourceType", ("", ""))
     return (kind if isinstance(kind, str) else ""), found
 
 
 def _cell(value: Any, raw: str, element: Element, table: str) -> Any:
-    """What goes into the column. Raises SetAside when the value is of another type."""
+    """What goes into the column. Raises SetAsideError when the value is of another type."""
     match element.kind:
         case Kind.JSON if isinstance(value, dict | list):
             return raw
@@ -124,7 +130,7 @@ def _cell(value: Any, raw: str, element: Element, table: str) -> Any:
         case Kind.DOUBLE if type(value) in {int, float} and _same_number(value, raw):
             return float(value)
         case _:
-            raise SetAside(table, Aside.WRONG_TYPE, element.column)
+            raise SetAsideError(table, Aside.WRONG_TYPE, element.column)
 
 
 def _same_number(value: float, raw: str) -> bool:

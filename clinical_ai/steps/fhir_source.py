@@ -11,7 +11,7 @@ from clinical_ai.ports_clinical import FhirServer, Known, Page
 from clinical_ai.steps import marks
 from clinical_ai.steps.catalog import Row
 from clinical_ai.steps.fhir_pages import FhirPages, each_page
-from clinical_ai.steps.json_text import Unfit, elements, members
+from clinical_ai.steps.json_text import UnfitError, elements, members
 from clinical_ai.steps.row_options import FhirSearchOptions
 from clinical_ai.steps.tally import Aside, Tally
 
@@ -136,7 +136,7 @@ def _version(text: str) -> _Version | None:
         told = (found["id"], meta.get("versionId", ""), meta["lastUpdated"])
         key = marks.digest(*map(str, told))[:16]
         return _Version(str(found["resourceType"]), key, changed.astimezone(UTC))
-    except (Unfit, KeyError, TypeError, ValueError, OverflowError):
+    except (UnfitError, KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
@@ -146,7 +146,7 @@ def _resources(bundle: str) -> Iterator[str]:
         found = {name: (value, raw) for name, value, raw in members(bundle)}
         kind, _ = found.get("resourceType", ("", ""))
         if kind != "Bundle":
-            raise Unfit
+            raise UnfitError
         _, raw = found.get("entry", ([], "[]"))
         for entry in elements(raw):
             inside: Mapping[str, tuple[Any, str]] = {
@@ -154,7 +154,7 @@ def _resources(bundle: str) -> Iterator[str]:
             }
             if "resource" in inside and _mode(inside) != "outcome":
                 yield inside["resource"][1]
-    except Unfit:
+    except UnfitError:
         raise Transient("the FHIR server answered something that is not a bundle") from None
 
 

@@ -15,7 +15,7 @@ from clinical_ai.steps.csv_rows import CsvFile
 from clinical_ai.steps.fhir_pages import FhirPages, each_page
 from clinical_ai.steps.row_options import FilesOptions
 from clinical_ai.steps.tally import UNREADABLE, Aside, Tally
-from clinical_ai.steps.text_lines import Damaged, lines
+from clinical_ai.steps.text_lines import DamagedError, lines
 
 _FORMATS: Final = {".ndjson": "fhir", ".jsonl": "fhir", ".csv": "csv"}
 # What one line of CSV may hold, as a multiple of what one cell may.
@@ -42,7 +42,7 @@ class FilesSource:
         fhir = FhirPages(known.tables, self._tally)
         for each in new:
             if self._format(each) == "csv":
-                with suppress(Damaged):  # told when its rows are read
+                with suppress(DamagedError):  # told when its rows are read
                     csv.look_at(self._opening(each))
         done: dict[str, str] = {}
         for each in new:
@@ -52,7 +52,7 @@ class FilesSource:
                 else:
                     yield from each_page(self._texts(each), fhir)
                 done[self._part(each)] = self._mark(each)
-            except Damaged:
+            except DamagedError:
                 self._tally.set_aside(UNREADABLE, Aside.DAMAGED)
         yield from fhir.pages()
         if done:

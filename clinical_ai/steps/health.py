@@ -1,10 +1,14 @@
 """Waits until the parts of the platform answer."""
 
+from typing import Final
+
 from clinical_ai import names
-from clinical_ai.errors import PlatformError, Transient
+from clinical_ai.errors import NeedsOperator, PlatformError, Transient
 from clinical_ai.ports import Database, PrefectApi, Runtime
 from clinical_ai.steps.orchestration import find_workers, worker_of
 from clinical_ai.waiting import Sighting, wait_until
+
+_MOST_STARTS: Final = 3
 
 
 def await_database(database: Database, *, seconds: float = 60) -> None:
@@ -21,17 +25,31 @@ def await_database(database: Database, *, seconds: float = 60) -> None:
 
 
 def await_api(api: PrefectApi, runtime: Runtime, *, seconds: float = 120) -> None:
-    """Prefect answers and reaches its database."""
+    """Prefect answers and reaches its database.
+
+    Raises NeedsOperator at once when the server's process ends again and again.
+    """
+    pids: set[int] = set()
 
     def look() -> Sighting:
         try:
             api.get("/ready")
         except Transient as error:
-            state = {p.name: p.state for p in runtime.processes()}.get(names.SERVER, "not there")
-            return Sighting(done=False, summary=f"{error} (its process is {state})")
+            _watch(runtime, pids)
+            return Sighting(done=False, summary=str(error))
         return Sighting(done=True, summary="ready")
 
     wait_until("Prefect's API", look, seconds=seconds, every=0.25)
+
+
+def _watch(runtime: Runtime, pids: set[int]) -> None:
+    for process in runtime.processes():
+        if process.name == names.SERVER and process.pid:
+            pids.add(process.pid)
+    if len(pids) > _MOST_STARTS:
+        raise NeedsOperator(
+            f"{names.SERVER} ends as often as it is started", f"read {names.SERVER}.log"
+        )
 
 
 def await_workers(api: PrefectApi, *, seconds: float = 120) -> None:

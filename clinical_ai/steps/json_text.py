@@ -15,18 +15,18 @@ _EXTREME = re.compile(r"[0-9][eE][+-]?[0-9]{3}")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-class Unfit(ValueError):
+class UnfitError(ValueError):
     """Not JSON that PostgreSQL can keep; the text tells nothing of it."""
 
 
 def _refuse(_: str) -> NoReturn:
-    raise Unfit  # NaN and Infinity, which are not JSON
+    raise UnfitError  # NaN and Infinity, which are not JSON
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")) or (number == 0 and re.search("[1-9]", text)):
-        raise Unfit
+        raise UnfitError
     return number
 
 
@@ -49,19 +49,19 @@ def without_nul(text: str) -> tuple[str, int]:
 def members(text: str) -> Iterator[tuple[str, Any, str]]:
     """Name, decoded value and own text of each member of the object that `text` is.
 
-    Raises Unfit when it is not an object, or holds what PostgreSQL cannot keep.
+    Raises UnfitError when it is not an object, or holds what PostgreSQL cannot keep.
     """
     scan = _scanner(text)
     try:
         at = _space(text, 0)
         if text[at] != "{":
-            raise Unfit
+            raise UnfitError
         at = _space(text, at + 1)
         if text[at] == "}":
             return _end(text, at + 1)
         while True:
             if text[at] != '"':
-                raise Unfit
+                raise UnfitError
             name, at = _scan(text, at)
             at = _space(text, _after(text, _space(text, at), ":"))
             value, end = scan(text, at)
@@ -71,11 +71,11 @@ def members(text: str) -> Iterator[tuple[str, Any, str]]:
                 return _end(text, at + 1)
             at = _space(text, _after(text, at, ","))
     except _FAULTS:
-        raise Unfit from None
+        raise UnfitError from None
 
 
 def elements(text: str) -> Iterator[str]:
-    """Own text of each element of the array that `text` is. Raises Unfit."""
+    """Own text of each element of the array that `text` is. Raises UnfitError."""
     try:
         at = _space(text, _after(text, _space(text, 0), "["))
         if text[at] == "]":
@@ -88,7 +88,7 @@ def elements(text: str) -> Iterator[str]:
                 return _end(text, at + 1)
             at = _space(text, _after(text, at, ","))
     except _FAULTS:
-        raise Unfit from None
+        raise UnfitError from None
 
 
 def is_json(text: str) -> bool:
@@ -115,7 +115,7 @@ def _refuse_lone_surrogates(text: str) -> None:
         for string in _strings(value):
             string.encode()
     except _FAULTS:
-        raise Unfit from None
+        raise UnfitError from None
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -140,10 +140,10 @@ def _space(text: str, at: int) -> int:
 
 def _after(text: str, at: int, sign: str) -> int:
     if text[at] != sign:
-        raise Unfit
+        raise UnfitError
     return at + 1
 
 
 def _end(text: str, at: int) -> None:
     if _space(text, at) != len(text):
-        raise Unfit
+        raise UnfitError

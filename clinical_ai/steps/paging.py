@@ -80,7 +80,7 @@ def _typed_rows(table: str, rows: Any, columns: Mapping[str, Column], tally: Tal
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    keep = pa.chunked_array([pa.repeat(True, len(rows))])
+    keep = pa.chunked_array([[True] * len(rows)])
     for at, (name, column) in enumerate(columns.items()):
         if column.checked or column.kind is Kind.TEXT:
             continue

@@ -103,7 +103,7 @@ def _sealed(source: RecordSource, loader: Loader) -> Loaded:
         found: PlatformError = ours
     except MemoryError:
         found = NeedsOperator("memory ran out", "lower limit-bytes in the options of the source")
-    except Exception as foreign:
+    except Exception as foreign:  # noqa: BLE001  (whatever it is, its text may hold rows)
         found = NeedsOperator(
             f"the run met a fault of its own: {whereabouts(foreign)}", "report it to the project"
         )

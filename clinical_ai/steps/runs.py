@@ -1,6 +1,6 @@
 """Flow runs: start one and follow it, find those whose process is gone."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,14 +44,37 @@ def get_deployment(api: PrefectApi, full_name: str) -> dict[str, Any]:
 
 
 def start_run(
-    api: PrefectApi, full_name: str, parameters: Mapping[str, Any], *, key: str | None = None
+    api: PrefectApi, full_name: str, parameters: Mapping[str, Any], *, tags: Sequence[str] = ()
 ) -> str:
-    """The id of a new run; with a `key`, of the one run that ever has this key."""
+    """The id of a new run, due now."""
     deployment = get_deployment(api, full_name)
-    body: dict[str, Any] = {"parameters": dict(parameters), "state": {"type": "SCHEDULED"}}
-    if key:
-        body["idempotency_key"] = key
+    body = {
+        "parameters": dict(parameters),
+        "tags": [*deployment["tags"], *tags],
+        "state": {"type": "SCHEDULED"},
+    }
     return str(api.post(f"/deployments/{deployment['id']}/create_flow_run", body)["id"])
+
+
+def find_tagged_run(api: PrefectApi, full_name: str, tag: str) -> Run | None:
+    """The run of a deployment with this tag that completed, else one under way, else None."""
+    deployment = get_deployment(api, full_name)
+    for states in (["COMPLETED"], ["RUNNING", "PENDING", "SCHEDULED", "PAUSED"]):
+        rows = api.post(
+            "/flow_runs/filter",
+            {
+                "flow_runs": {
+                    "deployment_id": {"any_": [deployment["id"]]},
+                    "tags": {"all_": [tag]},
+                    "state": {"type": {"any_": states}},
+                },
+                "sort": "START_TIME_DESC",
+                "limit": 1,
+            },
+        )
+        if rows:
+            return as_run(rows[0])
+    return None
 
 
 def get_run(api: PrefectApi, run_id: str) -> Run:

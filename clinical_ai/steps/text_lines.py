@@ -10,14 +10,14 @@ _BOM: Final = b"\xef\xbb\xbf"
 _BUFFER: Final = 1 << 20
 
 
-class Damaged(Exception):
+class DamagedError(Exception):
     """The object ends, or breaks, in the middle of its compressed content."""
 
 
 def lines(stream: BinaryIO, limit: int, *, compressed: bool = False) -> Iterator[bytes | None]:
     """Each line without its end; None for one of more than `limit` bytes, which is passed over.
 
-    Raises Damaged when compressed content breaks.
+    Raises DamagedError when compressed content breaks.
     """
     source = io.BufferedReader(cast(io.RawIOBase, stream), _BUFFER)
     reader = cast(BinaryIO, gzip.GzipFile(fileobj=source)) if compressed else source
@@ -32,7 +32,7 @@ def lines(stream: BinaryIO, limit: int, *, compressed: bool = False) -> Iterator
                 yield line.removesuffix(b"\n").removesuffix(b"\r")
             first = False
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise Damaged from None
+        raise DamagedError from None
 
 
 def _pass_over(reader: BinaryIO) -> None:

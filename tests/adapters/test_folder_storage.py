@@ -1,5 +1,6 @@
 """What only a folder has to promise: permissions, links, full disks, kills."""
 
+import errno
 import os
 import stat
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from clinical_ai.adapters.folder_storage import FolderStore
+from clinical_ai.adapters.owned_tree import explain
 from clinical_ai.errors import NeedsOperator
 
 CANARY = "erika-mustermann-1964"
@@ -171,6 +173,11 @@ def test_a_full_disk_keeps_the_old_object_and_says_what_to_do(small_disk: Path) 
 def test_a_read_only_disk_is_told(read_only_disk: Path) -> None:
     with pytest.raises(NeedsOperator, match="read-only"):
         FolderStore(read_only_disk).ensure_bucket("raw")
+
+
+def test_a_fault_of_the_disk_is_told_by_its_name_alone() -> None:
+    told = explain(OSError(errno.EIO, CANARY, CANARY), "bucket raw")
+    assert str(told) == "bucket raw: EIO. check the disk and the kernel's log."
 
 
 def test_a_store_without_its_folder_is_not_an_empty_store(tmp_path: Path) -> None:

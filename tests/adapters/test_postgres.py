@@ -5,7 +5,7 @@ import socket
 import traceback
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 from pydantic import SecretStr
 
@@ -61,7 +61,15 @@ def test_a_url_that_cannot_be_used_is_refused_with_the_form_to_write(url: str) -
         PostgresDatabase(SecretStr(url))
 
 
-@given(before=some.text(max_size=4), after=some.text(max_size=4))
+_STRAY = some.text("/?#:@1%=&[]\\ \n", max_size=4) | some.text(max_size=4)
+
+
+@given(before=_STRAY, after=_STRAY)
+@example(before="1/", after="")
+@example(before="1?", after="=1")
+@example(before="1#", after="")
+@example(before="1/x:", after="")
+@example(before="1/d?x=", after="")
 def test_a_password_with_stray_characters_is_never_taken_for_something_to_show(
     before: str, after: str
 ) -> None:

@@ -128,13 +128,16 @@ def test_another_region_gets_its_bucket_there(s3_server: S3Server) -> None:
 def test_the_callers_own_environment_changes_nothing(
     s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    keys = s3_server.user([{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}])
     for name in ("HTTP_PROXY", "http_proxy", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "theirs")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "theirs")
-    assert store_of(s3_server).buckets() == []
+    assert store_of(s3_server, keys).buckets() == []
+    aws = connect(Access(SecretStr("never used before"), SecretStr("b")))
+    assert aws.meta.endpoint_url == "https://s3.amazonaws.com"
 
 
 def test_a_profile_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,16 @@ def test_all_statements_happen_or_none(patients: Database) -> None:
     assert patients.query("select count(*) as n from patients") == [{"n": 3}]
 
 
+def test_statements_that_were_not_finished_are_not_finished_by_the_next_one(
+    patients: Database, database_url: SecretStr
+) -> None:
+    insert = "insert into patients values (%s, %s)"
+    with pytest.raises(NeedsOperator):  # refused by the driver: the server knows of no error
+        patients.execute_all([(insert, (1, "a")), (insert, (2, "\0"))])
+    patients.execute(insert, (3, "c"))
+    assert PostgresDatabase(database_url).query("select id from patients") == [{"id": 3}]
+
+
 def test_the_database_is_usable_after_an_error(patients: Database) -> None:
     with pytest.raises(NeedsOperator):
         patients.query("select * from nowhere")

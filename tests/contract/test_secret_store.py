@@ -70,7 +70,7 @@ def test_what_is_no_reference_is_refused_and_never_repeated(
         assert CANARY not in f"{refused.value!r} {refused.value}"
 
 
-@pytest.mark.parametrize("value", ["", f"{CANARY}\0"])
+@pytest.mark.parametrize("value", ["", f"{CANARY}\0", f"{CANARY}\udc80"])
 def test_an_empty_value_or_a_nul_is_refused_and_nothing_written(
     store: SecretStore, value: str
 ) -> None:

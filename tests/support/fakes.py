@@ -84,7 +84,7 @@ class MemorySecrets:
 
     def put(self, reference: str, value: SecretStr) -> Change:
         text = value.get_secret_value()
-        if not text or "\0" in text:
+        if not text or any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text):
             raise NeedsOperator(f"the value for {reference} is not text", "give another value")
         before = self.find(reference)
         self._values[reference] = value

@@ -1,0 +1,55 @@
+# The main job: `make up`. Everything else: `make help`.
+PYTHON ?= python3
+STATE ?=
+PORT ?=
+ARGS ?=
+ENV := .venv/bin
+options := $(if $(STATE),--state "$(STATE)") $(if $(PORT),--port $(PORT)) $(ARGS)
+where := $(if $(STATE),--state "$(STATE)") $(ARGS)
+
+.PHONY: help up down destroy status verify check test fix e2e faults bench lock .venv
+
+help:  ## this list
+	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv:  ## the virtual environment, from the locks
+	@$(PYTHON) bootstrap/environment.py
+
+up: .venv  ## bring the platform up on this machine (STATE=folder PORT=number)
+	@$(ENV)/clinical-ai up $(options)
+
+down: .venv  ## stop it in order; data stays
+	@$(ENV)/clinical-ai down $(where)
+
+destroy: .venv  ## stop it and remove its state folder, after asking
+	@$(ENV)/clinical-ai destroy $(where)
+
+status: .venv  ## what runs
+	@$(ENV)/clinical-ai status $(where)
+
+verify: .venv  ## every check, with evidence
+	@$(ENV)/clinical-ai verify $(where)
+
+check: .venv  ## ruff, mypy --strict, import-linter, docs
+	@$(ENV)/ruff format --check --quiet . && $(ENV)/ruff check --quiet .
+	@$(ENV)/mypy
+	@$(ENV)/lint-imports --no-cache
+	@$(ENV)/pytest tests/repository
+
+test: .venv  ## all tests that need no cluster, with coverage
+	@$(ENV)/coverage erase
+	@$(ENV)/coverage run -m pytest
+	@$(ENV)/coverage combine --quiet && $(ENV)/coverage report
+
+fix: .venv  ## format and mend what ruff can
+	@$(ENV)/ruff check --quiet --fix . ; $(ENV)/ruff format --quiet .
+
+faults: .venv  ## long seeded loops of kills and faults (SEED=number ROUNDS=number)
+	@$(ENV)/python -m tests.faults $(ARGS)
+
+bench: .venv  ## the ratios that docs claim, into benchmarks/RESULTS.md
+	@$(ENV)/python -m benchmarks $(ARGS)
+
+lock:  ## both locks, one resolution, with hashes and no index address (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock

@@ -1,0 +1,45 @@
+"""`python -m bootstrap`: brings the platform up on this machine; safe to run again."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from bootstrap.install import check_only, show_difference, up
+from bootstrap.request import Request, parse_request
+from bootstrap.terminal import Terminal
+from clinical_ai.errors import ManyFaults, PlatformError
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0 when the platform is up, 1 with what stands in the way, 130 when interrupted."""
+    terminal = Terminal()
+    return guarded(terminal, lambda: run(parse_request(arguments, os.environ), terminal))
+
+
+def run(request: Request, terminal: Terminal) -> int:
+    """What the request asks for."""
+    if request.check:
+        return check_only(request, terminal)
+    if request.diff:
+        return show_difference(request, terminal)
+    return up(request, terminal)
+
+
+def guarded(terminal: Terminal, work: Callable[[], int]) -> int:
+    """Errors of this project as sentences, without a backtrace."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        return work()
+    except ManyFaults as error:
+        terminal.fault(f"{len(error.faults)} things stand in the way:\n{error}")
+    except PlatformError as error:
+        terminal.fault(str(error))
+    except KeyboardInterrupt:
+        terminal.fault("interrupted; run it again, it goes on where it was")
+        return 130
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

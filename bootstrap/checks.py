@@ -1,0 +1,248 @@
+"""Everything that could stop an installation, found before anything is written."""
+
+import errno
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import psutil
+
+from bootstrap.request import Request
+from clinical_ai import names
+from clinical_ai.adapters.local_postgres import data_version
+from clinical_ai.adapters.orphans import is_ours
+from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError
+from clinical_ai.instance import find_instance
+from clinical_ai.manifests.postgres import MAJOR
+from clinical_ai.settings import Development, Production
+from clinical_ai.state_folder import StateFolder
+
+_PLATFORMS: Final = {"linux", "darwin"}
+_FIRST_BYTES: Final = 1_500_000_000
+_LATER_BYTES: Final = 300_000_000
+_SOCKET_BYTES: Final = 100  # of a Unix socket's path, less than the kernel's 107 (104 on macOS)
+
+
+def check(
+    request: Request, settings: Development | Production | None, user: tuple[int, int] | None
+) -> list[str]:
+    """What was looked at and found good; ManyFaults with all that is wrong, each with its remedy.
+
+    `settings` is None when they themselves are at fault, which the caller adds.
+    """
+    faults: list[NeedsOperator] = []
+    found: list[str] = []
+    for look in _looks(request, settings, user):
+        try:
+            found.append(look())
+        except ManyFaults as many:
+            faults += many.faults
+        except NeedsOperator as fault:
+            faults.append(fault)
+    if faults:
+        raise ManyFaults(faults)
+    return found
+
+
+def _looks(
+    request: Request, settings: Development | Production | None, user: tuple[int, int] | None
+) -> Iterator[Callable[[], str]]:
+    state = request.state
+    yield check_machine
+    yield lambda: check_folder(state, user)
+    yield lambda: check_disk(state)
+    yield lambda: check_data(state)
+    yield lambda: check_instance(state)
+    if settings is not None:
+        yield lambda: check_settings(settings)
+        yield lambda: check_port(settings, state)
+
+
+def check_machine() -> str:
+    """Python and platform are ones that this release runs on."""
+    if sys.version_info < (3, 11):
+        raise NeedsOperator(f"Python is {sys.version.split()[0]}", "use Python 3.11 or newer")
+    if sys.platform not in _PLATFORMS:
+        raise NeedsOperator(
+            f"this platform ({sys.platform}) has no PostgreSQL to embed", "use Linux or macOS"
+        )
+    return f"Python {sys.version.split()[0]} on {sys.platform}"
+
+
+def check_folder(state: StateFolder, user: tuple[int, int] | None) -> str:
+    """The state folder is ours or free, writable, and the service user can get to it."""
+    root = state.root
+    if len(os.fsencode(state.socket)) > _SOCKET_BYTES:
+        raise NeedsOperator(
+            f"the path of the state folder {root} is too long for a socket",
+            "choose a shorter one with STATE=folder",
+        )
+    if "\n" in str(root) or ":" in str(root):
+        raise NeedsOperator(
+            f"the state folder {str(root)!r} has a colon or line end in its path",
+            "choose another with STATE=folder",
+        )
+    existing = next(path for path in (root, *root.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise NeedsOperator(f"{existing} is not a folder", "choose another with STATE=folder")
+    _check_writable(existing)
+    if existing == root:
+        _check_content(state)
+    if user is not None:
+        _check_enterable(root, user)
+    return f"state folder {root}"
+
+
+def _check_writable(folder: Path) -> None:
+    """By trying: access(2) says yes to root on a read-only file system."""
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        owner = folder.stat().st_uid
+        if error.errno == errno.ENOSPC:
+            remedy = "free some disk space"
+        elif error.errno == errno.EROFS:
+            remedy = "choose another with STATE=folder"
+        else:
+            remedy = f"it belongs to uid {owner}: choose another with STATE=folder or its owner"
+        raise NeedsOperator(f"{folder} can't be written: {error.strerror}", remedy) from None
+
+
+def _check_content(state: StateFolder) -> None:
+    known = {path.name for path in (*state.owned(), state.releases, state.postgres)}
+    known.add(state.instance.name)
+    foreign = [
+        name for name in os.listdir(state.root) if name not in known and not name.startswith(".")
+    ]
+    if foreign:
+        raise NeedsOperator(
+            f"{state.root} holds something else ({', '.join(sorted(foreign)[:3])})",
+            "choose an empty folder with STATE=folder",
+        )
+    owner = state.root.stat().st_uid
+    if os.geteuid() not in {0, owner}:
+        raise NeedsOperator(
+            f"{state.root} belongs to uid {owner}", "run this as its owner, or as root"
+        )
+
+
+def _check_enterable(root: Path, user: tuple[int, int]) -> None:
+    for folder in reversed(root.parents):
+        if not os.path.lexists(folder):
+            return
+        seen = folder.stat()
+        bit = (
+            stat.S_IXUSR
+            if seen.st_uid == user[0]
+            else stat.S_IXGRP
+            if seen.st_gid == user[1]
+            else stat.S_IXOTH
+        )
+        if not seen.st_mode & bit:
+            raise NeedsOperator(
+                f"the service user {names.SERVICE_USER} can't enter {folder}",
+                f"choose another state folder with STATE=folder, or `chmod o+x {folder}`",
+            )
+
+
+def check_disk(state: StateFolder) -> str:
+    """Enough free space for what will be written."""
+    existing = next(path for path in (state.root, *state.root.parents) if path.exists())
+    needed = _LATER_BYTES if state.instance.exists() else _FIRST_BYTES
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise NeedsOperator(
+            f"{existing} has {free // 1_000_000} MB free, {needed // 1_000_000} MB are needed",
+            "free some disk space or choose another state folder with STATE=folder",
+        )
+    return f"{free // 1_000_000_000} GB free"
+
+
+def check_data(state: StateFolder) -> str:
+    """The data folder, if there is one, is of this PostgreSQL."""
+    found = data_version(state)
+    if found not in {None, MAJOR}:
+        raise NeedsOperator(
+            f"{state.data} was made by PostgreSQL {found}, this release runs {MAJOR}",
+            "move it away, or use the release that made it and dump it there",
+        )
+    return f"PostgreSQL {MAJOR} data" if found else "no data yet"
+
+
+def check_instance(state: StateFolder) -> str:
+    """The state file can be read."""
+    return "installed before" if find_instance(state) else "first installation"
+
+
+def check_settings(settings: Development | Production) -> str:
+    """What one machine can do with these settings."""
+    address = urlsplit(settings.prefect_api_url)
+    faults = []
+    if address.hostname not in {"127.0.0.1", "localhost"} or address.scheme != "http":
+        faults.append(
+            NeedsOperator(
+                f"prefect-api-url is {settings.prefect_api_url}, on one machine the API listens on "
+                "the loopback only",
+                f"write http://127.0.0.1:{names.API_PORT}/api",
+            )
+        )
+    if settings.ca_bundle and not Path(settings.ca_bundle).is_file():
+        faults.append(
+            NeedsOperator(f"ca-bundle {settings.ca_bundle} is not a file", "correct ca-bundle")
+        )
+    for key, value in settings.model_dump(by_alias=True).items():
+        if isinstance(value, str) and value.startswith("vault:"):
+            faults.append(
+                NeedsOperator(
+                    f"{key} is a vault: reference, which one machine can't read",
+                    "use secret:NAME/KEY, or file:PATH to have it copied there",
+                )
+            )
+    if faults:
+        raise ManyFaults(faults)
+    return f"settings for {settings.storage_environment}"
+
+
+def check_port(settings: Development | Production, state: StateFolder) -> str:
+    """The API's port is free, or ours."""
+    port = urlsplit(settings.prefect_api_url).port or 80
+    for connection in _listening(port):
+        if connection.pid is None or not is_ours(connection.pid, state.root):
+            raise NeedsOperator(
+                f"port {port} is taken{_by(connection.pid)}",
+                f"stop that, or choose another port: make up PORT={port + 1}",
+            )
+    if port < 1024 and os.geteuid() != 0:
+        raise NeedsOperator(f"port {port} is for root only", "choose one above 1023 with PORT=")
+    return f"port {port}"
+
+
+def _listening(port: int) -> list[Any]:
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied as error:
+        raise NeedsOperator("open ports can't be listed", "run this as another user") from error
+    return [c for c in connections if c.status == psutil.CONN_LISTEN and c.laddr[1] == port]
+
+
+def _by(pid: int | None) -> str:
+    if pid is None:
+        return " by a process of another user"
+    try:
+        return f" by process {pid} ({psutil.Process(pid).name()})"
+    except psutil.Error:
+        return f" by process {pid}"
+
+
+def as_faults(error: PlatformError) -> list[NeedsOperator]:
+    """The faults inside an error."""
+    if isinstance(error, ManyFaults):
+        return error.faults
+    return [error if isinstance(error, NeedsOperator) else NeedsOperator(str(error), "try again")]

@@ -1,0 +1,265 @@
+"""Day zero as a runbook: checks, ground, processes, Prefect, demonstration, proof."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from bootstrap import checks, wanted
+from bootstrap.ground import Ground, ensure_database_files, ensure_folders, ensure_instance, lay
+from bootstrap.request import Request
+from bootstrap.runs import ensure_deployed, ensure_demonstrated
+from bootstrap.terminal import Terminal
+from clinical_ai import names
+from clinical_ai.adapters.change_lock import change_lock
+from clinical_ai.adapters.postgres import PostgresDatabase
+from clinical_ai.adapters.service_user import ensure_service_user, find_service_user
+from clinical_ai.change import Change
+from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, Transient
+from clinical_ai.instance import Instance, find_instance
+from clinical_ai.manifests import orchestration as objects
+from clinical_ai.manifests.processes import processes
+from clinical_ai.plans import needs_hold
+from clinical_ai.settings import Development, Production, differences
+from clinical_ai.steps.catalog import ensure_catalog
+from clinical_ai.steps.demonstration import ensure_demonstration
+from clinical_ai.steps.health import await_api, await_database, await_workers
+from clinical_ai.steps.local_database import (
+    ensure_database,
+    ensure_prefect_schema,
+    ensure_roles,
+)
+from clinical_ai.steps.local_secrets import find_password, superuser_address
+from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
+from clinical_ai.steps.registration import ensure_deployments
+from clinical_ai.steps.roll import new_journal, roll
+from clinical_ai.steps.settings_block import ensure_block_schema, find_settings, save_settings
+from clinical_ai.wiring import Platform, open_storage
+
+AnySettings = Development | Production
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is being installed: the settings that count now, and the platform they make."""
+
+    request: Request
+    ground: Ground
+    settings: AnySettings
+    platform: Platform
+    stopped: bool
+
+
+def up(request: Request, terminal: Terminal) -> int:
+    """The platform runs, is registered, applied its settings and has finished a connector run."""
+    terminal.step("checks", _checked(request))
+    user = ensure_service_user()
+    ground = Ground(request.state, request.checkout, user)
+    folders = ensure_folders(ground)
+    with change_lock(request.state.lock, "make up"):
+        terminal.step("state folder", folders)
+        site = _prepare(request, ground, terminal)
+        with ThreadPoolExecutor(max_workers=1) as background:
+            rendering = background.submit(lambda: site.platform.rendered)
+            terminal.step("processes", _start(site))
+            terminal.step("database", _fill_database(site))
+            terminal.step("data", _fill_storage(site))
+            await_api(site.platform.api, site.platform.runtime)
+            terminal.line("server", f"ready at {site.platform.instance.ui_url}")
+            rendering.result()
+        site, changes = _save_settings(site)
+        terminal.step("settings", changes)
+        terminal.step("registration", register(site.platform))
+        terminal.step("workers", _await_workers(site))
+        ensure_deployed(site.platform, terminal)
+    if request.demonstration:
+        ensure_demonstrated(site.platform, terminal)
+    _tell_where(site.platform, terminal)
+    return 0
+
+
+def check_only(request: Request, terminal: Terminal) -> int:
+    """0 when nothing stands in the way."""
+    for found in _found(request):
+        terminal.line("ok", found)
+    return 0
+
+
+def show_difference(request: Request, terminal: Terminal) -> int:
+    """What `up` would change in Prefect and among the processes; writes nothing."""
+    _found(request)
+    instance = find_instance(request.state)
+    if instance is None:
+        terminal.plain(f"{request.state.root}: nothing is installed, `make up` would install all")
+        return 0
+    platform = Platform(request.state, instance)
+    named, _ = wanted.settle(request)
+    saved = platform.settings
+    if named:
+        for key, (old, new) in wanted.difference(request, saved, named):
+            terminal.plain(f"settings {key}: saved {old!r}, given {new!r}")
+    chosen = wanted.overlay(request, saved, named) if named else saved
+    changes = platform.runtime.plan(processes(chosen, platform.place))
+    for change in [*changes, *register(platform, write=False)]:
+        terminal.plain(str(change))
+    return 0
+
+
+def register(platform: Platform, *, write: bool = True) -> list[Change]:
+    """Pools, the zombie automation and the deployments of the release."""
+    rendered, api = platform.rendered, platform.api
+    pools = objects.pools(platform.settings, platform.place, rendered["job_template"])
+    return [
+        *ensure_pools(api, pools, write=write),
+        ensure_automation(api, objects.zombie_automation(), write=write),
+        *ensure_deployments(api, rendered["deployments"], write=write),
+    ]
+
+
+def _checked(request: Request) -> list[Change]:
+    _found(request)
+    return []
+
+
+def _found(request: Request) -> list[str]:
+    """What all checks found; ManyFaults with everything that is wrong at once."""
+    faults: list[NeedsOperator] = []
+    settings: AnySettings | None = None
+    try:
+        settings, _ = wanted.settle(request)
+        settings = settings or Development()
+    except PlatformError as error:
+        faults += checks.as_faults(error)
+    if request.raw is None and (instance := _readable_instance(request)):
+        settings = Development(prefect_api_url=instance.api_url)
+    try:
+        found = checks.check(request, settings, find_service_user())
+    except ManyFaults as error:
+        raise ManyFaults([*faults, *error.faults]) from None
+    if faults:
+        raise ManyFaults(faults)
+    return found
+
+
+def _readable_instance(request: Request) -> Instance | None:
+    try:
+        return find_instance(request.state)
+    except NeedsOperator:
+        return None  # checks tell it
+
+
+def _prepare(request: Request, ground: Ground, terminal: Terminal) -> Site:
+    """Everything on the disk that processes need, and the settings they start with."""
+    found = find_instance(request.state)
+    before = Platform(request.state, found) if found else None
+    settings, kept = _settings(request, before)
+    release, changes = lay(ground)
+    terminal.step("release", changes)
+    stopped = before is None or not before.runtime.processes()
+    instance, made = ensure_instance(ground, settings, release, stopped=stopped)
+    terminal.step("database files", made, ensure_database_files(ground, instance))
+    platform = Platform(request.state, instance)
+    if kept:
+        changes = [platform.secrets.put(reference, value) for reference, value in kept.items()]
+        terminal.step("secrets", changes)
+    return Site(request, ground, settings, platform, stopped)
+
+
+def _settings(
+    request: Request, before: Platform | None
+) -> tuple[AnySettings, dict[str, SecretStr]]:
+    """The settings that count, and the secrets they move into the state folder."""
+    named, kept = wanted.settle(request)
+    saved = _saved(before) if before else None
+    if named and saved:
+        wanted.refuse_difference(request, saved, named)
+        return wanted.overlay(request, saved, named), kept
+    return named or saved or Development(), kept
+
+
+def _saved(platform: Platform) -> AnySettings | None:
+    """The block's settings; those last applied while the server is away."""
+    try:
+        return find_settings(platform.api) or platform.files.find_applied()
+    except Transient:
+        return platform.files.find_applied()
+
+
+def _start(site: Site) -> list[Change]:
+    """All processes run with the wanted specs; running work is drained before a change."""
+    platform = site.platform
+    specs = processes(site.settings, platform.place)
+    plan = platform.runtime.plan(specs)
+    if site.stopped or not needs_hold(plan):
+        changes = platform.runtime.ensure(specs)
+    else:
+        changes = roll(
+            platform.api,
+            platform.runtime,
+            platform.files,
+            new_journal("make up"),
+            specs,
+            drain_seconds=site.settings.drain_seconds,
+            healthy=lambda: await_api(platform.api, platform.runtime),
+        )
+    if platform.files.find_applied() != site.settings:
+        platform.files.write_applied(site.settings)
+    return changes
+
+
+def _fill_database(site: Site) -> list[Change]:
+    """Roles, database, Prefect's schema and the guide's tables."""
+    secrets, port = site.platform.secrets, site.platform.instance.database_port
+    cluster = PostgresDatabase(superuser_address(secrets, port, "postgres"))
+    await_database(cluster)
+    roles = {
+        names.DATABASE_ROLE: names.DATABASE_URL,
+        names.PREFECT_ROLE: names.PREFECT_DATABASE_URL,
+    }
+    passwords = {
+        role: password
+        for role, reference in roles.items()
+        if (password := find_password(secrets, reference))
+    }
+    data = PostgresDatabase(superuser_address(secrets, port, names.DATABASE))
+    return [
+        *ensure_roles(cluster, passwords),
+        ensure_database(cluster),
+        ensure_prefect_schema(data),
+        *ensure_catalog(site.platform.database, site.settings),
+    ]
+
+
+def _fill_storage(site: Site) -> list[Change]:
+    """Demonstration rows and objects, unless they are not wanted."""
+    if not site.request.demonstration:
+        return []
+    storage = open_storage(site.settings, site.platform.secrets, site.platform.state)
+    folder = site.request.checkout / "demonstration"
+    return ensure_demonstration(site.platform.database, storage, site.settings, folder)
+
+
+def _save_settings(site: Site) -> tuple[Site, list[Change]]:
+    """The block exists; from now on it is the truth, also when it was edited meanwhile."""
+    api, block = site.platform.api, site.platform.rendered["block"]
+    changes = [ensure_block_schema(api, block)]
+    saved = find_settings(api)
+    if saved is None or (site.request.raw is not None and differences(saved, site.settings)):
+        changes.append(save_settings(api, site.settings, block["checksum"]))
+    return site, changes
+
+
+def _await_workers(site: Site) -> list[Change]:
+    await_workers(site.platform.api)
+    return []
+
+
+def _tell_where(platform: Platform, terminal: Terminal) -> None:
+    state = platform.state
+    terminal.plain("")
+    terminal.plain(f"Prefect UI   {platform.instance.ui_url}")
+    if platform.instance.auth:
+        place = state.secrets / names.API_AUTH.removeprefix("secret:")
+        terminal.plain(f"password      in {place}")
+    terminal.plain(f"state folder  {state.root}")
+    terminal.plain("next          clinical-ai status | verify | run SOURCE DESTINATION | env")

@@ -1,0 +1,101 @@
+"""What the caller asked for, from the command line and its environment."""
+
+import argparse
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bootstrap.options import add_arguments
+from clinical_ai import names
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.state_folder import StateFolder, default_root
+
+
+@dataclass(frozen=True)
+class Request:
+    """`raw` is None when no settings file, environment or port was named: what is saved counts."""
+
+    state: StateFolder
+    checkout: Path
+    environ: Mapping[str, str]
+    raw: dict[str, Any] | None = None
+    origin: str = "settings"
+    replace: bool = False
+    check: bool = False
+    diff: bool = False
+    demonstration: bool = True
+
+
+def parse_request(arguments: Sequence[str], environ: Mapping[str, str]) -> Request:
+    """The request; NeedsOperator when the settings file can't be read."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bootstrap",
+        description="Brings the platform up on this machine; safe to run again.",
+    )
+    add_arguments(parser)
+    return make_request(parser.parse_args(arguments), environ)
+
+
+def make_request(options: argparse.Namespace, environ: Mapping[str, str]) -> Request:
+    """The request that parsed options stand for."""
+    chosen = Path(options.state).expanduser().absolute() if options.state else None
+    raw, origin = _settings(options, environ)
+    return Request(
+        state=StateFolder(chosen or default_root(environ, root=os.geteuid() == 0)),
+        checkout=Path(__file__).resolve().parent.parent,
+        environ=environ,
+        raw=raw,
+        origin=origin,
+        replace=options.replace_settings,
+        check=options.check,
+        diff=options.diff,
+        demonstration=not options.no_demonstration,
+    )
+
+
+def _settings(
+    options: argparse.Namespace, environ: Mapping[str, str]
+) -> tuple[dict[str, Any] | None, str]:
+    """Keys that were named, and where; a file's contradicting the options' is refused."""
+    raw = _read(Path(options.settings)) if options.settings else None
+    named: dict[str, Any] = {}
+    port = options.port or _port(environ)
+    if port:
+        named["prefect-api-url"] = f"http://127.0.0.1:{port}/api"
+    if options.environment:
+        named["storage-environment"] = options.environment
+    for key, value in named.items():
+        if raw and raw.get(key, value) != value:
+            raise NeedsOperator(
+                f"{options.settings} says {key} = {raw[key]!r}, the command line {value!r}",
+                "leave one of them out",
+            )
+    if raw is None and not named:
+        return None, "settings"
+    return {**(raw or {}), **named}, options.settings or "command line"
+
+
+def _port(environ: Mapping[str, str]) -> int | None:
+    text = environ.get(names.PORT_VARIABLE)
+    if not text:
+        return None
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise NeedsOperator(
+            f"{names.PORT_VARIABLE} is {text!r}", "give a port number from 1 to 65535"
+        )
+    return int(text)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise NeedsOperator(
+            f"the settings file {path} can't be read: {error.strerror}", "correct --settings"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # The error tells line and column and repeats no value.
+        raise NeedsOperator(f"{path} is not valid TOML: {error}", "correct that line") from None

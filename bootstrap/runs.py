@@ -1,0 +1,86 @@
+"""The first runs: deploy/self takes over, then the demonstration proves the way of the data."""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+from bootstrap.terminal import Terminal
+from clinical_ai import names
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.settings import dump
+from clinical_ai.steps.demonstration import DESTINATION, SOURCES
+from clinical_ai.steps.runs import FINAL, Run, find_tagged_run, follow_run, get_run, start_run
+from clinical_ai.wiring import Platform
+
+_SECONDS = 600
+
+
+def ensure_deployed(platform: Platform, terminal: Terminal) -> None:
+    """deploy/self has completed once for this release and these settings."""
+    settings = sha256(json.dumps(dump(platform.settings), sort_keys=True).encode()).hexdigest()[:12]
+    tag = f"applies:{platform.instance.release}-{settings}"
+    run, started = _ensure_run(platform, names.DEPLOY_SELF, {"report_only": False}, tag)
+    run = follow_run(platform.api, run.id, seconds=_SECONDS) if not run.completed else run
+    _demand(platform, run)
+    terminal.line(names.DEPLOY_SELF, _told(platform, run) if started else "unchanged")
+
+
+def ensure_demonstrated(platform: Platform, terminal: Terminal) -> None:
+    """Each demonstration source has been loaded once; what arrived is shown."""
+    runs = []
+    for source in SOURCES:
+        parameters = {"source": source.name, "destination": DESTINATION.name}
+        tag = f"demonstration:{source.name}"
+        runs.append((source.name, *_ensure_run(platform, names.PIPELINE, parameters, tag)))
+    for name, run, started in runs:
+        ended = follow_run(platform.api, run.id, seconds=_SECONDS) if not run.completed else run
+        _demand(platform, ended)
+        terminal.line(name, _told(platform, ended) if started else "unchanged")
+    if any(started for _, _, started in runs):
+        for table, rows in arrived(platform).items():
+            terminal.plain(f"{'':24}{table}: {rows} rows")
+
+
+def arrived(platform: Platform) -> dict[str, int]:
+    """Rows by table of the demonstration's schema."""
+    schema = DESTINATION.location
+    tables = platform.database.query(
+        "select table_name from information_schema.tables "
+        "where table_schema = %s and table_name not like %s order by 1",
+        [schema, r"\_%"],
+    )
+    counts = {}
+    for row in tables:
+        name = row["table_name"]
+        counted = platform.database.query(f'select count(*) as n from "{schema}"."{name}"')
+        counts[name] = int(counted[0]["n"])
+    return counts
+
+
+def _ensure_run(
+    platform: Platform, deployment: str, parameters: Mapping[str, Any], tag: str
+) -> tuple[Run, bool]:
+    """The run with this tag that completed or is under way, else a new one (then True)."""
+    api = platform.api
+    found = find_tagged_run(api, deployment, tag)
+    if found is not None:
+        return found, found.state not in FINAL
+    return get_run(api, start_run(api, deployment, parameters, tags=[tag])), True
+
+
+def _demand(platform: Platform, run: Run) -> None:
+    if not run.completed:
+        raise NeedsOperator(
+            f"run {run.name} ended {run.state.lower()}: {run.message}",
+            f"read its log at {link(platform, run)}, then run `make up` again",
+        )
+
+
+def _told(platform: Platform, run: Run) -> str:
+    return f"{run.name} {run.state.lower()}, {link(platform, run)}"
+
+
+def link(platform: Platform, run: Run) -> str:
+    """Where the UI shows the run."""
+    return f"{platform.instance.ui_url}/runs/flow-run/{run.id}"

@@ -1,0 +1,55 @@
+"""Progress for a person: one line a step, with what it found and what it changed."""
+
+import sys
+from collections.abc import Iterable
+from time import monotonic
+
+from clinical_ai.change import Change
+
+_SHOWN = 3  # changes a line
+
+_GREEN, _GREY, _RED, _PLAIN = "\033[32m", "\033[90m", "\033[31m", "\033[0m"
+
+
+class Terminal:
+    """Writes lines to standard output; colour only on a terminal."""
+
+    def __init__(self) -> None:
+        self._colour = sys.stdout.isatty()
+        self._started = monotonic()
+
+    def step(self, name: str, *changes: Change | Iterable[Change]) -> list[Change]:
+        """One line for a step, from the changes it made; gives those changes back."""
+        flat = [
+            change
+            for group in changes
+            for change in ([group] if isinstance(group, Change) else group)
+        ]
+        wrote = [change for change in flat if change.wrote]
+        if not wrote:
+            self.line(name, "unchanged", _GREY)
+        else:
+            shown = [str(change) for change in wrote[:_SHOWN]]
+            if len(wrote) > _SHOWN:
+                shown.append(f"and {len(wrote) - _SHOWN} more")
+            self.line(name, "; ".join(shown), _GREEN)
+        return flat
+
+    def line(self, name: str, text: str, colour: str = _PLAIN) -> None:
+        """`name` and what there is to say about it, after the seconds since the start."""
+        seconds = f"{monotonic() - self._started:6.1f} s"
+        sys.stdout.write(f"{seconds}  {name:<14} {self._paint(text, colour)}\n")
+        sys.stdout.flush()
+
+    def plain(self, text: str) -> None:
+        """A line as it is."""
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def fault(self, text: str) -> None:
+        """What went wrong, on standard error."""
+        painted = f"{_RED}{text}{_PLAIN}" if sys.stderr.isatty() else text
+        sys.stderr.write(f"{painted}\n")
+
+    def _paint(self, text: str, colour: str) -> str:
+        return f"{colour}{text}{_PLAIN}" if self._colour and colour else text

@@ -1,0 +1,112 @@
+"""Which settings count: the file's on a first start, from then on the block's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from bootstrap.request import Request
+from clinical_ai import names
+from clinical_ai.adapters.bootstrap_references import resolve
+from clinical_ai.errors import ManyFaults, NeedsOperator
+from clinical_ai.settings import Development, Production, differences, dump, parse
+
+# Where a value given by `env:` or `file:` is kept, for settings that have a place in the guide.
+_PLACES = {
+    "minio-access-key": names.MINIO_ACCESS_KEY,
+    "minio-secret-key": names.MINIO_SECRET_KEY,
+    "aws-access-key-id": names.AWS_ACCESS_KEY_ID,
+    "aws-secret-access-key": names.AWS_SECRET_ACCESS_KEY,
+}
+
+
+def settle(
+    request: Request,
+) -> tuple[Development | Production | None, dict[str, SecretStr]]:
+    """The named settings and the secrets to keep for them; None when none were named.
+
+    `env:` and `file:` references mean something to this process only: their values move to the
+    state folder's secrets, and the settings name them there.
+    """
+    if request.raw is None:
+        return None, {}
+    kept: dict[str, SecretStr] = {}
+    faults: list[NeedsOperator] = []
+    settings = parse(request.raw, origin=request.origin)
+    moved = _move(dump(settings), "", request.environ, kept, faults)
+    if faults:
+        raise ManyFaults(faults)
+    return parse(moved, origin=request.origin), kept
+
+
+def _move(
+    tree: Mapping[str, Any],
+    prefix: str,
+    environ: Mapping[str, str],
+    kept: dict[str, SecretStr],
+    faults: list[NeedsOperator],
+) -> dict[str, Any]:
+    moved: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            moved[key] = _move(value, f"{prefix}{key}.", environ, kept, faults)
+        elif isinstance(value, str) and value.startswith(("env:", "file:")):
+            place = _PLACES.get(key) if not prefix else _place_of_connection(prefix, key)
+            if place is None:
+                moved[key] = value
+                continue
+            try:
+                kept[place] = resolve(value, environ)
+            except NeedsOperator as fault:
+                faults.append(NeedsOperator(f"{prefix}{key}: {fault.problem}", fault.remedy))
+            moved[key] = place
+        else:
+            moved[key] = value
+    return moved
+
+
+def _place_of_connection(prefix: str, key: str) -> str | None:
+    parts = prefix.rstrip(".").split(".")
+    if parts[0] != "connections" or len(parts) != 2 or key != "credentials":
+        return None
+    return f"secret:connection-{parts[1].lower().replace('_', '-')}/credentials"
+
+
+def refuse_difference(
+    request: Request, saved: Development | Production, named: Development | Production
+) -> None:
+    """NeedsOperator with each field, when the named settings are not the saved ones.
+
+    Only the keys that were named count: options on the command line say nothing about the rest.
+    """
+    different = difference(request, saved, named)
+    if not different or request.replace:
+        return
+    lines = "".join(f"\n  {key}: saved {old!r}, given {new!r}" for key, (old, new) in different)
+    raise NeedsOperator(
+        f"{request.origin} differs from the saved settings:{lines}",
+        "leave it out to keep them, or run it again with --replace-settings",
+    )
+
+
+def difference(
+    request: Request, saved: Development | Production, named: Development | Production
+) -> list[tuple[str, tuple[Any, Any]]]:
+    """Fields of the named settings that the saved ones have otherwise."""
+    if request.origin == "command line":
+        named = overlay(request, saved, named)
+    return list(differences(saved, named).items())
+
+
+def overlay(
+    request: Request, saved: Development | Production, named: Development | Production
+) -> Development | Production:
+    """The saved settings with what the command line named; a file stands for itself."""
+    if request.origin != "command line":
+        return named
+    if named.storage_environment != saved.storage_environment and "storage-environment" in (
+        request.raw or {}
+    ):
+        return named
+    raw = {**dump(saved), **(request.raw or {})}
+    return parse(raw, origin=request.origin)

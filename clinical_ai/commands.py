@@ -1,0 +1,224 @@
+"""What each command of `clinical-ai` does."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bootstrap.__main__ import guarded
+from bootstrap.__main__ import run as bootstrap_run
+from bootstrap.request import make_request
+from bootstrap.terminal import Terminal
+from clinical_ai import names
+from clinical_ai.adapters.change_lock import change_lock
+from clinical_ai.errors import NeedsOperator, PlatformError, TimedOut
+from clinical_ai.instance import find_instance
+from clinical_ai.settings import dump
+from clinical_ai.state_folder import StateFolder, default_root
+from clinical_ai.wiring import Platform, open_platform, running_flow_runs
+
+
+def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Run the chosen command."""
+    terminal = Terminal()
+    commands: dict[str, Callable[[argparse.Namespace, StateFolder, Terminal], int]] = {
+        "down": down,
+        "destroy": destroy,
+        "status": status,
+        "verify": verify,
+        "run": run_pipeline,
+        "env": env,
+        "psql": psql,
+        "roll": roll,
+    }
+    if options.command == "up":
+        return guarded(terminal, lambda: bootstrap_run(make_request(options, environ), terminal))
+    state = StateFolder(
+        default_root(
+            {**environ, names.STATE_VARIABLE: options.state} if options.state else environ,
+            root=os.geteuid() == 0,
+        )
+    )
+    return guarded(terminal, lambda: commands[options.command](options, state, terminal))
+
+
+def down(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
+    """Everything is stopped in order; no run stays Running."""
+    if find_instance(state) is None:
+        terminal.plain(f"no platform is installed in {state.root}")
+        return 0
+    platform = open_platform(state.root)
+    with change_lock(state.lock, "make down"):
+        for change in stop(platform, options.drain, terminal):
+            terminal.plain(str(change))
+    return 0
+
+
+def stop(platform: Platform, drain_seconds: float, terminal: Terminal) -> list[Any]:
+    """Hold, drain, stop the workers, settle what they left, then server and database."""
+    from clinical_ai.steps.roll import drain, hold, lift
+    from clinical_ai.steps.runs import settle_lost_runs
+
+    api, runtime = platform.api, platform.runtime
+    pools = (names.PLATFORM_POOL, names.POOL)
+    if not runtime.processes():
+        return runtime.stop_all()
+    try:
+        open_pools = [name for name in pools if not api.get(f"/work_pools/{name}")["is_paused"]]
+        hold(api, open_pools)
+        try:
+            drain(api, pools, drain_seconds)
+        except TimedOut as error:
+            terminal.plain(f"{error}".partition("; ")[0] + "; stopping anyway")
+        for worker in (names.WORKER, names.PLATFORM_WORKER):
+            runtime.stop(worker)
+        for pool in pools:
+            for change in settle_lost_runs(api, pool, running_flow_runs(platform.state.root)):
+                terminal.plain(str(change))
+        lift(api, open_pools)
+    except PlatformError as error:
+        terminal.plain(f"Prefect does not answer, running work is not drained: {error}")
+    return runtime.stop_all()
+
+
+def destroy(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
+    """The state folder is gone."""
+    if find_instance(state) is None:
+        raise NeedsOperator(f"no platform is installed in {state.root}", "nothing is to remove")
+    if not options.yes:
+        terminal.plain(f"This removes {state.root} with its database, secrets and stored data.")
+        sys.stdout.write("Type the word destroy to go on: ")
+        sys.stdout.flush()
+        if sys.stdin.readline().strip() != "destroy":
+            terminal.plain("nothing was removed")
+            return 1
+    options.drain = 0
+    down(options, state, terminal)
+    shutil.rmtree(state.root)
+    terminal.plain(f"{state.root}: removed")
+    return 0
+
+
+def status(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
+    """What runs, since when, versions, last runs, UI; 1 when something is not running."""
+    from clinical_ai.steps.status import look, table
+
+    seen = look(open_platform(state.root))
+    if options.json:
+        terminal.plain(json.dumps(seen, indent=1, default=str))
+    else:
+        for line in table(seen):
+            terminal.plain(line)
+    return 0 if seen["healthy"] else 1
+
+
+def verify(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
+    """Every check as a table with evidence; 1 when one fails."""
+    from clinical_ai.steps.verify import as_rows, table, verify_platform
+
+    results = verify_platform(open_platform(state.root))
+    if options.json:
+        terminal.plain(json.dumps(as_rows(results), indent=1))
+    else:
+        for line in table(results):
+            terminal.plain(line)
+    return 0 if all(result.passed for result in results) else 1
+
+
+def run_pipeline(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
+    """Start the connector pipeline and follow it; 1 when it does not complete."""
+    from bootstrap.runs import link
+    from clinical_ai.steps.catalog import get_row
+    from clinical_ai.steps.runs import follow_run, start_run
+
+    platform = open_platform(state.root)
+    for what, name in (("source", options.source), ("destination", options.destination)):
+        get_row(platform.database, platform.settings, what, name)
+    parameters = {"source": options.source, "destination": options.destination}
+    run_id = start_run(platform.api, names.PIPELINE, parameters)
+    ended = follow_run(platform.api, run_id, seconds=86_400)
+    told = {"id": run_id, "state": ended.state, "message": ended.message}
+    if options.json:
+        terminal.plain(json.dumps({**told, "url": link(platform, ended)}, indent=1))
+    else:
+        terminal.plain(f"{ended.name} {ended.state.lower()} {ended.message}".rstrip())
+        terminal.plain(link(platform, ended))
+    return 0 if ended.completed else 1
+
+
+def env(_options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
+    """Export lines; they hold the password, so they belong in `eval`, not in a log."""
+    import shlex
+
+    platform = open_platform(state.root)
+    lines = {
+        "PREFECT_API_URL": platform.instance.api_url,
+        "CLINICAL_AI_STATE": str(state.root),
+    }
+    if platform.instance.auth:
+        lines["PREFECT_API_AUTH_STRING"] = platform.secrets.get(names.API_AUTH).get_secret_value()
+    for name, value in lines.items():
+        terminal.plain(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def psql(options: argparse.Namespace, state: StateFolder, _terminal: Terminal) -> int:
+    """Become psql; the password goes by its environment."""
+    from urllib.parse import urlsplit
+
+    platform = open_platform(state.root)
+    address = urlsplit(platform.secrets.get(names.DATABASE_URL).get_secret_value())
+    program = platform.place.postgres / "bin" / "psql"
+    environment = {
+        **os.environ,
+        "PGHOST": address.hostname or "",
+        "PGPORT": str(address.port),
+        "PGUSER": address.username or "",
+        "PGPASSWORD": address.password or "",
+        "PGDATABASE": address.path.lstrip("/"),
+    }
+    rest = [part for part in options.rest if part != "--"]
+    os.execve(program, [str(program), *rest], environment)
+
+
+def roll(_options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
+    """Bring processes to the settings block's specs, without losing a run."""
+    from clinical_ai.adapters.files import write_atomically
+    from clinical_ai.adapters.supervisor import owner_of
+    from clinical_ai.instance import document
+    from clinical_ai.manifests.processes import processes
+    from clinical_ai.steps.health import await_api
+    from clinical_ai.steps.roll import new_journal
+    from clinical_ai.steps.roll import roll as carry_out
+
+    platform = open_platform(state.root)
+    settings, files = platform.settings, platform.files
+    journal = files.find_journal()
+    after = Platform(
+        state,
+        platform.instance.model_copy(
+            update={"api_url": settings.prefect_api_url, "auth": settings.auth == "basic"}
+        ),
+    )
+
+    def healthy() -> None:
+        write_atomically(state.instance, document(after.instance), owner_of(state.run))
+        await_api(after.api, after.runtime)
+
+    changes = carry_out(
+        platform.api,
+        platform.runtime,
+        files,
+        journal if journal and journal.open else new_journal("by hand"),
+        processes(settings, platform.place),
+        drain_seconds=settings.drain_seconds,
+        healthy=healthy,
+    )
+    files.write_applied(settings)
+    terminal.plain(f"settings: {json.dumps(dump(settings))}")
+    for change in changes:
+        terminal.plain(str(change))
+    return 0

@@ -1,0 +1,47 @@
+"""What a run of deploy/self tells: pure, from the changes it made."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from clinical_ai.change import Change
+
+
+def sentence(changes: Sequence[Change], *, report_only: bool) -> str:
+    """The run's final message."""
+    wrote = sum(change.wrote for change in changes)
+    if not wrote:
+        return f"As wanted: {len(changes)} things looked at, nothing differs."
+    return f"{wrote} of {len(changes)} things {'differ' if report_only else 'changed'}."
+
+
+def rows(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    """One row a thing, changed ones first."""
+    ordered = sorted(changes, key=lambda change: not change.wrote)
+    return [
+        {"what": change.what, "result": str(change.did), "detail": change.detail}
+        for change in ordered
+    ]
+
+
+def markdown(changes: Sequence[Change], told: str, *, report_only: bool) -> str:
+    """The report a person reads."""
+    title = "Drift report" if report_only else "deploy/self"
+    lines = [f"# {title}", "", sentence(changes, report_only=report_only), ""]
+    if told:
+        lines += [told, ""]
+    wrote = [change for change in changes if change.wrote]
+    if wrote:
+        lines += ["| what | result | detail |", "| --- | --- | --- |"]
+        lines += [f"| {c.what} | {c.did} | {c.detail} |" for c in wrote]
+    return "\n".join(lines) + "\n"
+
+
+def ledger_entry(release: str, changes: Sequence[Change], run: str) -> dict[str, Any]:
+    """What the ledger keeps of it."""
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "release": release,
+        "run": run,
+        "changes": [str(change) for change in changes if change.wrote],
+    }

@@ -1,0 +1,113 @@
+"""What runs, since when, versions, last runs and where the UI is."""
+
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from clinical_ai import names
+from clinical_ai.errors import PlatformError
+from clinical_ai.instance import Instance
+from clinical_ai.ports import PrefectApi, Runtime
+from clinical_ai.state_folder import StateFolder, process_order
+
+
+class Parts(Protocol):
+    """What of a platform is looked at."""
+
+    @property
+    def state(self) -> StateFolder:
+        """Its state folder."""
+
+    @property
+    def instance(self) -> Instance:
+        """Its ports and release."""
+
+    @property
+    def api(self) -> PrefectApi:
+        """Prefect's API."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The supervised processes."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions inside the release."""
+
+
+def look(parts: Parts) -> dict[str, Any]:
+    """Everything `status --json` prints; works with any part of the platform down."""
+    instance = parts.instance
+    found = {status.name: status for status in parts.runtime.processes()}
+    processes = [
+        {
+            "name": name,
+            "state": found[name].state if name in found else "stopped",
+            "pid": found[name].pid if name in found else None,
+            "since": found[name].since if name in found else None,
+        }
+        for name in process_order()
+    ]
+    try:
+        runs, answer = _last_runs(parts.api), "ready"
+        parts.api.get("/ready")
+    except PlatformError as error:
+        runs, answer = [], str(error)
+    return {
+        "healthy": answer == "ready" and all(p["state"] == "running" for p in processes),
+        "api_url": instance.api_url,
+        "api": answer,
+        "ui_url": instance.ui_url,
+        "database_url": (
+            f"postgresql://{names.DATABASE_ROLE}@127.0.0.1:{instance.database_port}/{names.DATABASE}"
+        ),
+        "state_folder": str(parts.state.root),
+        "release": instance.release,
+        "versions": parts.versions(),
+        "processes": processes,
+        "runs": runs,
+        "backup": "no backup yet",
+    }
+
+
+def _last_runs(api: PrefectApi) -> list[dict[str, Any]]:
+    rows = api.post("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 5})
+    deployments = {row["id"]: row["name"] for row in api.pages("/deployments/filter")}
+    return [
+        {
+            "name": row["name"],
+            "deployment": deployments.get(row["deployment_id"]),
+            "state": row["state_name"],
+            "start_time": row["start_time"],
+        }
+        for row in rows
+        if row["start_time"]
+    ]
+
+
+def table(seen: dict[str, Any]) -> list[str]:
+    """The same for a terminal."""
+    versions = ", ".join(f"{name} {version}" for name, version in seen["versions"].items())
+    lines = [
+        f"UI        {seen['ui_url']}",
+        f"API       {seen['api_url']}  {seen['api']}",
+        f"database  {seen['database_url']}",
+        f"state     {seen['state_folder']}",
+        f"release   {seen['release']}  ({versions})",
+        f"backup    {seen['backup']}",
+        "",
+    ]
+    for process in seen["processes"]:
+        since = process["since"]
+        age = f"for {_age(since)}, pid {process['pid']}" if since else ""
+        lines.append(f"{process['name']:<38} {process['state']:<9} {age}")
+    if seen["runs"]:
+        lines.append("")
+    lines += [
+        f"{run['name']:<38} {run['state']:<9} {run['deployment'] or ''}" for run in seen["runs"]
+    ]
+    return lines
+
+
+def _age(since: datetime) -> str:
+    seconds = int((datetime.now(UTC) - since).total_seconds())
+    hours, minutes = seconds // 3600, seconds % 3600 // 60
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s"

@@ -1,0 +1,297 @@
+"""Every check of the guide that has a meaning on one machine, each with its evidence."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from clinical_ai import names
+from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, TimedOut, Transient
+from clinical_ai.ports import Database, ObjectStore, PrefectApi, Runtime
+from clinical_ai.settings import Development, Production
+from clinical_ai.steps.canary import fly_canary
+from clinical_ai.steps.catalog import ensure_catalog
+from clinical_ai.steps.orchestration import find_workers, worker_of
+from clinical_ai.steps.runs import lost_runs
+
+POOLS: Final = (names.POOL, names.PLATFORM_POOL)
+_PROBE: Final = "verify.probe"
+
+
+class Parts(Protocol):
+    """What of a platform is looked at."""
+
+    @property
+    def settings(self) -> Development | Production:
+        """The settings block, parsed."""
+
+    @property
+    def api(self) -> PrefectApi:
+        """Prefect's API."""
+
+    @property
+    def database(self) -> Database:
+        """`cai_data`."""
+
+    @property
+    def prefect_database(self) -> Database:
+        """Prefect's schema, as Prefect's role."""
+
+    @property
+    def storage(self) -> ObjectStore:
+        """The object store."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The supervised processes."""
+
+    @property
+    def rendered(self) -> dict[str, Any]:
+        """What the release registers."""
+
+    def living_runs(self) -> set[str]:
+        """Ids of the flow runs with a process."""
+
+    def find_ui(self) -> str | None:
+        """The title of the page the UI serves, or None."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the table. `remedy` is empty when the check passed."""
+
+    check: str
+    passed: bool
+    evidence: str
+    remedy: str = ""
+
+
+def verify_platform(parts: Parts) -> list[Result]:
+    """All checks, in the order in which one depends on another; none stops the next."""
+    return [_run(check, look, parts) for check, look in CHECKS]
+
+
+def _run(check: str, look: Callable[[Parts], str], parts: Parts) -> Result:
+    try:
+        return Result(check, passed=True, evidence=look(parts))
+    except ManyFaults as error:
+        problems = "; ".join(fault.problem for fault in error.faults)
+        return Result(check, passed=False, evidence=problems, remedy=error.faults[0].remedy)
+    except NeedsOperator as error:
+        return Result(check, passed=False, evidence=error.problem, remedy=error.remedy)
+    except TimedOut as error:
+        return Result(check, passed=False, evidence=str(error), remedy="read the logs it names")
+    except Transient as error:
+        return Result(
+            check, passed=False, evidence=str(error), remedy="wait a moment, then `make up`"
+        )
+
+
+def _processes(parts: Parts) -> str:
+    found = {status.name: status for status in parts.runtime.processes()}
+    wanted = (names.POSTGRES, names.SERVER, names.PLATFORM_WORKER, names.WORKER)
+    missing = [name for name in wanted if name not in found or not found[name].running]
+    if missing:
+        raise NeedsOperator(f"not running: {', '.join(missing)}", "run `make up`")
+    return ", ".join(f"{name} (pid {found[name].pid})" for name in wanted)
+
+
+def _health(parts: Parts) -> str:
+    parts.api.get("/health")
+    return f"/api/health answers, version {parts.api.get('/admin/version')}"
+
+
+def _ready(parts: Parts) -> str:
+    parts.api.get("/ready")
+    return "/api/ready answers: the server reaches its database"
+
+
+def _database(parts: Parts) -> str:
+    rows = parts.database.query(
+        "select current_database() as name, current_setting('server_version') as version"
+    )
+    return f"SELECT 1 in {rows[0]['name']}, PostgreSQL {rows[0]['version']}"
+
+
+def _revision(parts: Parts) -> str:
+    rows = parts.prefect_database.query(
+        f"select version_num from {names.PREFECT_SCHEMA}.alembic_version"
+    )
+    wanted = parts.rendered["revision"]
+    found = rows[0]["version_num"] if rows else "none"
+    if found != wanted:
+        raise NeedsOperator(
+            f"database revision {found}, this release needs {wanted}",
+            "run the release that made it, or `make up` with a newer one",
+        )
+    return f"revision {found}"
+
+
+def _schema(parts: Parts) -> str:
+    rows = parts.prefect_database.query(
+        "select count(*) as n, pg_catalog.pg_get_userbyid(min(nspowner::int)::oid) as owner "
+        "from pg_class join pg_namespace s on s.oid = relnamespace "
+        "where nspname = %s and relkind = 'r'",
+        [names.PREFECT_SCHEMA],
+    )
+    if not rows[0]["n"]:
+        raise NeedsOperator(f"schema {names.PREFECT_SCHEMA} has no tables", "run `make up`")
+    return f"{rows[0]['n']} tables in schema {names.PREFECT_SCHEMA}, owner {rows[0]['owner']}"
+
+
+def _pools(parts: Parts) -> str:
+    told = []
+    for name in POOLS:
+        pool = parts.api.get(f"/work_pools/{name}")
+        if pool is None:
+            raise NeedsOperator(f"work pool {name} does not exist", "run `make up`")
+        if pool["is_paused"]:
+            raise NeedsOperator(
+                f"work pool {name} is paused", f"resume it: prefect work-pool resume {name}"
+            )
+        told.append(f"{name} ({pool['type']}, limit {pool['concurrency_limit']})")
+    return ", ".join(told)
+
+
+def _workers(parts: Parts) -> str:
+    offline = []
+    for pool in POOLS:
+        online = {row["name"] for row in find_workers(parts.api, pool) if row["status"] == "ONLINE"}
+        if worker_of(pool) not in online:
+            offline.append(worker_of(pool))
+    if offline:
+        raise NeedsOperator(
+            f"not online: {', '.join(offline)}", "read the worker's log, then run `make up`"
+        )
+    return ", ".join(worker_of(pool) for pool in POOLS)
+
+
+def _queue(parts: Parts) -> str:
+    queue = parts.api.get(f"/work_pools/{names.POOL}/queues/{names.QUEUE}")
+    if queue is None:
+        raise NeedsOperator(
+            f"work queue {names.QUEUE} of pool {names.POOL} does not exist",
+            f"prefect work-queue create {names.QUEUE} --pool {names.POOL}",
+        )
+    if queue["is_paused"]:
+        raise NeedsOperator(
+            f"work queue {names.QUEUE} is paused",
+            f"prefect work-queue resume {names.QUEUE} --pool {names.POOL}",
+        )
+    return f"{names.POOL}/{names.QUEUE}, priority {queue['priority']}"
+
+
+def _storage(parts: Parts) -> str:
+    buckets = parts.storage.buckets()
+    if not buckets:
+        raise NeedsOperator("the storage has no bucket", "create one, or run `make up`")
+    token = b"verify"
+    parts.storage.put(buckets[0], _PROBE, token)
+    try:
+        with parts.storage.open(buckets[0], _PROBE) as stream:
+            if stream.read() != token:
+                raise NeedsOperator("what was written reads back differently", "check the storage")
+    finally:
+        parts.storage.delete(buckets[0], _PROBE)
+    return f"{len(buckets)} bucket(s) listed, an object written, read and deleted"
+
+
+def _tables(parts: Parts) -> str:
+    for table in (names.SOURCES_TABLE, names.DESTINATIONS_TABLE):
+        if not parts.database.query("select to_regclass(%s) as t", [table])[0]["t"]:
+            raise NeedsOperator(f"table {table} does not exist", "run `make up`, which makes it")
+    ensure_catalog(parts.database, parts.settings)
+    counts = [
+        f"{table}: {parts.database.query(f'select count(*) as n from {table}')[0]['n']} rows"
+        for table in (names.SOURCES_TABLE, names.DESTINATIONS_TABLE)
+    ]
+    return ", ".join(counts)
+
+
+def _deployments(parts: Parts) -> str:
+    """Ours are registered; everybody's name a pool and an entrypoint that exist."""
+    pools = {row["name"] for row in parts.api.pages("/work_pools/filter")}
+    known = list(parts.api.pages("/deployments/filter"))
+    ours = {(d["name"], d["entrypoint"]) for d in parts.rendered["deployments"]}
+    missing = ours - {(row["name"], row["entrypoint"]) for row in known}
+    if missing:
+        told = ", ".join(sorted(name for name, _ in missing))
+        raise NeedsOperator(f"not registered: {told}", "run `make up`, which registers them")
+    lost = [row["name"] for row in known if row["work_pool_name"] not in pools]
+    if lost:
+        raise NeedsOperator(
+            f"deployments without a work pool: {', '.join(lost)}", "give them one of the pools"
+        )
+    return f"{len(known)} deployments, {len(ours)} of them the platform's"
+
+
+def _runs(parts: Parts) -> str:
+    living = parts.living_runs()
+    lost = [row["name"] for pool in POOLS for row in lost_runs(parts.api, pool, living)]
+    if lost:
+        raise NeedsOperator(
+            f"active without a process: {', '.join(lost)}",
+            "wait two minutes for the zombie automation, or restart the worker",
+        )
+    return f"{len(living)} run(s) with a process, none without"
+
+
+def _scheduler(parts: Parts) -> str:
+    flown = fly_canary(parts.api)
+    return f"run {flown.run.name}: scheduled, taken, completed, read back in {flown.seconds:.1f} s"
+
+
+def _ui(parts: Parts) -> str:
+    title = parts.find_ui()
+    if title is None:
+        raise NeedsOperator("the UI does not answer", "read the server's log, then run `make up`")
+    return f"the UI answers ({title})"
+
+
+CHECKS: Final[Sequence[tuple[str, Callable[[Parts], str]]]] = (
+    ("processes run", _processes),
+    ("API health", _health),
+    ("API ready", _ready),
+    ("database", _database),
+    ("database revision", _revision),
+    ("schema prefect", _schema),
+    ("work pools", _pools),
+    ("workers online", _workers),
+    ("work queue", _queue),
+    ("storage", _storage),
+    ("connector tables", _tables),
+    ("deployments", _deployments),
+    ("runs have processes", _runs),
+    ("canary run", _scheduler),
+    ("UI", _ui),
+)
+
+
+def as_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """The table for an artifact or a script."""
+    return [
+        {
+            "check": result.check,
+            "result": "passed" if result.passed else "FAILED",
+            "evidence": result.evidence,
+            "what to do": result.remedy,
+        }
+        for result in results
+    ]
+
+
+def table(results: Sequence[Result]) -> list[str]:
+    """The table for a terminal."""
+    lines = []
+    for result in results:
+        lines.append(f"{'ok  ' if result.passed else 'FAIL'}  {result.check:<20} {result.evidence}")
+        if not result.passed:
+            lines.append(f"{'':26} what to do: {result.remedy}")
+    failed = sum(not result.passed for result in results)
+    lines.append(f"{len(results) - failed} passed, {failed} failed")
+    return lines
+
+
+def sentence(results: Sequence[Result]) -> str:
+    """The run's final message."""
+    failed = [result.check for result in results if not result.passed]
+    return f"failed: {', '.join(failed)}" if failed else f"{len(results)} checks passed"

@@ -1,0 +1,21 @@
+"""Steps as tasks: how Prefect may retry them. The behaviour is in `clinical_ai.steps`."""
+
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from clinical_ai.errors import Transient
+
+
+def _is_transient(_task: Any, _run: Any, state: Any) -> bool:
+    return isinstance(state.result(raise_on_failure=False), Transient)
+
+
+# Steps that act are never cached: the world may have changed since.
+acting = task(
+    retries=3,
+    retry_delay_seconds=[5, 15, 45],
+    retry_condition_fn=_is_transient,
+    cache_policy=NO_CACHE,
+)
