@@ -64,9 +64,7 @@ def _looks(
 
 
 def check_machine() -> str:
-    """Python and platform are ones that this release runs on."""
-    if sys.version_info < (3, 11):
-        raise NeedsOperator(f"Python is {sys.version.split()[0]}", "use Python 3.11 or newer")
+    """The platform is one that this release runs on; `bootstrap.environment` checked Python."""
     if sys.platform not in _PLATFORMS:
         raise NeedsOperator(
             f"this platform ({sys.platform}) has no PostgreSQL to embed", "use Linux or macOS"
@@ -119,7 +117,9 @@ def _check_content(state: StateFolder) -> None:
     known = {path.name for path in (*state.owned(), state.releases, state.postgres)}
     known.add(state.instance.name)
     foreign = [
-        name for name in os.listdir(state.root) if name not in known and not name.startswith(".")
+        path.name
+        for path in state.root.iterdir()
+        if path.name not in known and not path.name.startswith(".")
     ]
     if foreign:
         raise NeedsOperator(
@@ -226,7 +226,7 @@ def check_port(settings: Development | Production, state: StateFolder) -> str:
 
 def _listening(port: int) -> list[Any]:
     try:
-        connections = psutil.net_connections("tcp")
+        connections: list[Any] = psutil.net_connections("tcp")
     except psutil.AccessDenied as error:
         raise NeedsOperator("open ports can't be listed", "run this as another user") from error
     return [c for c in connections if c.status == psutil.CONN_LISTEN and c.laddr[1] == port]

@@ -20,13 +20,13 @@ STAMP = ENVIRONMENT / ".locks"
 
 def main() -> int:
     """0 when the environment fits the locks, 1 with one line that says why not."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - any Python may have been called
         return _fail(
             f"this is Python {sys.version.split()[0]}, 3.11 or newer is needed: "
             "install it and run `make up PYTHON=python3.11`"
         )
     if (other := _python_for_all()) is not None:
-        os.execv(other, [other, __file__])
+        os.execv(other, [other, __file__])  # noqa: S606 - a list, not a shell line
     wanted = _digest()
     if STAMP.exists() and STAMP.read_text() == wanted and _python().exists():
         return 0

@@ -63,19 +63,25 @@ def lay(ground: Ground) -> tuple[str, list[Change]]:
     return release, [made, ensure_programs(ground.state)]
 
 
-def ensure_instance(
+def choose_instance(
     ground: Ground, settings: Development | Production, release: str, *, stopped: bool
-) -> tuple[Instance, Change]:
+) -> Instance:
     """Ports and release of this platform; a port that somebody took meanwhile is replaced."""
-    found = find_instance(ground.state)
-    ports = _ports(found, stopped=stopped)
-    wanted = Instance(
-        api_url=settings.prefect_api_url, auth=settings.auth == "basic", release=release, **ports
+    return Instance(
+        api_url=settings.prefect_api_url,
+        auth=settings.auth == "basic",
+        release=release,
+        **_ports(find_instance(ground.state), stopped=stopped),
     )
+
+
+def ensure_instance(ground: Ground, wanted: Instance) -> Change:
+    """The state folder says which ports and release are in use."""
+    found = find_instance(ground.state)
     if found == wanted:
-        return wanted, Change("instance", Did.UNCHANGED)
+        return Change("instance", Did.UNCHANGED)
     write_atomically(ground.state.instance, document(wanted), ground.user)
-    return wanted, Change("instance", Did.UPDATED if found else Did.CREATED)
+    return Change("instance", Did.UPDATED if found else Did.CREATED)
 
 
 def _ports(found: Instance | None, *, stopped: bool) -> dict[str, int]:

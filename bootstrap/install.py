@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from bootstrap import checks, wanted
-from bootstrap.ground import Ground, ensure_database_files, ensure_folders, ensure_instance, lay
+from bootstrap.ground import (
+    Ground,
+    choose_instance,
+    ensure_database_files,
+    ensure_folders,
+    ensure_instance,
+    lay,
+)
 from bootstrap.request import Request
-from bootstrap.runs import ensure_deployed, ensure_demonstrated
+from bootstrap.runs import ensure_demonstrated, ensure_deployed
 from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.adapters.change_lock import change_lock
@@ -52,7 +59,7 @@ class Site:
 
 def up(request: Request, terminal: Terminal) -> int:
     """The platform runs, is registered, applied its settings and has finished a connector run."""
-    terminal.step("checks", _checked(request))
+    terminal.line("checks", ", ".join(_found(request)))
     user = ensure_service_user()
     ground = Ground(request.state, request.checkout, user)
     folders = ensure_folders(ground)
@@ -67,10 +74,10 @@ def up(request: Request, terminal: Terminal) -> int:
             await_api(site.platform.api, site.platform.runtime)
             terminal.line("server", f"ready at {site.platform.instance.ui_url}")
             rendering.result()
-        site, changes = _save_settings(site)
-        terminal.step("settings", changes)
+        terminal.step("settings", _save_settings(site))
         terminal.step("registration", register(site.platform))
-        terminal.step("workers", _await_workers(site))
+        await_workers(site.platform.api)
+        terminal.line("workers", "online")
         ensure_deployed(site.platform, terminal)
     if request.demonstration:
         ensure_demonstrated(site.platform, terminal)
@@ -116,11 +123,6 @@ def register(platform: Platform, *, write: bool = True) -> list[Change]:
     ]
 
 
-def _checked(request: Request) -> list[Change]:
-    _found(request)
-    return []
-
-
 def _found(request: Request) -> list[str]:
     """What all checks found; ManyFaults with everything that is wrong at once."""
     faults: list[NeedsOperator] = []
@@ -156,8 +158,10 @@ def _prepare(request: Request, ground: Ground, terminal: Terminal) -> Site:
     release, changes = lay(ground)
     terminal.step("release", changes)
     stopped = before is None or not before.runtime.processes()
-    instance, made = ensure_instance(ground, settings, release, stopped=stopped)
-    terminal.step("database files", made, ensure_database_files(ground, instance))
+    instance = choose_instance(ground, settings, release, stopped=stopped)
+    terminal.step("database files", ensure_database_files(ground, instance))
+    if stopped:
+        ensure_instance(ground, instance)
     platform = Platform(request.state, instance)
     if kept:
         changes = [platform.secrets.put(reference, value) for reference, value in kept.items()]
@@ -202,6 +206,7 @@ def _start(site: Site) -> list[Change]:
             drain_seconds=site.settings.drain_seconds,
             healthy=lambda: await_api(platform.api, platform.runtime),
         )
+    ensure_instance(site.ground, platform.instance)
     if platform.files.find_applied() != site.settings:
         platform.files.write_applied(site.settings)
     return changes
@@ -239,19 +244,14 @@ def _fill_storage(site: Site) -> list[Change]:
     return ensure_demonstration(site.platform.database, storage, site.settings, folder)
 
 
-def _save_settings(site: Site) -> tuple[Site, list[Change]]:
+def _save_settings(site: Site) -> list[Change]:
     """The block exists; from now on it is the truth, also when it was edited meanwhile."""
     api, block = site.platform.api, site.platform.rendered["block"]
     changes = [ensure_block_schema(api, block)]
     saved = find_settings(api)
     if saved is None or (site.request.raw is not None and differences(saved, site.settings)):
         changes.append(save_settings(api, site.settings, block["checksum"]))
-    return site, changes
-
-
-def _await_workers(site: Site) -> list[Change]:
-    await_workers(site.platform.api)
-    return []
+    return changes
 
 
 def _tell_where(platform: Platform, terminal: Terminal) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from bootstrap.terminal import Terminal
 from clinical_ai import names
@@ -13,7 +13,8 @@ from clinical_ai.steps.demonstration import DESTINATION, SOURCES
 from clinical_ai.steps.runs import FINAL, Run, find_tagged_run, follow_run, get_run, start_run
 from clinical_ai.wiring import Platform
 
-_SECONDS = 600
+_SECONDS: Final = 600
+_SHOWN: Final = 8  # tables
 
 
 def ensure_deployed(platform: Platform, terminal: Terminal) -> None:
@@ -38,8 +39,7 @@ def ensure_demonstrated(platform: Platform, terminal: Terminal) -> None:
         _demand(platform, ended)
         terminal.line(name, _told(platform, ended) if started else "unchanged")
     if any(started for _, _, started in runs):
-        for table, rows in arrived(platform).items():
-            terminal.plain(f"{'':24}{table}: {rows} rows")
+        _tell_rows(arrived(platform), terminal)
 
 
 def arrived(platform: Platform) -> dict[str, int]:
@@ -56,6 +56,16 @@ def arrived(platform: Platform) -> dict[str, int]:
         counted = platform.database.query(f'select count(*) as n from "{schema}"."{name}"')
         counts[name] = int(counted[0]["n"])
     return counts
+
+
+def _tell_rows(rows: Mapping[str, int], terminal: Terminal) -> None:
+    """The largest tables a line each, the rest in one line."""
+    largest = sorted(rows, key=lambda table: -rows[table])[:_SHOWN]
+    for table in largest:
+        terminal.plain(f"{'':26}{rows[table]:>6} rows in {DESTINATION.location}.{table}")
+    rest = [rows[table] for table in rows if table not in largest]
+    if rest:
+        terminal.plain(f"{'':26}{sum(rest):>6} rows in {len(rest)} more tables")
 
 
 def _ensure_run(

@@ -181,7 +181,7 @@ def psql(options: argparse.Namespace, state: StateFolder, _terminal: Terminal) -
         "PGDATABASE": address.path.lstrip("/"),
     }
     rest = [part for part in options.rest if part != "--"]
-    os.execve(program, [str(program), *rest], environment)
+    os.execve(program, [str(program), *rest], environment)  # noqa: S606 - a list
 
 
 def roll(_options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:

@@ -26,10 +26,9 @@ log = logging.getLogger("clinical_ai.launch")
 
 
 def main(arguments: list[str]) -> int:
-    """Become the process that the spec file describes; only an error returns."""
+    """Become the Prefect process that the spec file describes."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     spec = json.loads(Path(arguments[0]).read_text())
-    command: list[str] = spec["command"]
     if spec["secrets"]:
         from clinical_ai.adapters.file_secrets import FileSecrets
 
@@ -38,9 +37,6 @@ def main(arguments: list[str]) -> int:
             variable: store.get(reference).get_secret_value()
             for variable, reference in spec["secrets"].items()
         }
-    if not _is_prefect(command):
-        _await(spec)
-        os.execve(command[0], command, _environment(spec))
     os.environ.clear()
     os.environ.update(_environment(spec))
     return _become_prefect(spec)
@@ -54,9 +50,8 @@ def _become_prefect(spec: dict[str, Any]) -> int:
         import prefect.workers.process  # noqa: F401 - imported early, used by the command line
     _await(spec)
     if spec["settles"]:
-        from clinical_ai.wiring import open_api, running_flow_runs
-
         from clinical_ai.steps.runs import settle_lost_runs
+        from clinical_ai.wiring import open_api, running_flow_runs
 
         state = Path(spec["environment"][names.STATE_VARIABLE])
         for change in settle_lost_runs(open_api(state), spec["settles"], running_flow_runs(state)):
@@ -66,10 +61,6 @@ def _become_prefect(spec: dict[str, Any]) -> int:
     sys.argv = ["prefect", *spec["command"][3:]]
     runpy.run_module("prefect", run_name="__main__")
     return 0
-
-
-def _is_prefect(command: list[str]) -> bool:
-    return command[1:3] == ["-m", "prefect"]
 
 
 def _environment(spec: dict[str, Any]) -> dict[str, str]:

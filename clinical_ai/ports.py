@@ -126,8 +126,8 @@ class Runtime(Protocol):
     def start(self, name: str) -> None:
         """Start a one-shot, or a process that was stopped."""
 
-    def restart(self, name: str) -> None:
-        """Stop the process in order, then start it."""
+    def stop(self, name: str) -> None:
+        """The process has ended; it may have been stopped before."""
 
     def stop_all(self) -> list[Change]:
         """Stop everything in the reverse order of starting, the supervisor last."""

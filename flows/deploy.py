@@ -4,8 +4,9 @@ from typing import Any
 
 from prefect import flow, runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
 from prefect.events import emit_event
-from prefect.states import Completed, State
+from prefect.states import Completed
 
 from clinical_ai import names
 from clinical_ai.change import Change

@@ -4,8 +4,9 @@ from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
 from prefect.events import emit_event
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 
 from clinical_ai import names
 from clinical_ai.steps.verify import Result, as_rows, sentence, verify_platform

@@ -14,7 +14,6 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from clinical_ai import names
 from clinical_ai.adapters.files import unwritable, write_atomically
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator

@@ -32,7 +32,7 @@ def _deployment(entry: dict[str, Any], pull: list[dict[str, Any]]) -> dict[str, 
     from prefect.flows import load_flow_from_entrypoint
     from prefect.utilities.callables import parameter_schema
 
-    flow = load_flow_from_entrypoint(entry["entrypoint"], use_placeholder_flow=False)
+    flow: Any = load_flow_from_entrypoint(entry["entrypoint"], use_placeholder_flow=False)
     limit = entry.get("concurrency_limit")
     return {
         "flow_name": flow.name,
@@ -59,7 +59,9 @@ def _deployment(entry: dict[str, Any], pull: list[dict[str, Any]]) -> dict[str, 
 
 def _schedule(entry: dict[str, Any]) -> dict[str, Any]:
     timing = {key: entry[key] for key in ("cron", "interval", "rrule", "timezone") if key in entry}
-    rest = {key: entry[key] for key in ("slug", "parameters", "active") if key in entry}
+    rest: dict[str, Any] = {
+        key: entry[key] for key in ("slug", "parameters", "active") if key in entry
+    }
     return {"schedule": timing, **rest}
 
 

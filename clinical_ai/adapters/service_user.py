@@ -35,8 +35,10 @@ def ensure_service_user() -> tuple[int, int] | None:
     if command is None:
         raise NeedsOperator("useradd is missing", remedy)
     made = subprocess.run(
-        [command, "--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent"]
-        + ["--shell", "/usr/sbin/nologin", names.SERVICE_USER],
+        [
+            *(command, "--system", "--user-group", "--no-create-home"),
+            *("--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", names.SERVICE_USER),
+        ],
         capture_output=True,
         text=True,
         check=False,

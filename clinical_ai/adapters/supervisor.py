@@ -74,11 +74,6 @@ class SupervisorRuntime:
             if "ALREADY_STARTED" not in str(error):
                 raise
 
-    def restart(self, name: str) -> None:
-        """Stop the process in order, then start it."""
-        self.stop(name)
-        self.start(name)
-
     def stop(self, name: str) -> None:
         """The process has ended; it may have been stopped before."""
         try:

@@ -90,6 +90,8 @@ def server(settings: Development | Production, place: Place) -> ProcessSpec:
             ),
             "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": names.PREFECT_SCHEMA,
             "PREFECT_SERVER_UI_API_URL": settings.prefect_api_url,
+            # Else the server unpacks its pages into the release, which nobody may write.
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(place.state.prefect / "ui"),
         },
         secrets=secrets,
         waits_for=("PREFECT_SERVER_DATABASE_CONNECTION_URL",),

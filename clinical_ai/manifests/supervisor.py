@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
@@ -39,13 +39,21 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 
 def section(state: StateFolder, python: str, spec: ProcessSpec, priority: int) -> str:
-    """One process. Its digest is in its environment: a changed spec is a changed section."""
-    command = (python, "-m", "clinical_ai.launch", str(state.spec(spec.name)))
+    """One process. Its digest is in its environment: a changed spec is a changed section.
+
+    What needs secrets or waits for something is started by the launcher; the rest directly, so
+    that PostgreSQL isn't restarted because a new release brings a new launcher.
+    """
+    environment = {"CLINICAL_AI_SPEC": digest(spec)}
+    command: tuple[str, ...] = (python, "-m", "clinical_ai.launch", str(state.spec(spec.name)))
+    if not (spec.secrets or spec.waits_for):
+        command = spec.command
+        environment |= spec.environment
     kept = "false" if spec.one_shot else "true"
     return f"""
 [program:{spec.name}]
 command = {_value(shlex.join(command))}
-environment = CLINICAL_AI_SPEC="{digest(spec)}"
+environment = {_pairs(environment)}
 priority = {priority}
 autostart = {kept}
 autorestart = {"unexpected" if spec.one_shot else "true"}
@@ -79,6 +87,13 @@ def digest(spec: ProcessSpec) -> str:
     """Changes when anything of the spec does."""
     facts = f"{document(spec)}{spec.stop_signal}{spec.stop_seconds}{spec.one_shot}"
     return sha256(facts.encode()).hexdigest()[:16]
+
+
+def _pairs(environment: Mapping[str, str]) -> str:
+    return ",".join(
+        f'{name}="{_value(value)}"'.replace("\\", "\\\\")
+        for name, value in sorted(environment.items())
+    )
 
 
 def _value(text: object) -> str:

@@ -1,6 +1,6 @@
 """A canary: a run that the scheduler makes, a worker takes and that leaves a result."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,7 @@ from clinical_ai.waiting import Sighting, wait_until
 
 ARTIFACT_KEY: Final = "canary"
 _SLUG: Final = "canary-"
+_NOTICE: Final = 10  # seconds: more than the scheduler's loop, no more than a worker looks ahead
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def fly_canary(api: PrefectApi, *, seconds: float = 120) -> Flown:
     """
     token, started = token_hex(8), monotonic()
     deployment = get_deployment(api, names.CANARY)
-    with _scheduled_once(api, deployment["id"], token):
+    with _scheduled_once(api, deployment, token):
         run_id = _await_run(api, deployment["id"], token, seconds)
         run = follow_run(api, run_id, seconds=max(1.0, seconds - (monotonic() - started)))
     if not run.completed:
@@ -48,26 +49,33 @@ def fly_canary(api: PrefectApi, *, seconds: float = 120) -> Flown:
 
 
 @contextmanager
-def _scheduled_once(api: PrefectApi, deployment_id: str, token: str) -> Iterator[None]:
-    """A schedule with a single time, now; gone afterwards, like any that a killed one left."""
-    path = f"/deployments/{deployment_id}/schedules"
-    for left in api.get(path) or []:
-        if str(left.get("slug", "")).startswith(_SLUG):
-            api.delete(f"{path}/{left['id']}")
-    start = datetime.now(UTC) + timedelta(seconds=2)
-    rule = f"DTSTART:{start:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;COUNT=1"
-    body: dict[str, Any] = {
-        "schedule": {"rrule": rule, "timezone": "UTC"},
+def _scheduled_once(api: PrefectApi, deployment: Mapping[str, Any], token: str) -> Iterator[None]:
+    """A schedule with a single time, soon; gone afterwards, like any that a killed one left.
+
+    Set by a change of the deployment, because the scheduler looks every five seconds at those
+    that changed and only once a minute at the rest.
+    """
+    path = f"/deployments/{deployment['id']}"
+    kept = [
+        {key: schedule[key] for key in ("schedule", "active", "slug", "parameters")}
+        for schedule in deployment["schedules"]
+        if not str(schedule.get("slug")).startswith(_SLUG)
+    ]
+    start = datetime.now(UTC) + timedelta(seconds=_NOTICE)
+    once = {
+        "schedule": {
+            "rrule": f"DTSTART:{start:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;COUNT=1",
+            "timezone": "UTC",
+        },
         "active": True,
         "slug": f"{_SLUG}{token}",
         "parameters": {"token": token},
     }
-    made = api.post(path, [body])
+    api.patch(path, {"schedules": [*kept, once]})
     try:
         yield
     finally:
-        for schedule in made:
-            api.delete(f"{path}/{schedule['id']}")
+        api.patch(path, {"schedules": kept})
 
 
 def _await_run(api: PrefectApi, deployment_id: str, token: str, seconds: float) -> str:

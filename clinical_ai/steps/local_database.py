@@ -1,4 +1,4 @@
-"""Roles, database and schema of a fresh cluster: what an operator of a real one is asked to make."""
+"""Roles, database and schema of a fresh cluster: of a real one, an operator makes them."""
 
 from collections.abc import Sequence
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from clinical_ai import names
-from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, TimedOut, Transient
+from clinical_ai.errors import ManyFaults, NeedsOperator, TimedOut, Transient
 from clinical_ai.ports import Database, ObjectStore, PrefectApi, Runtime
 from clinical_ai.settings import Development, Production
 from clinical_ai.steps.canary import fly_canary

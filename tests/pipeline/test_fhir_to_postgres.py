@@ -60,7 +60,7 @@ def test_a_server_that_breaks_in_the_middle_leaves_nothing_half(
     assert bench.run("ehr").summary()["rows_loaded"] == len(hospital.resources)
 
 
-@pytest.mark.parametrize("connection", ["her", "other"])
+@pytest.mark.parametrize("connection", ["eher", "other"])
 def test_a_row_reaches_only_what_its_connection_allows(
     bench: Bench, hospital: FhirTestServer, connection: str
 ) -> None:
@@ -70,6 +70,6 @@ def test_a_row_reaches_only_what_its_connection_allows(
     bench.database.execute("update cai_defined_sources set connection = %s", [connection])
     with pytest.raises(NeedsOperator) as refused:
         bench.run("ehr")
-    wanted = "did you mean 'ehr'" if connection == "her" else "not among the addresses"
+    wanted = "did you mean 'ehr'" if connection == "eher" else "not among the addresses"
     assert wanted in str(refused.value)
     assert hospital.asked == []
