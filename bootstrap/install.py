@@ -76,7 +76,7 @@ def up(request: Request, terminal: Terminal) -> int:
             rendering.result()
         terminal.step("settings", _save_settings(site))
         terminal.step("registration", register(site.platform))
-        await_workers(site.platform.api)
+        await_workers(site.platform.api, site.platform.runtime)
         terminal.line("workers", "online")
         ensure_deployed(site.platform, terminal)
     if request.demonstration:
@@ -158,6 +158,8 @@ def _prepare(request: Request, ground: Ground, terminal: Terminal) -> Site:
     release, changes = lay(ground)
     terminal.step("release", changes)
     stopped = before is None or not before.runtime.processes()
+    if before and stopped:
+        terminal.step("left over", before.runtime.stop_all())
     instance = choose_instance(ground, settings, release, stopped=stopped)
     terminal.step("database files", ensure_database_files(ground, instance))
     if stopped:

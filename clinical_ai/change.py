@@ -11,6 +11,7 @@ class Did(StrEnum):
     UPDATED = "updated"
     UNCHANGED = "unchanged"
     REMOVED = "removed"
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True)

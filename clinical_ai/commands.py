@@ -75,6 +75,7 @@ def stop(platform: Platform, drain_seconds: float, terminal: Terminal) -> list[A
             terminal.plain(f"{error}".partition("; ")[0] + "; stopping anyway")
         for worker in (names.WORKER, names.PLATFORM_WORKER):
             runtime.stop(worker)
+            terminal.plain(f"{worker}: stopped")
         for pool in pools:
             for change in settle_lost_runs(api, pool, running_flow_runs(platform.state.root)):
                 terminal.plain(str(change))

@@ -72,7 +72,7 @@ class HttpFhirServer:
 
     def search(self, resource_type: str, query: Mapping[str, str]) -> Iterator[str]:
         """The bundles of one search, as JSON texts."""
-        with silenced("x"), closing(self._client()) as client:
+        with silenced("httpx", "httpcore"), closing(self._client()) as client:
             base = self._access.base.rstrip("/")
             request = client.build_request("GET", f"{base}/{resource_type}", params=dict(query))
             asked: set[str] = set()

@@ -35,7 +35,7 @@ def stop_processes(root: Path, *, seconds: float = 10) -> list[Change]:
     for process in stubborn:
         process.kill()
     psutil.wait_procs(stubborn, timeout=seconds)
-    return [Change(f"process {process.pid}", Did.REMOVED, "left over") for process in found]
+    return [Change(f"process {process.pid}", Did.STOPPED, "left over") for process in found]
 
 
 def _marked(root: Path) -> list[tuple[psutil.Process, dict[str, str]]]:

@@ -89,11 +89,11 @@ class SupervisorRuntime:
         changes = []
         for name in [name for name in order if name in running]:
             self.stop(name)
-            changes.append(Change(name, Did.REMOVED, "stopped"))
+            changes.append(Change(name, Did.STOPPED))
         if self._answers():
             self._call("shutdown")
             wait_until("the supervisor's end", self._gone, seconds=60)
-            changes.append(Change("supervisor", Did.REMOVED, "stopped"))
+            changes.append(Change("supervisor", Did.STOPPED))
         return changes + stop_processes(self._state.root)
 
     def _compare(self, spec: ProcessSpec, status: ProcessStatus | None, stale: set[str]) -> Change:

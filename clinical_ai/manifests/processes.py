@@ -165,6 +165,7 @@ def _client(settings: Development | Production, place: Place) -> dict[str, str]:
         **_environment(settings, place),
         "PREFECT_API_URL": settings.prefect_api_url,
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "clinical_ai",
     }
 
 

@@ -1,5 +1,6 @@
 """Waits until the parts of the platform answer."""
 
+from datetime import datetime
 from typing import Final
 
 from clinical_ai import names
@@ -52,20 +53,30 @@ def _watch(runtime: Runtime, pids: set[int]) -> None:
         )
 
 
-def await_workers(api: PrefectApi, *, seconds: float = 120) -> None:
-    """The worker of each pool is online and polls."""
+def await_workers(api: PrefectApi, runtime: Runtime, *, seconds: float = 120) -> None:
+    """The worker of each pool runs and has polled."""
 
     def look() -> Sighting:
-        missing = []
-        for pool in (names.POOL, names.PLATFORM_POOL):
-            try:
-                online = {
-                    row["name"] for row in find_workers(api, pool) if row["status"] == "ONLINE"
-                }
-            except PlatformError as error:
-                return Sighting(done=False, summary=str(error))
-            if worker_of(pool) not in online:
-                missing.append(worker_of(pool))
-        return Sighting(done=not missing, summary=f"not online: {', '.join(missing)}")
+        try:
+            offline = offline_workers(api, runtime)
+        except PlatformError as error:
+            return Sighting(done=False, summary=str(error))
+        return Sighting(done=not offline, summary=f"not online: {', '.join(offline)}")
 
     wait_until("the workers", look, seconds=seconds, every=0.25)
+
+
+def offline_workers(api: PrefectApi, runtime: Runtime) -> list[str]:
+    """Workers whose process does not run, or has not reported since it was started.
+
+    The server calls a killed worker online for a minute and a half.
+    """
+    started = {process.name: process.since for process in runtime.processes() if process.running}
+    offline = []
+    for pool in (names.POOL, names.PLATFORM_POOL):
+        name, rows = worker_of(pool), find_workers(api, pool)
+        seen = [row["last_heartbeat_time"] for row in rows if row["name"] == worker_of(pool)]
+        since = started.get(name)
+        if since is None or not any(at and datetime.fromisoformat(at) >= since for at in seen):
+            offline.append(name)
+    return offline

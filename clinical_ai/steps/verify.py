@@ -10,7 +10,8 @@ from clinical_ai.ports import Database, ObjectStore, PrefectApi, Runtime
 from clinical_ai.settings import Development, Production
 from clinical_ai.steps.canary import fly_canary
 from clinical_ai.steps.catalog import ensure_catalog
-from clinical_ai.steps.orchestration import find_workers, worker_of
+from clinical_ai.steps.health import offline_workers
+from clinical_ai.steps.orchestration import worker_of
 from clinical_ai.steps.runs import lost_runs
 
 POOLS: Final = (names.POOL, names.PLATFORM_POOL)
@@ -153,11 +154,7 @@ def _pools(parts: Parts) -> str:
 
 
 def _workers(parts: Parts) -> str:
-    offline = []
-    for pool in POOLS:
-        online = {row["name"] for row in find_workers(parts.api, pool) if row["status"] == "ONLINE"}
-        if worker_of(pool) not in online:
-            offline.append(worker_of(pool))
+    offline = offline_workers(parts.api, parts.runtime)
     if offline:
         raise NeedsOperator(
             f"not online: {', '.join(offline)}", "read the worker's log, then run `make up`"
