@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from bootstrap.install import check_only, show_difference, up
 from bootstrap.request import Request, parse_request
 from bootstrap.terminal import Terminal
+from clinical_ai.adapters.files import unwritable
 from clinical_ai.errors import ManyFaults, PlatformError
 
 
@@ -32,9 +33,16 @@ def guarded(terminal: Terminal, work: Callable[[], int]) -> int:
     try:
         return work()
     except ManyFaults as error:
-        terminal.fault(f"{len(error.faults)} things stand in the way:\n{error}")
+        many = len(error.faults) > 1
+        count = f"{len(error.faults)} things stand" if many else "One thing stands"
+        terminal.fault(f"{count} in the way:\n{error}")
     except PlatformError as error:
         terminal.fault(str(error))
+    except BrokenPipeError:
+        # Whoever read our lines has had enough of them, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        terminal.fault(str(unwritable(error.filename or "a file of the platform", error)))
     except KeyboardInterrupt:
         terminal.fault("interrupted; run it again, it goes on where it was")
         return 130

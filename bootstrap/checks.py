@@ -14,6 +14,8 @@ import psutil
 
 from bootstrap.request import Request
 from clinical_ai import names
+from clinical_ai.adapters.file_secrets import FileSecrets
+from clinical_ai.adapters.journal_file import StateFiles
 from clinical_ai.adapters.local_postgres import data_version
 from clinical_ai.adapters.orphans import is_ours
 from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError
@@ -21,6 +23,7 @@ from clinical_ai.instance import find_instance
 from clinical_ai.manifests.postgres import MAJOR
 from clinical_ai.settings import Development, Production
 from clinical_ai.state_folder import StateFolder
+from clinical_ai.steps.local_secrets import OPENING, find_password
 
 _PLATFORMS: Final = {"linux", "darwin"}
 _FIRST_BYTES: Final = 1_500_000_000
@@ -58,6 +61,8 @@ def _looks(
     yield lambda: check_disk(state)
     yield lambda: check_data(state)
     yield lambda: check_instance(state)
+    yield lambda: check_secrets(state)
+    yield lambda: check_record(state)
     if settings is not None:
         yield lambda: check_settings(settings)
         yield lambda: check_port(settings, state)
@@ -179,6 +184,44 @@ def check_data(state: StateFolder) -> str:
 def check_instance(state: StateFolder) -> str:
     """The state file can be read."""
     return "installed before" if find_instance(state) else "first installation"
+
+
+def check_secrets(state: StateFolder) -> str:
+    """What opens the data is there and can be read; without it the data is lost."""
+    if data_version(state) is None:
+        return "no secrets yet"
+    secrets = FileSecrets(state.secrets)
+    faults, missing = [], []
+    for reference in OPENING:
+        try:
+            if secrets.find(reference) is None:
+                missing.append(reference)
+        except NeedsOperator as fault:
+            faults.append(fault)
+    for reference in (names.DATABASE_URL, names.PREFECT_DATABASE_URL):
+        try:
+            find_password(secrets, reference)
+        except NeedsOperator as fault:
+            if str(fault) not in map(str, faults):
+                faults.append(fault)
+    if missing:
+        faults.append(
+            NeedsOperator(
+                f"{state.data} holds data, but what opens it is gone: {', '.join(missing)}",
+                f"restore {state.secrets} from a backup, or `make destroy` and start anew",
+            )
+        )
+    if faults:
+        raise ManyFaults(faults)
+    return f"{len(OPENING)} secrets"
+
+
+def check_record(state: StateFolder) -> str:
+    """Journal and applied settings can be read."""
+    files = StateFiles(state)
+    files.find_journal()
+    files.find_applied()
+    return f"{len(files.ledger())} ledger entries"
 
 
 def check_settings(settings: Development | Production) -> str:

@@ -62,7 +62,9 @@ def _settings(
     """Keys that were named, and where; a file's contradicting the options' is refused."""
     raw = _read(Path(options.settings)) if options.settings else None
     named: dict[str, Any] = {}
-    port = options.port or _port(environ)
+    port = options.port if options.port is not None else _port(environ)
+    if port is not None and not 0 < port < 65536:
+        raise NeedsOperator(f"port {port} does not exist", "give one from 1 to 65535")
     if port:
         named["prefect-api-url"] = f"http://127.0.0.1:{port}/api"
     if options.environment:
@@ -82,10 +84,8 @@ def _port(environ: Mapping[str, str]) -> int | None:
     text = environ.get(names.PORT_VARIABLE)
     if not text:
         return None
-    if not text.isdigit() or not 0 < int(text) < 65536:
-        raise NeedsOperator(
-            f"{names.PORT_VARIABLE} is {text!r}", "give a port number from 1 to 65535"
-        )
+    if not text.isdigit():
+        raise NeedsOperator(f"{names.PORT_VARIABLE} is {text!r}", "give a port number")
     return int(text)
 
 

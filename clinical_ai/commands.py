@@ -161,6 +161,9 @@ def env(_options: argparse.Namespace, state: StateFolder, terminal: Terminal) ->
     }
     if platform.instance.auth:
         lines["PREFECT_API_AUTH_STRING"] = platform.secrets.get(names.API_AUTH).get_secret_value()
+    if any(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY")):
+        here = f"{os.environ.get('NO_PROXY', '')},127.0.0.1,localhost".lstrip(",")
+        lines |= {"NO_PROXY": here, "no_proxy": here}
     for name, value in lines.items():
         terminal.plain(f"export {name}={shlex.quote(value)}")
     return 0

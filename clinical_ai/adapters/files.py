@@ -26,7 +26,7 @@ def write_atomically(
         raise unwritable(path, error) from error
 
 
-def unwritable(path: Path, error: OSError) -> NeedsOperator:
+def unwritable(path: object, error: OSError) -> NeedsOperator:
     """What an operator does about a file that can't be written."""
     remedies = {
         errno.ENOSPC: "free some disk space there and run it again",
@@ -36,4 +36,4 @@ def unwritable(path: Path, error: OSError) -> NeedsOperator:
         errno.EPERM: "choose another state folder (STATE=folder) or correct its owner",
     }
     remedy = remedies.get(error.errno or 0, "see whether the disk is sound")
-    return NeedsOperator(f"{path} can't be written: {error.strerror}", remedy)
+    return NeedsOperator(f"{path} can't be used: {error.strerror}", remedy)

@@ -65,8 +65,12 @@ def data_version(state: StateFolder) -> str | None:
     """Major version of the data folder, or None when there is none yet."""
     try:
         return (state.data / "PG_VERSION").read_text().strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise NeedsOperator(
+            f"{state.data} can't be read: {error.strerror}", "run this as its owner, or as root"
+        ) from None
 
 
 def ensure_cluster(state: StateFolder, password: SecretStr, user: tuple[int, int] | None) -> Change:

@@ -44,7 +44,12 @@ def await_api(api: PrefectApi, runtime: Runtime, *, seconds: float = 120) -> Non
 
 
 def _watch(runtime: Runtime, pids: set[int]) -> None:
-    for process in runtime.processes():
+    processes = runtime.processes()
+    if not processes:
+        raise NeedsOperator(
+            "the supervisor has ended", "see that the disk is not full, then run `make up` again"
+        )
+    for process in processes:
         if process.name == names.SERVER and process.pid:
             pids.add(process.pid)
     if len(pids) > _MOST_STARTS:

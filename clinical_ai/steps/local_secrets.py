@@ -14,6 +14,14 @@ from clinical_ai.ports import SecretStore
 
 _ADDRESS: Final = re.compile(r"[a-z+]+://(?P<role>[^:]+):(?P<password>[^@]+)@[^/]+/.+")
 
+# Without these a data folder that exists can't be opened, or its blocks not be read.
+OPENING: Final = (
+    names.SUPERUSER_PASSWORD,
+    names.ENCRYPTION_KEY,
+    names.DATABASE_URL,
+    names.PREFECT_DATABASE_URL,
+)
+
 
 def ensure_secrets(secrets: SecretStore, database_port: int) -> list[Change]:
     """Passwords and the block encryption key exist; addresses name the database's port.
