@@ -27,9 +27,23 @@ def run(request: Request, terminal: Terminal) -> int:
     return up(request, terminal)
 
 
+class _Notes(logging.Handler):
+    """What a long wait sees, as notes below the step."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__()
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._terminal.note(record.getMessage())
+
+
 def guarded(terminal: Terminal, work: Callable[[], int]) -> int:
     """Errors of this project as sentences, without a backtrace."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    waits = logging.getLogger("clinical_ai.waiting")
+    waits.addHandler(_Notes(terminal))
+    waits.setLevel(logging.INFO)
+    waits.propagate = False
     try:
         return work()
     except ManyFaults as error:

@@ -95,7 +95,7 @@ def check_folder(state: StateFolder, user: tuple[int, int] | None) -> str:
         raise NeedsOperator(f"{existing} is not a folder", "choose another with STATE=folder")
     _check_writable(existing)
     if existing == root:
-        _check_content(state)
+        check_content(state)
     if user is not None:
         _check_enterable(root, user)
     return f"state folder {root}"
@@ -118,9 +118,9 @@ def _check_writable(folder: Path) -> None:
         raise NeedsOperator(f"{folder} can't be written: {error.strerror}", remedy) from None
 
 
-def _check_content(state: StateFolder) -> None:
+def check_content(state: StateFolder) -> None:
+    """The folder holds a platform of ours or nothing, and is the caller's to change."""
     known = {path.name for path in (*state.owned(), state.releases, state.postgres)}
-    known.add(state.instance.name)
     foreign = [
         path.name
         for path in state.root.iterdir()

@@ -8,7 +8,7 @@ from typing import Final
 
 from clinical_ai import names
 from clinical_ai.adapters.file_secrets import FileSecrets
-from clinical_ai.adapters.files import unwritable, write_atomically
+from clinical_ai.adapters.files import unwritable
 from clinical_ai.adapters.local_postgres import (
     ensure_cluster,
     ensure_configuration,
@@ -16,7 +16,7 @@ from clinical_ai.adapters.local_postgres import (
 )
 from clinical_ai.adapters.local_release import ensure_release, find_python
 from clinical_ai.change import Change, Did
-from clinical_ai.instance import Instance, document, find_instance
+from clinical_ai.instance import Instance, find_instance
 from clinical_ai.settings import Development, Production
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.local_secrets import ensure_secrets
@@ -73,15 +73,6 @@ def choose_instance(
         release=release,
         **_ports(find_instance(ground.state), stopped=stopped),
     )
-
-
-def ensure_instance(ground: Ground, wanted: Instance) -> Change:
-    """The state folder says which ports and release are in use."""
-    found = find_instance(ground.state)
-    if found == wanted:
-        return Change("instance", Did.UNCHANGED)
-    write_atomically(ground.state.instance, document(wanted), ground.user)
-    return Change("instance", Did.UPDATED if found else Did.CREATED)
 
 
 def _ports(found: Instance | None, *, stopped: bool) -> dict[str, int]:

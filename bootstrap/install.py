@@ -11,7 +11,6 @@ from bootstrap.ground import (
     choose_instance,
     ensure_database_files,
     ensure_folders,
-    ensure_instance,
     lay,
 )
 from bootstrap.request import Request
@@ -39,9 +38,9 @@ from clinical_ai.steps.local_database import (
 from clinical_ai.steps.local_secrets import find_password, superuser_address
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
 from clinical_ai.steps.registration import ensure_deployments
-from clinical_ai.steps.roll import new_journal, roll
+from clinical_ai.steps.roll import Reach, finish_roll, new_journal, roll
 from clinical_ai.steps.settings_block import ensure_block_schema, find_settings, save_settings
-from clinical_ai.wiring import Platform, open_storage
+from clinical_ai.wiring import Platform, open_platform, open_storage
 
 AnySettings = Development | Production
 
@@ -73,6 +72,9 @@ def up(request: Request, terminal: Terminal) -> int:
             terminal.step("data", _fill_storage(site))
             await_api(site.platform.api, site.platform.runtime)
             terminal.line("server", f"ready at {site.platform.instance.ui_url}")
+            finished = finish_roll(site.platform.api, site.platform.files)
+            if finished:
+                terminal.step("roll", finished)
             rendering.result()
         terminal.step("settings", _save_settings(site))
         terminal.step("registration", register(site.platform))
@@ -163,7 +165,7 @@ def _prepare(request: Request, ground: Ground, terminal: Terminal) -> Site:
     instance = choose_instance(ground, settings, release, stopped=stopped)
     terminal.step("database files", ensure_database_files(ground, instance))
     if stopped:
-        ensure_instance(ground, instance)
+        Platform(request.state, instance).write_instance()
     platform = Platform(request.state, instance)
     if kept:
         changes = [platform.secrets.put(reference, value) for reference, value in kept.items()]
@@ -196,19 +198,18 @@ def _start(site: Site) -> list[Change]:
     platform = site.platform
     specs = processes(site.settings, platform.place)
     plan = platform.runtime.plan(specs)
-    if site.stopped or not needs_hold(plan):
+    found = platform.files.find_journal()
+    if site.stopped or not (needs_hold(plan) or (found and found.open)):
         changes = platform.runtime.ensure(specs)
     else:
+        before = open_platform(platform.state.root).api
         changes = roll(
-            platform.api,
-            platform.runtime,
-            platform.files,
-            new_journal("make up"),
+            Reach(before, platform.api, platform.runtime, platform.files, platform.write_instance),
+            found if found and found.open else new_journal("make up"),
             specs,
             drain_seconds=site.settings.drain_seconds,
-            healthy=lambda: await_api(platform.api, platform.runtime),
         )
-    ensure_instance(site.ground, platform.instance)
+    platform.write_instance()
     if platform.files.find_applied() != site.settings:
         platform.files.write_applied(site.settings)
     return changes

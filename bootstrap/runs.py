@@ -22,7 +22,8 @@ def ensure_deployed(platform: Platform, terminal: Terminal) -> None:
     settings = sha256(json.dumps(dump(platform.settings), sort_keys=True).encode()).hexdigest()[:12]
     tag = f"applies:{platform.instance.release}-{settings}"
     run, started = _ensure_run(platform, names.DEPLOY_SELF, {"report_only": False}, tag)
-    run = follow_run(platform.api, run.id, seconds=_SECONDS) if not run.completed else run
+    if not run.completed:
+        run = follow_run(platform.api, run.id, seconds=_SECONDS, tell=terminal.note)
     _demand(platform, run)
     terminal.line(names.DEPLOY_SELF, _told(platform, run) if started else "unchanged")
 

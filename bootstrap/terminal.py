@@ -41,6 +41,12 @@ class Terminal:
         sys.stdout.write(f"{seconds}  {name:<14} {self._paint(text, colour)}\n")
         sys.stdout.flush()
 
+    def note(self, text: str) -> None:
+        """What happens meanwhile, below the step it belongs to."""
+        for line in text.splitlines():
+            sys.stdout.write(f"{'':26} {self._paint(line, _GREY)}\n")
+        sys.stdout.flush()
+
     def plain(self, text: str) -> None:
         """A line as it is."""
         sys.stdout.write(f"{text}\n")

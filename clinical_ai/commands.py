@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from bootstrap.__main__ import guarded
 from bootstrap.__main__ import run as bootstrap_run
@@ -16,9 +16,10 @@ from clinical_ai import names
 from clinical_ai.adapters.change_lock import change_lock
 from clinical_ai.errors import NeedsOperator, PlatformError, TimedOut
 from clinical_ai.instance import find_instance
-from clinical_ai.settings import dump
 from clinical_ai.state_folder import StateFolder, default_root
 from clinical_ai.wiring import Platform, open_platform, running_flow_runs
+
+_LOCK_SECONDS: Final = 900
 
 
 def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -62,11 +63,12 @@ def stop(platform: Platform, drain_seconds: float, terminal: Terminal) -> list[A
     from clinical_ai.steps.roll import drain, hold, lift
     from clinical_ai.steps.runs import settle_lost_runs
 
-    api, runtime = platform.api, platform.runtime
+    runtime = platform.runtime
     pools = (names.PLATFORM_POOL, names.POOL)
     if not runtime.processes():
         return runtime.stop_all()
     try:
+        api = platform.api
         open_pools = [name for name in pools if not api.get(f"/work_pools/{name}")["is_paused"]]
         hold(api, open_pools)
         try:
@@ -81,14 +83,18 @@ def stop(platform: Platform, drain_seconds: float, terminal: Terminal) -> list[A
                 terminal.plain(str(change))
         lift(api, open_pools)
     except PlatformError as error:
-        terminal.plain(f"Prefect does not answer, running work is not drained: {error}")
+        terminal.plain(f"running work is not drained: {error}")
     return runtime.stop_all()
 
 
 def destroy(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
-    """The state folder is gone."""
-    if find_instance(state) is None:
+    """The state folder is gone, a damaged one too; a folder that is not ours is refused."""
+    from bootstrap.checks import check_content
+    from clinical_ai.adapters.orphans import stop_processes
+
+    if not state.root.is_dir():
         raise NeedsOperator(f"no platform is installed in {state.root}", "nothing is to remove")
+    check_content(state)
     if not options.yes:
         terminal.plain(f"This removes {state.root} with its database, secrets and stored data.")
         sys.stdout.write("Type the word destroy to go on: ")
@@ -97,7 +103,11 @@ def destroy(options: argparse.Namespace, state: StateFolder, terminal: Terminal)
             terminal.plain("nothing was removed")
             return 1
     options.drain = 0
-    down(options, state, terminal)
+    try:
+        down(options, state, terminal)
+    except PlatformError as error:
+        terminal.plain(f"{error}")
+    stop_processes(state.root)
     shutil.rmtree(state.root)
     terminal.plain(f"{state.root}: removed")
     return 0
@@ -140,7 +150,8 @@ def run_pipeline(options: argparse.Namespace, state: StateFolder, terminal: Term
         get_row(platform.database, platform.settings, what, name)
     parameters = {"source": options.source, "destination": options.destination}
     run_id = start_run(platform.api, names.PIPELINE, parameters)
-    ended = follow_run(platform.api, run_id, seconds=86_400)
+    tell = None if options.json else terminal.note
+    ended = follow_run(platform.api, run_id, seconds=86_400, tell=tell)
     told = {"id": run_id, "state": ended.state, "message": ended.message}
     if options.json:
         terminal.plain(json.dumps({**told, "url": link(platform, ended)}, indent=1))
@@ -190,39 +201,22 @@ def psql(options: argparse.Namespace, state: StateFolder, _terminal: Terminal) -
 
 def roll(_options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
     """Bring processes to the settings block's specs, without losing a run."""
-    from clinical_ai.adapters.files import write_atomically
-    from clinical_ai.adapters.supervisor import owner_of
-    from clinical_ai.instance import document
     from clinical_ai.manifests.processes import processes
-    from clinical_ai.steps.health import await_api
-    from clinical_ai.steps.roll import new_journal
+    from clinical_ai.steps.roll import Reach, new_journal
     from clinical_ai.steps.roll import roll as carry_out
 
-    platform = open_platform(state.root)
-    settings, files = platform.settings, platform.files
-    journal = files.find_journal()
-    after = Platform(
-        state,
-        platform.instance.model_copy(
-            update={"api_url": settings.prefect_api_url, "auth": settings.auth == "basic"}
-        ),
-    )
-
-    def healthy() -> None:
-        write_atomically(state.instance, document(after.instance), owner_of(state.run))
-        await_api(after.api, after.runtime)
-
-    changes = carry_out(
-        platform.api,
-        platform.runtime,
-        files,
-        journal if journal and journal.open else new_journal("by hand"),
-        processes(settings, platform.place),
-        drain_seconds=settings.drain_seconds,
-        healthy=healthy,
-    )
-    files.write_applied(settings)
-    terminal.plain(f"settings: {json.dumps(dump(settings))}")
+    with change_lock(state.lock, "roll", seconds=_LOCK_SECONDS):
+        platform = open_platform(state.root)
+        settings, files = platform.settings, platform.files
+        after = platform.moved(settings)
+        journal = files.find_journal()
+        changes = carry_out(
+            Reach(platform.api, after.api, platform.runtime, files, after.write_instance),
+            journal if journal and journal.open else new_journal("by hand"),
+            processes(settings, after.place),
+            drain_seconds=settings.drain_seconds,
+        )
+        files.write_applied(settings)
     for change in changes:
         terminal.plain(str(change))
     return 0

@@ -16,7 +16,7 @@ class StateFolder:
     @property
     def instance(self) -> Path:
         """Ports and address of this platform, for everything that must find it."""
-        return self.root / "instance.json"
+        return self.record / "instance.json"
 
     @property
     def record(self) -> Path:

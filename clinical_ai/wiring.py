@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from clinical_ai import names
 from clinical_ai.adapters.file_secrets import FileSecrets
+from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator
-from clinical_ai.instance import Instance, get_instance
+from clinical_ai.instance import Instance, document, find_instance, get_instance
 from clinical_ai.manifests.processes import Place
 from clinical_ai.ports import Database, ObjectStore, PrefectApi, Runtime, SecretStore
 from clinical_ai.settings import Development, Production
@@ -87,6 +88,23 @@ class Platform:
         from clinical_ai.adapters.supervisor import owner_of
 
         return StateFiles(self.state, owner_of(self.state.run))
+
+    def moved(self, settings: Development | Production) -> "Platform":
+        """The same platform as these settings make it reachable."""
+        changed = {"api_url": settings.prefect_api_url, "auth": settings.auth == "basic"}
+        return Platform(self.state, self.instance.model_copy(update=changed))
+
+    def write_instance(self) -> Change:
+        """Everybody who opens this platform from now on finds it here."""
+        from clinical_ai.adapters.files import write_atomically
+        from clinical_ai.adapters.supervisor import owner_of
+
+        found = find_instance(self.state)
+        if found == self.instance:
+            return Change("instance", Did.UNCHANGED)
+        text, owner = document(self.instance), owner_of(self.state.run)
+        write_atomically(self.state.instance, text, owner)
+        return Change("instance", Did.UPDATED if found else Did.CREATED)
 
     def living_runs(self) -> set[str]:
         """Ids of the flow runs that have a living process on this machine."""

@@ -8,28 +8,36 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from clinical_ai.adapters.files import unwritable
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import NeedsOperator, TimedOut
+from clinical_ai.waiting import Sighting, wait_until
 
 
 @contextmanager
-def change_lock(path: Path, what: str) -> Iterator[None]:
+def change_lock(path: Path, what: str, *, seconds: float = 0) -> Iterator[None]:
     """Hold the lock while the block runs; the kernel frees it when the process dies.
 
-    Raises NeedsOperator with the holder's pid, user, command and time when somebody has it.
+    Raises NeedsOperator with the holder's pid, user, command and time when somebody still has it
+    after `seconds`.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise unwritable(path, error) from error
     with os.fdopen(descriptor, "r+") as file:
+        if os.geteuid() == 0:  # the service user's own changes take the same lock
+            folder = path.parent.stat()
+            os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            wait_until("the lock", lambda: _take(file), seconds=seconds)
+        except TimedOut:
+            file.seek(0)
             raise NeedsOperator(
                 f"another change is under way: {_holder(file.read())}", "wait until it has ended"
             ) from None
+        file.seek(0)
         file.truncate(0)
         json.dump(
             {
@@ -42,6 +50,14 @@ def change_lock(path: Path, what: str) -> Iterator[None]:
         )
         file.flush()
         yield
+
+
+def _take(file: TextIO) -> Sighting:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return Sighting(done=False, summary="somebody holds it")
+    return Sighting(done=True, summary="taken")
 
 
 def _holder(text: str) -> str:

@@ -52,7 +52,7 @@ def processes(settings: Development | Production, place: Place) -> list[ProcessS
         server(settings, place),
         worker(names.PLATFORM_WORKER, settings, place),
         worker(names.WORKER, settings, place),
-        roll(settings, place),
+        roll(place),
     ]
 
 
@@ -126,12 +126,15 @@ def worker(name: str, settings: Development | Production, place: Place) -> Proce
     )
 
 
-def roll(settings: Development | Production, place: Place) -> ProcessSpec:
-    """The detached one-shot that restarts what a flow may not restart under itself."""
+def roll(place: Place) -> ProcessSpec:
+    """The detached one-shot that restarts what a flow may not restart under itself.
+
+    No setting is in it: a change of settings would replace the roll while it applies them.
+    """
     return ProcessSpec(
         name=names.ROLL,
         command=(place.python, "-m", "clinical_ai.cli", "roll"),
-        environment=_client(settings, place),
+        environment={names.STATE_VARIABLE: str(place.state.root), "PYTHONUNBUFFERED": "1"},
         one_shot=True,
     )
 

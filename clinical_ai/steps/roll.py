@@ -2,15 +2,17 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Protocol
 
 from clinical_ai import names
-from clinical_ai.change import Change
+from clinical_ai.change import Change, Did
 from clinical_ai.errors import PlatformError, TimedOut, Transient
 from clinical_ai.plans import Journal, Stage, needs_hold, pools_to_restore
 from clinical_ai.ports import PrefectApi, ProcessSpec, Runtime
+from clinical_ai.steps.health import await_api
 from clinical_ai.steps.runs import runs_in
 from clinical_ai.waiting import Sighting, wait_until
 
@@ -32,40 +34,59 @@ def new_journal(reason: str) -> Journal:
     return Journal(id=token_hex(6), reason=reason, started=datetime.now(UTC).isoformat())
 
 
+@dataclass(frozen=True)
+class Reach:
+    """What a roll talks to. The API may move: `before` is where it was, `after` where it will be.
+
+    `arrived` is called once the processes were changed, and makes `after` known to everybody.
+    """
+
+    before: PrefectApi
+    after: PrefectApi
+    runtime: Runtime
+    keeper: JournalKeeper
+    arrived: Callable[[], object]
+
+
 def roll(
-    api: PrefectApi,
-    runtime: Runtime,
-    keeper: JournalKeeper,
-    journal: Journal,
-    specs: Sequence[ProcessSpec],
-    *,
-    drain_seconds: float,
-    healthy: Callable[[], None],
+    reach: Reach, journal: Journal, specs: Sequence[ProcessSpec], *, drain_seconds: float
 ) -> list[Change]:
     """The processes run with these specs, and no running work was cut.
 
     Safe to repeat after a crash at any point: the journal remembers which pools were paused
     before. When work does not end within `drain_seconds`, nothing is changed, the hold is lifted
-    and TimedOut tells what still ran. `healthy` waits until the platform answers again.
+    and TimedOut tells what still ran.
     """
+    keeper = reach.keeper
     keeper.write_journal(journal)
-    if needs_hold(runtime.plan(specs)):
-        journal = journal.held(journal.paused_before or _paused(api))
+    if needs_hold(reach.runtime.plan(specs)):
+        journal = journal.held(journal.paused_before or _paused(reach.before))
         keeper.write_journal(journal)
         try:
-            hold(api, pools_to_restore(journal))
-            drain(api, list(journal.paused_before), drain_seconds)
+            hold(reach.before, pools_to_restore(journal))
+            drain(reach.before, list(journal.paused_before), drain_seconds)
         except PlatformError as error:
-            lift(api, pools_to_restore(journal))
+            lift(reach.before, pools_to_restore(journal))
             keeper.write_journal(journal.ended(Stage.GAVE_UP, str(error)))
             raise
-    changes = runtime.ensure(specs)
+    changes = reach.runtime.ensure(specs)
     journal = journal.changed(changes)
     keeper.write_journal(journal)
-    healthy()
-    lift(api, pools_to_restore(journal))
+    reach.arrived()
+    await_api(reach.after, reach.runtime)
+    lift(reach.after, pools_to_restore(journal))
     keeper.write_journal(journal.ended(Stage.DONE, f"restarted {', '.join(journal.processes)}"))
     return changes
+
+
+def finish_roll(api: PrefectApi, keeper: JournalKeeper) -> list[Change]:
+    """Pools that a killed roll left held are open again; call it while no roll is under way."""
+    journal = keeper.find_journal()
+    if journal is None or not journal.open:
+        return []
+    lift(api, pools_to_restore(journal))
+    keeper.write_journal(journal.ended(Stage.DONE, "was interrupted; `make up` finished it"))
+    return [Change(f"roll {journal.id}", Did.UPDATED, "was interrupted, finished")]
 
 
 def hold(api: PrefectApi, pools: Sequence[str]) -> None:

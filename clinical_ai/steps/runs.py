@@ -1,6 +1,6 @@
 """Flow runs: start one and follow it, find those whose process is gone."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from clinical_ai.waiting import Sighting, wait_until
 
 ACTIVE: Final = ("RUNNING", "PENDING", "CANCELLING")
 FINAL: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+_TOLD_LOGGERS: Final = ("prefect.flow_runs", "clinical_ai")
 _WORKER_LABEL: Final = "prefect.worker.name"
 _WORKERS: Final = {names.POOL: names.WORKER, names.PLATFORM_POOL: names.PLATFORM_WORKER}
 
@@ -98,15 +99,44 @@ def as_run(row: Mapping[str, Any]) -> Run:
     )
 
 
-def follow_run(api: PrefectApi, run_id: str, *, seconds: float, every: float = 0.5) -> Run:
-    """The run once it has ended, well or not; TimedOut with its last state otherwise."""
+def follow_run(
+    api: PrefectApi,
+    run_id: str,
+    *,
+    seconds: float,
+    tell: Callable[[str], None] | None = None,
+) -> Run:
+    """The run once it has ended, well or not; TimedOut with its last state otherwise.
+
+    `tell` is given each line that the flow logs, as it arrives; those of workers and tasks are
+    left to the UI.
+    """
+    told = 0
 
     def look() -> Sighting:
+        nonlocal told
         run = get_run(api, run_id)
+        if tell is not None:
+            told += _tell_log(api, run_id, told, tell)
         return Sighting(done=run.state in FINAL, summary=f"{run.name} is {run.state.lower()}")
 
-    wait_until(f"the end of run {run_id}", look, seconds=seconds, every=every)
+    wait_until(f"run {run_id}", look, seconds=seconds)
     return get_run(api, run_id)
+
+
+def _tell_log(api: PrefectApi, run_id: str, offset: int, tell: Callable[[str], None]) -> int:
+    rows = api.post(
+        "/logs/filter",
+        {
+            "logs": {"flow_run_id": {"any_": [run_id]}},
+            "sort": "TIMESTAMP_ASC",
+            "offset": offset,
+        },
+    )
+    for row in rows:
+        if row["name"].startswith(_TOLD_LOGGERS):
+            tell(row["message"])
+    return len(rows)
 
 
 def runs_in(api: PrefectApi, pool: str, states: Collection[str] = ACTIVE) -> list[dict[str, Any]]:
@@ -131,7 +161,8 @@ def lost_runs(api: PrefectApi, pool: str, living: Collection[str]) -> list[dict[
         row
         for row in runs_in(api, pool)
         if row["id"] not in living
-        and (row.get("labels") or {}).get(_WORKER_LABEL, _WORKERS.get(pool)) == _WORKERS.get(pool)
+        and (row.get("labels") or {}).get(_TOLD_LOGGERS: Final = ("prefect.flow_runs", "clinical_ai")
+_WORKER_LABEL, _WORKERS.get(pool)) == _WORKERS.get(pool)
     ]
 
 

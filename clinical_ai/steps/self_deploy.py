@@ -38,5 +38,5 @@ def report_last_roll(keeper: JournalKeeper) -> str:
     if journal is None or journal.reported or journal.open:
         return ""
     keeper.write_journal(journal.told())
-    what = "restarted" if journal.stage is Stage.DONE else "gave up"
-    return f"The roll of {journal.started} ({journal.reason}) {what}: {journal.outcome}."
+    how = "" if journal.stage is Stage.DONE else "gave up: "
+    return f"The roll of {journal.started} ({journal.reason}): {how}{journal.outcome}."
