@@ -161,8 +161,7 @@ def lost_runs(api: PrefectApi, pool: str, living: Collection[str]) -> list[dict[
         row
         for row in runs_in(api, pool)
         if row["id"] not in living
-        and (row.get("labels") or {}).get(_TOLD_LOGGERS: Final = ("prefect.flow_runs", "clinical_ai")
-_WORKER_LABEL, _WORKERS.get(pool)) == _WORKERS.get(pool)
+        and (row.get("labels") or {}).get(_WORKER_LABEL, _WORKERS.get(pool)) == _WORKERS.get(pool)
     ]
 
 
