@@ -2,9 +2,10 @@
 PYTHON ?= python3
 STATE ?=
 PORT ?=
+SETTINGS ?=
 ARGS ?=
 ENV := .venv/bin
-options := $(if $(STATE),--state "$(STATE)") $(if $(PORT),--port $(PORT)) $(ARGS)
+options := $(if $(STATE),--state "$(STATE)") $(if $(PORT),--port $(PORT)) $(if $(SETTINGS),--settings "$(SETTINGS)") $(ARGS)
 where := $(if $(STATE),--state "$(STATE)") $(ARGS)
 
 .PHONY: help up down destroy status verify check test fix e2e faults bench lock .venv
@@ -13,9 +14,9 @@ help:  ## this list
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .venv:  ## the virtual environment, from the locks
-	@$(PYTHON) bootstrap/environment.py
+	@$(PYTHON) bootstrap/environment.py $(if $(SETTINGS),--settings "$(SETTINGS)")
 
-up: .venv  ## bring the platform up on this machine (STATE=folder PORT=number)
+up: .venv  ## bring the platform up on this machine (STATE=folder PORT=number SETTINGS=file)
 	@$(ENV)/clinical-ai up $(options)
 
 down: .venv  ## stop it in order; data stays

@@ -18,21 +18,26 @@ LOCKS = (CHECKOUT / "requirements.lock", CHECKOUT / "requirements-dev.lock")
 STAMP = ENVIRONMENT / ".locks"
 
 
-def main() -> int:
-    """0 when the environment fits the locks, 1 with one line that says why not."""
+def main(arguments: list[str]) -> int:
+    """0 when the environment fits the locks, 1 with one line that says why not.
+
+    `--settings FILE`: its proxies and CA bundle are used for the installation.
+    """
     if sys.version_info < (3, 11):  # noqa: UP036 - any Python may have been called
         return _fail(
             f"this is Python {sys.version.split()[0]}, 3.11 or newer is needed: "
             "install it and run `make up PYTHON=python3.11`"
         )
     if (other := _python_for_all()) is not None:
-        os.execv(other, [other, __file__])  # noqa: S606 - a list, not a shell line
+        os.execv(other, [other, __file__, *arguments])  # noqa: S606 - a list, not a shell line
     wanted = _digest()
     if STAMP.exists() and STAMP.read_text() == wanted and _python().exists():
         return 0
     if find_spec("venv") is None or find_spec("ensurepip") is None:
         version = f"python3.{sys.version_info.minor}-venv"
         return _fail(f"Python's venv module is missing: install the package {version}")
+    if arguments[:1] == ["--settings"]:
+        os.environ.update(_network(Path(arguments[1])))
     if not _python().exists():
         _say(f"environment: making .venv with Python {sys.version.split()[0]}")
         made = subprocess.run(
@@ -113,6 +118,23 @@ def _is_new_enough(python: str) -> bool:
     return subprocess.run([python, "-c", look], capture_output=True, check=False).returncode == 0
 
 
+def _network(settings: Path) -> dict[str, str]:
+    """Variables for pip from a settings file; a file that is wrong is told by what reads it all."""
+    import tomllib
+
+    try:
+        given = tomllib.loads(settings.read_text())
+    except (OSError, ValueError):
+        return {}
+    wanted = {
+        "HTTP_PROXY": "http-proxy",
+        "HTTPS_PROXY": "https-proxy",
+        "NO_PROXY": "no-proxy",
+        "PIP_CERT": "ca-bundle",
+    }
+    return {name: str(given[key]) for name, key in wanted.items() if key in given}
+
+
 def _digest() -> str:
     content = b"".join(lock.read_bytes() for lock in LOCKS)
     return hashlib.sha256(content + sys.version.encode()).hexdigest()
@@ -133,4 +155,4 @@ def _fail(line: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -18,6 +18,7 @@ from bootstrap.runs import ensure_demonstrated, ensure_deployed
 from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.adapters.change_lock import change_lock
+from clinical_ai.adapters.local_release import find_python, release_hash
 from clinical_ai.adapters.postgres import PostgresDatabase
 from clinical_ai.adapters.service_user import ensure_service_user, find_service_user
 from clinical_ai.change import Change
@@ -78,7 +79,7 @@ def up(request: Request, terminal: Terminal) -> int:
             rendering.result()
         terminal.step("settings", _save_settings(site))
         terminal.step("registration", register(site.platform))
-        await_workers(site.platform.api, site.platform.runtime)
+        await_workers(site.platform.api, site.platform.worker_answers)
         terminal.line("workers", "online")
         ensure_deployed(site.platform, terminal)
     if request.demonstration:
@@ -108,6 +109,9 @@ def show_difference(request: Request, terminal: Terminal) -> int:
         for key, (old, new) in wanted.difference(request, saved, named):
             terminal.plain(f"settings {key}: saved {old!r}, given {new!r}")
     chosen = wanted.overlay(request, saved, named) if named else saved
+    release = release_hash(request.checkout, find_python(find_service_user()))
+    if release != instance.release:
+        terminal.plain(f"release: {instance.release} runs, this checkout makes {release}")
     changes = platform.runtime.plan(processes(chosen, platform.place))
     for change in [*changes, *register(platform, write=False)]:
         terminal.plain(str(change))

@@ -110,9 +110,19 @@ class Platform:
         """Ids of the flow runs that have a living process on this machine."""
         return running_flow_runs(self.state.root)
 
+    def worker_answers(self, name: str) -> bool:
+        """Whether the health check of the worker with this name says that it polls."""
+        from clinical_ai.adapters.web import answers
+
+        port = {
+            names.WORKER: self.instance.worker_health_port,
+            names.PLATFORM_WORKER: self.instance.platform_worker_health_port,
+        }[name]
+        return answers(f"http://127.0.0.1:{port}/health")
+
     def find_ui(self) -> str | None:
         """The title of the page that the UI serves, or None when it serves none."""
-        from clinical_ai.adapters.ui_page import find_title
+        from clinical_ai.adapters.web import find_title
 
         return find_title(self.instance.ui_url)
 

@@ -27,16 +27,17 @@ class Flown:
     seconds: float
 
 
-def fly_canary(api: PrefectApi, *, seconds: float = 120) -> Flown:
+def fly_canary(api: PrefectApi, now: datetime, *, seconds: float = 120) -> Flown:
     """One run through scheduler, pool and worker, its result read back.
 
     The run is not created here: a schedule is, and the server's scheduler must turn it into a run,
-    because a server whose scheduler fails looks healthy otherwise. Raises TimedOut with the place
+    because a server whose scheduler fails looks healthy otherwise. `now`: by the clock of the
+    platform, which the caller's may not follow. Raises TimedOut with the place
     where it got stuck, NeedsOperator when the result is wrong.
     """
     token, started = token_hex(8), monotonic()
     deployment = get_deployment(api, names.CANARY)
-    with _scheduled_once(api, deployment, token):
+    with _scheduled_once(api, deployment, token, now + timedelta(seconds=_NOTICE)):
         run_id = _await_run(api, deployment["id"], token, seconds)
         run = follow_run(api, run_id, seconds=max(1.0, seconds - (monotonic() - started)))
     if not run.completed:
@@ -49,7 +50,9 @@ def fly_canary(api: PrefectApi, *, seconds: float = 120) -> Flown:
 
 
 @contextmanager
-def _scheduled_once(api: PrefectApi, deployment: Mapping[str, Any], token: str) -> Iterator[None]:
+def _scheduled_once(
+    api: PrefectApi, deployment: Mapping[str, Any], token: str, start: datetime
+) -> Iterator[None]:
     """A schedule with a single time, soon; gone afterwards, like any that a killed one left.
 
     Set by a change of the deployment, because the scheduler looks every five seconds at those
@@ -61,10 +64,9 @@ def _scheduled_once(api: PrefectApi, deployment: Mapping[str, Any], token: str) 
         for schedule in deployment["schedules"]
         if not str(schedule.get("slug")).startswith(_SLUG)
     ]
-    start = datetime.now(UTC) + timedelta(seconds=_NOTICE)
     once = {
         "schedule": {
-            "rrule": f"DTSTART:{start:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;COUNT=1",
+            "rrule": f"DTSTART:{start.astimezone(UTC):%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;COUNT=1",
             "timezone": "UTC",
         },
         "active": True,

@@ -1,6 +1,6 @@
 """Waits until the parts of the platform answer."""
 
-from datetime import datetime
+from collections.abc import Callable
 from typing import Final
 
 from clinical_ai import names
@@ -58,12 +58,12 @@ def _watch(runtime: Runtime, pids: set[int]) -> None:
         )
 
 
-def await_workers(api: PrefectApi, runtime: Runtime, *, seconds: float = 120) -> None:
-    """The worker of each pool runs and has polled."""
+def await_workers(api: PrefectApi, answers: Callable[[str], bool], *, seconds: float = 120) -> None:
+    """The worker of each pool answers and the server knows it. `answers`: see there."""
 
     def look() -> Sighting:
         try:
-            offline = offline_workers(api, runtime)
+            offline = offline_workers(api, answers)
         except PlatformError as error:
             return Sighting(done=False, summary=str(error))
         return Sighting(done=not offline, summary=f"not online: {', '.join(offline)}")
@@ -71,17 +71,16 @@ def await_workers(api: PrefectApi, runtime: Runtime, *, seconds: float = 120) ->
     wait_until("the workers", look, seconds=seconds, every=0.25)
 
 
-def offline_workers(api: PrefectApi, runtime: Runtime) -> list[str]:
-    """Workers whose process does not run, or has not reported since it was started.
+def offline_workers(api: PrefectApi, answers: Callable[[str], bool]) -> list[str]:
+    """Workers that the server calls offline, or that do not answer themselves.
 
-    The server calls a killed worker online for a minute and a half.
+    The server calls a killed worker online for a minute and a half; so each is asked: `answers`
+    takes the worker's name and tells whether its health check says that it polls.
     """
-    started = {process.name: process.since for process in runtime.processes() if process.running}
     offline = []
     for pool in (names.POOL, names.PLATFORM_POOL):
-        name, rows = worker_of(pool), find_workers(api, pool)
-        seen = [row["last_heartbeat_time"] for row in rows if row["name"] == worker_of(pool)]
-        since = started.get(name)
-        if since is None or not any(at and datetime.fromisoformat(at) >= since for at in seen):
+        name = worker_of(pool)
+        online = {row["name"] for row in find_workers(api, pool) if row["status"] == "ONLINE"}
+        if name not in online or not answers(name):
             offline.append(name)
     return offline

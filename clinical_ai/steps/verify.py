@@ -52,6 +52,9 @@ class Parts(Protocol):
     def living_runs(self) -> set[str]:
         """Ids of the flow runs with a process."""
 
+    def worker_answers(self, name: str) -> bool:
+        """Whether the health check of the worker with this name says that it polls."""
+
     def find_ui(self) -> str | None:
         """The title of the page the UI serves, or None."""
 
@@ -154,7 +157,7 @@ def _pools(parts: Parts) -> str:
 
 
 def _workers(parts: Parts) -> str:
-    offline = offline_workers(parts.api, parts.runtime)
+    offline = offline_workers(parts.api, parts.worker_answers)
     if offline:
         raise NeedsOperator(
             f"not online: {', '.join(offline)}", "read the worker's log, then run `make up`"
@@ -233,7 +236,8 @@ def _runs(parts: Parts) -> str:
 
 
 def _scheduler(parts: Parts) -> str:
-    flown = fly_canary(parts.api)
+    now = parts.database.query("select now() as now")[0]["now"]
+    flown = fly_canary(parts.api, now)
     return f"run {flown.run.name}: scheduled, taken, completed, read back in {flown.seconds:.1f} s"
 
 
