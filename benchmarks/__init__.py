@@ -1,0 +1,1 @@
+"""What the documents claim about speed and size, measured as ratios in one run."""
