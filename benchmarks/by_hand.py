@@ -44,9 +44,14 @@ from clinical_ai.steps import catalog, pipeline
 from clinical_ai.steps.tally import Tally
 
 
+class Secrets:
+    def get(self, reference):
+        return SecretStr({url!r})
+
+
 class Parts:
     settings = Development()
-    secrets = None
+    secrets = Secrets()
     database = PostgresDatabase(SecretStr({url!r}))
     storage = FolderStore(Path({storage!r}))
 
@@ -115,14 +120,27 @@ def _database(root: Path, running: contextlib.ExitStack) -> str:
     root.chmod(0o755)
     (root / "password").write_text("benchmark")
     subprocess.run(
-        [programs / "initdb", "-D", root / "data", "-U", "postgres", "--auth", "scram-sha-256"]
-        + ["--pwfile", root / "password"],
-        check=True, capture_output=True, **as_user,
-    )  # fmt: skip
+        [
+            *(programs / "initdb", "-D", root / "data", "-U", "postgres"),
+            *("--auth", "scram-sha-256", "--pwfile", root / "password"),
+        ],
+        check=True,
+        capture_output=True,
+        **as_user,
+    )
     _start(
         running,
-        [programs / "postgres", "-D", root / "data", "-p", str(DATABASE_PORT), "-h", "127.0.0.1"]
-        + ["-k", ""],
+        [
+            programs / "postgres",
+            "-D",
+            root / "data",
+            "-p",
+            str(DATABASE_PORT),
+            "-h",
+            "127.0.0.1",
+            "-k",
+            "",
+        ],
         {"LC_ALL": "C"},
         root,
         **as_user,
