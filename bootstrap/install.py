@@ -18,6 +18,7 @@ from bootstrap.runs import ensure_demonstrated, ensure_deployed
 from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.adapters.change_lock import change_lock
+from clinical_ai.adapters.file_secrets import FileSecrets
 from clinical_ai.adapters.local_release import find_python, release_hash
 from clinical_ai.adapters.postgres import PostgresDatabase
 from clinical_ai.adapters.service_user import ensure_service_user, find_service_user
@@ -134,8 +135,10 @@ def _found(request: Request) -> list[str]:
     faults: list[NeedsOperator] = []
     settings: AnySettings | None = None
     try:
-        settings, _ = wanted.settle(request)
+        settings, kept = wanted.settle(request)
         settings = settings or Development()
+        secrets = FileSecrets(request.state.secrets)
+        faults += wanted.missing_secrets(settings, secrets, kept)
     except PlatformError as error:
         faults += checks.as_faults(error)
     if request.raw is None and (instance := _readable_instance(request)):

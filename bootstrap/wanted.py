@@ -8,7 +8,9 @@ from pydantic import SecretStr
 from bootstrap.request import Request
 from clinical_ai import names
 from clinical_ai.adapters.bootstrap_references import resolve
+from clinical_ai.adapters.file_secrets import FileSecrets
 from clinical_ai.errors import ManyFaults, NeedsOperator
+from clinical_ai.ports import SecretStore
 from clinical_ai.settings import Development, Production, differences, dump, parse
 
 # Where a value given by `env:` or `file:` is kept, for settings that have a place in the guide.
@@ -26,39 +28,66 @@ def settle(
     """The named settings and the secrets to keep for them; None when none were named.
 
     `env:` and `file:` references mean something to this process only: their values move to the
-    state folder's secrets, and the settings name them there.
+    state folder's secrets, and the settings name them there. One that was kept before need not be
+    given again.
     """
     if request.raw is None:
         return None, {}
     kept: dict[str, SecretStr] = {}
     faults: list[NeedsOperator] = []
     settings = parse(request.raw, origin=request.origin)
-    moved = _move(dump(settings), "", request.environ, kept, faults)
+    moved = _move(dump(settings), "", request, kept, faults)
     if faults:
         raise ManyFaults(faults)
     return parse(moved, origin=request.origin), kept
 
 
+def missing_secrets(
+    settings: Development | Production, secrets: SecretStore, kept: Mapping[str, SecretStr]
+) -> list[NeedsOperator]:
+    """Secrets that the settings name and that are neither there nor about to be kept."""
+    named = {}
+    if isinstance(settings, Production):
+        named["aws-access-key-id"] = settings.aws_access_key_id
+        named["aws-secret-access-key"] = settings.aws_secret_access_key
+    elif settings.minio_endpoint:
+        named["minio-access-key"] = settings.minio_access_key
+        named["minio-secret-key"] = settings.minio_secret_key
+    for name, connection in settings.connections.items():
+        if connection.credentials:
+            named[f"connections.{name}.credentials"] = connection.credentials
+    faults = []
+    for key, reference in named.items():
+        if reference in kept or not reference.startswith("secret:"):
+            continue
+        try:
+            secrets.get(reference)
+        except NeedsOperator as fault:
+            faults.append(NeedsOperator(f"{key}: {fault.problem}", fault.remedy))
+    return faults
+
+
 def _move(
     tree: Mapping[str, Any],
     prefix: str,
-    environ: Mapping[str, str],
+    request: Request,
     kept: dict[str, SecretStr],
     faults: list[NeedsOperator],
 ) -> dict[str, Any]:
     moved: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            moved[key] = _move(value, f"{prefix}{key}.", environ, kept, faults)
+            moved[key] = _move(value, f"{prefix}{key}.", request, kept, faults)
         elif isinstance(value, str) and value.startswith(("env:", "file:")):
             place = _PLACES.get(key) if not prefix else _place_of_connection(prefix, key)
             if place is None:
                 moved[key] = value
                 continue
             try:
-                kept[place] = resolve(value, environ)
+                kept[place] = resolve(value, request.environ)
             except NeedsOperator as fault:
-                faults.append(NeedsOperator(f"{prefix}{key}: {fault.problem}", fault.remedy))
+                if FileSecrets(request.state.secrets).find(place) is None:
+                    faults.append(NeedsOperator(f"{prefix}{key}: {fault.problem}", fault.remedy))
             moved[key] = place
         else:
             moved[key] = value
