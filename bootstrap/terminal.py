@@ -38,14 +38,16 @@ class Terminal:
     def line(self, name: str, text: str, colour: str = _PLAIN) -> None:
         """`name` and what there is to say about it, after the seconds since the start."""
         seconds = f"{monotonic() - self._started:6.1f} s"
-        sys.stdout.write(f"{seconds}  {name:<14} {self._paint(text, colour)}\n")
+        painted = self._paint(text, colour if self._colour else "")
+        sys.stdout.write(f"{seconds}  {name:<14} {painted}\n")
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
-        """What happens meanwhile, below the step it belongs to."""
+        """What happens meanwhile, on standard error: scripts read the other."""
+        colour = _GREY if sys.stderr.isatty() else ""
         for line in text.splitlines():
-            sys.stdout.write(f"{'':26} {self._paint(line, _GREY)}\n")
-        sys.stdout.flush()
+            sys.stderr.write(f"{'':26} {self._paint(line, colour)}\n")
+        sys.stderr.flush()
 
     def plain(self, text: str) -> None:
         """A line as it is."""
@@ -58,4 +60,4 @@ class Terminal:
         sys.stderr.write(f"{painted}\n")
 
     def _paint(self, text: str, colour: str) -> str:
-        return f"{colour}{text}{_PLAIN}" if self._colour and colour else text
+        return f"{colour}{text}{_PLAIN}" if colour else text

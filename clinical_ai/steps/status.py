@@ -52,7 +52,9 @@ def look(parts: Parts) -> dict[str, Any]:
     except PlatformError as error:
         runs, answer = [], str(error)
     return {
-        "healthy": answer == "ready" and all(p["state"] == "running" for p in processes),
+        # The supervisor calls a process starting for its first two seconds, also when it answers.
+        "healthy": answer == "ready"
+        and all(process["state"] in {"running", "starting"} for process in processes),
         "api_url": instance.api_url,
         "api": answer,
         "ui_url": instance.ui_url,
