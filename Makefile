@@ -39,7 +39,7 @@ check: .venv  ## ruff, mypy --strict, import-linter, docs
 
 test: .venv  ## all tests that need no cluster, with coverage
 	@$(ENV)/coverage erase
-	@$(ENV)/coverage run -m pytest
+	@$(ENV)/coverage run -m pytest -n 2 --dist loadgroup
 	@$(ENV)/coverage combine --quiet && $(ENV)/coverage report
 
 fix: .venv  ## format and mend what ruff can

@@ -41,7 +41,7 @@ class Site:
     def run(
         self, *words: str, environment: Mapping[str, str] = {}, given: str | None = None
     ) -> "subprocess.CompletedProcess[str]":
-        """A command of `clinical-ai` to its end; measured when this session is."""
+        """A command of `clinical-ai` to its end."""
         return subprocess.run(
             self.command(*words),
             cwd=CHECKOUT,
@@ -54,12 +54,8 @@ class Site:
 
     def command(self, *words: str) -> list[str]:
         """The command line, by the interpreter of the tests."""
-        measured = (
-            ["-m", "coverage", "run", "--parallel-mode"] if "COVERAGE_RUN" in os.environ else []
-        )
         head, *rest = words
-        place = ["--state", str(self.state)]
-        return [sys.executable, *measured, "-m", "clinical_ai.cli", head, *place, *rest]
+        return [sys.executable, "-m", "clinical_ai.cli", head, "--state", str(self.state), *rest]
 
     def up(self, *words: str) -> str:
         """`up` to a good end; what it said."""
