@@ -85,9 +85,9 @@ def check_folder(state: StateFolder, user: tuple[int, int] | None) -> str:
             f"the path of the state folder {root} is too long for a socket",
             "choose a shorter one with STATE=folder",
         )
-    if "\n" in str(root) or ":" in str(root):
+    if any(letter in str(root) for letter in "\n:;"):
         raise NeedsOperator(
-            f"the state folder {str(root)!r} has a colon or line end in its path",
+            f"the state folder {str(root)!r} has a colon, semicolon or line end in its path",
             "choose another with STATE=folder",
         )
     existing = next(path for path in (root, *root.parents) if os.path.lexists(path))

@@ -30,6 +30,7 @@ from clinical_ai.steps.settings_block import (
     get_settings,
     save_settings,
 )
+from clinical_ai.waiting import Sighting, wait_until
 from tests.support.platform import Site
 
 pytestmark = pytest.mark.xdist_group("platform")
@@ -273,16 +274,18 @@ def test_following_a_run_tells_what_its_flow_logs(api: PrefectApi, wanted: dict[
             {**line, "name": "prefect.task_runs", "message": "from a task"},
         ],
     )
+    logs = {"logs": {"flow_run_id": {"any_": [run]}}}
+    wait_until(
+        "the log",
+        lambda: Sighting(len(api.post("/logs/filter", logs)) == 2, "not there yet"),
+        seconds=30,
+    )
     state = {"type": "FAILED", "message": "no luck"}
     api.post(f"/flow_runs/{run}/set_state", {"state": state, "force": True})
     heard: list[str] = []
-
-    def tell(text: str) -> None:
-        heard.append(text)
-
-    ended = follow_run(api, run, seconds=30, tell=tell)
+    ended = follow_run(api, run, seconds=30, tell=heard.append)
     assert (ended.state, ended.message, ended.completed) == ("FAILED", "no luck", False)
-    assert set(heard) <= {"from the flow"}
+    assert heard == ["from the flow"]
 
 
 def test_a_run_that_does_not_exist_is_told(api: PrefectApi) -> None:

@@ -6,17 +6,18 @@ tests/support/postgres.py).
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import md5
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pydantic import SecretStr
 
 from clinical_ai.adapters.bucket_names import need_bucket_name
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import NeedsOperator
-from clinical_ai.ports import StoredObject
+from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.plans import Journal
+from clinical_ai.ports import ProcessSpec, ProcessStatus, StoredObject
 
 
 class MemoryStore:
@@ -97,3 +98,132 @@ def _checked(reference: str) -> str:
     if not re.fullmatch(r"secret:[a-z0-9][a-z0-9.-]*/(?!\.{1,2}$)[A-Za-z0-9._-]+", reference):
         raise NeedsOperator("this is not a reference to a secret", "write secret:NAME/KEY")
     return reference
+
+
+class FakeRuntime:
+    """A Runtime whose processes are rows of a dictionary: name to the spec they run with."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, ProcessSpec] = {}
+        self.started: list[str] = []
+        self.restarts: list[str] = []
+
+    def processes(self) -> list[ProcessStatus]:
+        """All of them run."""
+        now = datetime.now(UTC)
+        return [
+            ProcessStatus(name, running=True, state="running", pid=100 + number, since=now)
+            for number, name in enumerate(self.running)
+        ]
+
+    def plan(self, specs: Sequence[ProcessSpec]) -> list[Change]:
+        """What differs."""
+        changes = []
+        for spec in specs:
+            found = self.running.get(spec.name)
+            if found is None:
+                changes.append(Change(spec.name, Did.CREATED))
+            elif found != spec:
+                changes.append(Change(spec.name, Did.UPDATED, "its spec changed"))
+            else:
+                changes.append(Change(spec.name, Did.UNCHANGED))
+        return changes
+
+    def ensure(self, specs: Sequence[ProcessSpec]) -> list[Change]:
+        """All run with these specs; changed ones count as restarted."""
+        plan = self.plan(specs)
+        for spec, change in zip(specs, plan, strict=True):
+            if change.did is Did.UPDATED:
+                self.restarts.append(spec.name)
+            self.running[spec.name] = spec
+        return plan
+
+    def start(self, name: str) -> None:
+        """Remembered."""
+        self.started.append(name)
+
+    def stop(self, name: str) -> None:
+        """Gone."""
+        self.running.pop(name, None)
+
+    def stop_all(self) -> list[Change]:
+        """All gone."""
+        stopped = [Change(name, Did.STOPPED) for name in self.running]
+        self.running.clear()
+        return stopped
+
+
+class FakePrefect:
+    """A PrefectApi over answers by path; `down` makes it unreachable.
+
+    Work pools are rows that PATCH changes; `runs` are what `/flow_runs/filter` gives.
+    """
+
+    def __init__(self) -> None:
+        self.down = False
+        self.pools: dict[str, dict[str, Any]] = {
+            name: {
+                "name": name,
+                "type": "process",
+                "is_paused": False,
+                "concurrency_limit": 4,
+            }
+            for name in ("default", "platform")
+        }
+        self.answers: dict[str, Any] = {}
+        self.runs: list[dict[str, Any]] = []
+
+    def get(self, path: str) -> Any:
+        """A pool, or the answer given for this path."""
+        self._look()
+        if path.startswith("/work_pools/") and path.count("/") == 2:
+            return self.pools.get(path.rpartition("/")[2])
+        return self.answers.get(path)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        """The answer given for this path; runs for `/flow_runs/filter`."""
+        self._look()
+        if path == "/flow_runs/filter":
+            return self.runs
+        return self.answers.get(path, [])
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> None:
+        """Change a pool, or remember."""
+        self._look()
+        if path.startswith("/work_pools/"):
+            self.pools[path.rpartition("/")[2]].update(body)
+
+    def put(self, path: str, body: Mapping[str, Any]) -> None:
+        """Remembered nowhere."""
+        self._look()
+
+    def delete(self, path: str) -> bool:
+        """As if it had been there."""
+        self._look()
+        return True
+
+    def pages(self, path: str, body: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        """All rows at once."""
+        if path == "/work_pools/filter":
+            self._look()
+            return iter(list(self.pools.values()))
+        return iter(self.post(path, body))
+
+    def _look(self) -> None:
+        if self.down:
+            raise Transient("no answer from Prefect")
+
+
+class MemoryKeeper:
+    """A journal in memory that outlives a crash of whoever writes it."""
+
+    def __init__(self) -> None:
+        self.journal: Journal | None = None
+
+    def find_journal(self) -> Journal | None:
+        """The last one."""
+        return self.journal
+
+    def write_journal(self, journal: Journal) -> None:
+        """Kept."""
+        self.journal = journal
