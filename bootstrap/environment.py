@@ -16,6 +16,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = CHECKOUT / ".venv"
 LOCKS = (CHECKOUT / "requirements.lock", CHECKOUT / "requirements-dev.lock")
 STAMP = ENVIRONMENT / ".locks"
+_UNREACHABLE = (
+    "NewConnectionError",
+    "Temporary failure",
+    "timed out",
+    "from versions: none",
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -83,9 +89,9 @@ def _explain(output: str) -> str:
             "a package is not the one the lock names (wrong hash), nothing was installed: "
             "compare requirements*.lock with the repository's"
         )
-    elif any(sign in output for sign in ("NewConnectionError", "Temporary failure", "timed out")):
+    elif any(sign in output for sign in _UNREACHABLE):
         cause = (
-            "the package index can't be reached: check the network, "
+            "the package index can't be reached or lacks a locked package: check the network, "
             "or set HTTPS_PROXY, PIP_CERT, PIP_INDEX_URL"
         )
     elif "No space left" in output:
