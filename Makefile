@@ -8,7 +8,7 @@ ENV := .venv/bin
 options := $(if $(STATE),--state "$(STATE)") $(if $(PORT),--port $(PORT)) $(if $(SETTINGS),--settings "$(SETTINGS)") $(ARGS)
 where := $(if $(STATE),--state "$(STATE)") $(ARGS)
 
-.PHONY: help up down destroy status verify check test fix e2e faults bench lock .venv
+.PHONY: help up down destroy status verify check test golden fix e2e faults bench lock .venv
 
 help:  ## this list
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,13 +39,18 @@ check: .venv  ## ruff, mypy --strict, import-linter, docs
 
 test: .venv  ## all tests that need no cluster, with coverage
 	@$(ENV)/coverage erase
-	@$(ENV)/coverage run -m pytest -n 2 --dist loadgroup
+	@mkdir -p build; $(ENV)/coverage run -m pytest -m platform > build/platform.log 2>&1 & beside=$$!; \
+	status=0; $(ENV)/coverage run -m pytest -m "not platform" || status=$$?; \
+	wait $$beside || status=$$?; cat build/platform.log; exit $$status
 	@$(ENV)/coverage combine --quiet && $(ENV)/coverage report
+
+golden: .venv  ## write tests/golden anew; its diff is for a person to read
+	@GOLDEN=write $(ENV)/pytest tests/unit/test_manifests*.py tests/adapters/test_prefect_yaml.py
 
 fix: .venv  ## format and mend what ruff can
 	@$(ENV)/ruff check --quiet --fix . ; $(ENV)/ruff format --quiet .
 
-faults: .venv  ## long seeded loops of kills and faults (SEED=number ROUNDS=number)
+faults: .venv  ## long seeded loops of kills and faults (ARGS="--seed 3 --rounds 10")
 	@$(ENV)/python -m tests.faults $(ARGS)
 
 bench: .venv  ## the ratios that docs claim, into benchmarks/RESULTS.md

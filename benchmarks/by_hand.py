@@ -82,10 +82,10 @@ deployments:
 
 def install() -> float:
     """Seconds from nothing to two loaded sources and a verify run."""
-    with _folder() as root, contextlib.ExitStack() as running:
+    with folder() as root, contextlib.ExitStack() as running:
         started = time.perf_counter()
-        database = _database(root, running)
-        environment = _prefect(root, running, database)
+        database = database_of(root, running)
+        environment = prefect_of(root, running, database)
         _seed(root, database)
         _deploy(root, environment, database)
         for parameters in (["verify/verify"], *_loads()):
@@ -99,7 +99,7 @@ def _loads() -> list[list[str]]:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def folder() -> Iterator[Path]:
     root = Path(tempfile.mkdtemp(prefix="clinical-ai-hand-"))
     user = ensure_service_user()
     if user:
@@ -110,7 +110,7 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(root)
 
 
-def _database(root: Path, running: contextlib.ExitStack) -> str:
+def database_of(root: Path, running: contextlib.ExitStack) -> str:
     state = StateFolder(root)
     state.postgres.mkdir()
     ensure_programs(state)
@@ -157,7 +157,7 @@ def _psql(programs: Path, url: str, sql: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def _prefect(root: Path, running: contextlib.ExitStack, database: str) -> dict[str, str]:
+def prefect_of(root: Path, running: contextlib.ExitStack, database: str) -> dict[str, str]:
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(root),

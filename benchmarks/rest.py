@@ -8,26 +8,36 @@ import psutil
 from benchmarks import by_hand
 from benchmarks.imports import Row
 from benchmarks.up import PORT, Place
+from clinical_ai import names
 from clinical_ai.adapters.orphans import processes_of
+
+SETTLING = 30  # seconds: both have to come to rest first
 
 
 def measure(seconds: int) -> list[Row]:
-    """Both at once, so that noise meets both; proportional memory where the system tells it."""
-    with Place(PORT + 9) as place, by_hand._folder() as root, contextlib.ExitStack() as running:
+    """Both at once, so that noise meets both."""
+    with Place(PORT + 9) as place, by_hand.folder() as root, contextlib.ExitStack() as running:
         place.up()
-        database = by_hand._database(root, running)
-        by_hand._prefect(root, running, database)
-        time.sleep(30)  # both have to come to rest first
-        ours = _with_children(processes_of(place.root / "state"))
-        theirs = _with_children(psutil.Process().children())
-        before = _cpu(ours), _cpu(theirs)
+        # Rest: the hourly report of drift is not to begin meanwhile.
+        place.platform().api.patch(f"/work_pools/{names.PLATFORM_POOL}", {"is_paused": True})
+        by_hand.prefect_of(root, running, by_hand.database_of(root, running))
+        time.sleep(SETTLING)
+        both = (
+            _with_children(processes_of(place.root / "state")),
+            _with_children(psutil.Process().children()),
+        )
+        before = [_cpu(each) for each in both]
         time.sleep(seconds)
-        cpu = _cpu(ours) - before[0], _cpu(theirs) - before[1]
-        memory = _memory(ours), _memory(theirs)
-    return [
-        Row(f"CPU at rest in {seconds} s", *cpu, 1.3),
-        Row("memory at rest", *memory, 1.3, "MB"),
-    ]
+        cpu = [_cpu(each) - used for each, used in zip(both, before, strict=True)]
+        return [
+            Row(f"CPU at rest in {seconds} s", *cpu, 1.3),
+            *(
+                Row(
+                    f"memory at rest, {kind}", *(_megabytes(each, kind) for each in both), 1.3, "MB"
+                )
+                for kind in ("pss", "rss")
+            ),
+        ]
 
 
 def _with_children(roots: list[psutil.Process]) -> list[psutil.Process]:
@@ -41,12 +51,7 @@ def _cpu(processes: list[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes if process.is_running())
 
 
-def _memory(processes: list[psutil.Process]) -> float:
-    return (
-        sum(
-            getattr(process.memory_full_info(), "pss", process.memory_info().rss)
-            for process in processes
-            if process.is_running()
-        )
-        / 1e6
-    )
+def _megabytes(processes: list[psutil.Process], kind: str) -> float:
+    """Resident memory (rss), or each process's share of it where pages are shared (pss)."""
+    told = [process.memory_full_info() for process in processes if process.is_running()]
+    return sum(getattr(each, kind, each.rss) for each in told) / 1e6

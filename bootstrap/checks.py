@@ -28,6 +28,7 @@ from clinical_ai.steps.local_secrets import OPENING, find_password
 _PLATFORMS: Final = {"linux", "darwin"}
 _FIRST_BYTES: Final = 1_500_000_000
 _LATER_BYTES: Final = 300_000_000
+ODD_LETTERS: Final = ":;#%\"'\\"  # in PATH, supervisor's file, a run's command line, dlt's paths
 _SOCKET_BYTES: Final = 100  # of a Unix socket's path, less than the kernel's 107 (104 on macOS)
 
 
@@ -85,9 +86,10 @@ def check_folder(state: StateFolder, user: tuple[int, int] | None) -> str:
             f"the path of the state folder {root} is too long for a socket",
             "choose a shorter one with STATE=folder",
         )
-    if any(letter in str(root) for letter in "\n:;"):
+    if not str(root).isprintable() or any(letter in str(root) for letter in ODD_LETTERS):
         raise NeedsOperator(
-            f"the state folder {str(root)!r} has a colon, semicolon or line end in its path",
+            f"the path of the state folder {str(root)!r} has a colon, semicolon, quote, backslash, "
+            "%, # or something that can't be printed",
             "choose another with STATE=folder",
         )
     existing = next(path for path in (root, *root.parents) if os.path.lexists(path))
@@ -159,8 +161,9 @@ def _check_enterable(root: Path, user: tuple[int, int]) -> None:
 
 def check_disk(state: StateFolder) -> str:
     """Enough free space for what will be written."""
-    existing = next(path for path in (state.root, *state.root.parents) if path.exists())
-    needed = _LATER_BYTES if state.instance.exists() else _FIRST_BYTES
+    # Path.exists raises where a folder can't be entered, which another check tells.
+    existing = next(p for p in (state.root, *state.root.parents) if os.path.exists(p))  # noqa: PTH110
+    needed = _LATER_BYTES if os.path.exists(state.instance) else _FIRST_BYTES  # noqa: PTH110
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise NeedsOperator(

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         return _fail(f"Python's venv module is missing: install the package {version}")
     if arguments[:1] == ["--settings"]:
         os.environ.update(_network(Path(arguments[1])))
-    if not _python().exists():
+    if not (STAMP.exists() and _python().exists()):  # a kill may have left half of one
         _say(f"environment: making .venv with Python {sys.version.split()[0]}")
         made = subprocess.run(
             [sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT)], check=False

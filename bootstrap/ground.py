@@ -88,7 +88,7 @@ def _ports(found: Instance | None, *, stopped: bool) -> dict[str, int]:
             port = next(
                 number
                 for number in range(first, first + 10_000)
-                if number not in chosen.values() and _is_free(number)
+                if number not in {*chosen.values(), *wanted.values()} and _is_free(number)
             )
         chosen[name] = port
     return chosen

@@ -141,8 +141,9 @@ def _found(request: Request) -> list[str]:
         faults += wanted.missing_secrets(settings, secrets, kept)
     except PlatformError as error:
         faults += checks.as_faults(error)
-    if request.raw is None and (instance := _readable_instance(request)):
-        settings = Development(prefect_api_url=instance.api_url)
+    instance = _readable_instance(request)
+    if settings and instance and "prefect-api-url" not in (request.raw or {}):
+        settings = settings.model_copy(update={"prefect_api_url": instance.api_url})
     try:
         found = checks.check(request, settings, find_service_user())
     except ManyFaults as error:

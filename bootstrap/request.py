@@ -84,7 +84,7 @@ def _port(environ: Mapping[str, str]) -> int | None:
     text = environ.get(names.PORT_VARIABLE)
     if not text:
         return None
-    if not text.isdigit():
+    if not text.isdecimal():
         raise NeedsOperator(f"{names.PORT_VARIABLE} is {text!r}", "give a port number")
     return int(text)
 

@@ -39,14 +39,14 @@ class Terminal:
         """`name` and what there is to say about it, after the seconds since the start."""
         seconds = f"{monotonic() - self._started:6.1f} s"
         painted = self._paint(text, colour if self._colour else "")
-        sys.stdout.write(f"{seconds}  {name:<14} {painted}\n")
+        sys.stdout.write(f"{seconds}  {name:<20} {painted}\n")
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
         """What happens meanwhile, on standard error: scripts read the other."""
         colour = _GREY if sys.stderr.isatty() else ""
         for line in text.splitlines():
-            sys.stderr.write(f"{'':26} {self._paint(line, colour)}\n")
+            sys.stderr.write(f"{'':30} {self._paint(line, colour)}\n")
         sys.stderr.flush()
 
     def plain(self, text: str) -> None:

@@ -122,17 +122,20 @@ def difference(
     request: Request, saved: Development | Production, named: Development | Production
 ) -> list[tuple[str, tuple[Any, Any]]]:
     """Fields of the named settings that the saved ones have otherwise."""
-    if request.origin == "command line":
-        named = overlay(request, saved, named)
-    return list(differences(saved, named).items())
+    return list(differences(saved, overlay(request, saved, named)).items())
 
 
 def overlay(
     request: Request, saved: Development | Production, named: Development | Production
 ) -> Development | Production:
-    """The saved settings with what the command line named; a file stands for itself."""
+    """The saved settings with what the command line named; a file stands for itself.
+
+    A file that names no address keeps the saved one: it may serve platforms on several ports.
+    """
     if request.origin != "command line":
-        return named
+        if "prefect-api-url" in (request.raw or {}):
+            return named
+        return named.model_copy(update={"prefect_api_url": saved.prefect_api_url})
     if named.storage_environment != saved.storage_environment and "storage-environment" in (
         request.raw or {}
     ):

@@ -30,7 +30,7 @@ class Instance(BaseModel):
 def find_instance(state: StateFolder) -> Instance | None:
     """The instance, or None when nothing was ever installed in this folder."""
     try:
-        text = state.instance.read_text()
+        text = state.instance.read_text(errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError:

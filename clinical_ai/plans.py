@@ -66,7 +66,12 @@ class Journal:
 def from_dict(raw: dict[str, Any]) -> Journal:
     """The journal a file holds; KeyError, TypeError or ValueError when it is damaged."""
     return Journal(
-        **{**raw, "stage": Stage(raw["stage"]), "processes": tuple(raw["processes"])},
+        **{
+            **raw,
+            "stage": Stage(raw["stage"]),
+            "processes": tuple(raw["processes"]),
+            "paused_before": dict(raw.get("paused_before", {})),
+        }
     )
 
 

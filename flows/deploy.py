@@ -39,7 +39,7 @@ def report_last_roll(platform: Platform) -> str:
 
 @acting
 def ensure_tables(platform: Platform, report_only: bool) -> list[Change]:
-    """The guide's tables exist, or are told to be missing."""
+    """The guide's tables exist; a report leaves them to `verify`."""
     if report_only:
         return []
     return catalog.ensure_catalog(platform.database, platform.settings)

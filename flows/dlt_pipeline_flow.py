@@ -2,38 +2,25 @@
 
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from clinical_ai import names
-from clinical_ai.errors import Transient
 from clinical_ai.steps import catalog, pipeline, run_report
 from clinical_ai.steps.tally import Tally
 from clinical_ai.wiring import open_platform
 from clinical_ai.wiring_connector import Parts, open_loader, open_source
+from flows.tasks import acting
 
 
-def _is_transient(_task: Any, _run: Any, state: Any) -> bool:
-    return isinstance(state.result(raise_on_failure=False), Transient)
-
-
-_acting = task(
-    retries=3,
-    retry_delay_seconds=[5, 15, 45],
-    retry_condition_fn=_is_transient,
-    cache_policy=NO_CACHE,
-)
-
-
-@_acting
+@acting
 def get_row(platform: Parts, what: str, name: str) -> catalog.Row:
     """The row of that name, fit to be used."""
     return catalog.get_row(platform.database, platform.settings, what, name)
 
 
-@_acting
+@acting
 def move(platform: Parts, source: catalog.Row, destination: catalog.Row) -> pipeline.Outcome:
     """Load what is new."""
     tally, pair = Tally(), (source.name, destination.name)
@@ -41,7 +28,7 @@ def move(platform: Parts, source: catalog.Row, destination: catalog.Row) -> pipe
     return pipeline.move(pair, records, tally, open_loader(platform, destination, pair))
 
 
-@_acting
+@acting
 def publish(outcome: pipeline.Outcome) -> None:
     """Leave the run's metadata and data quality as artifacts, and an event."""
     key = run_report.artifact_key(outcome.source, outcome.destination)

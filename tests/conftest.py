@@ -1,8 +1,10 @@
 """Fixtures that every test may ask for; what they stand on is in tests/support."""
 
 pytest_plugins = [
+    "tests.support.clock",
     "tests.support.folders",
     "tests.support.platform",
     "tests.support.postgres",
+    "tests.support.prefect_server",
     "tests.support.s3",
 ]

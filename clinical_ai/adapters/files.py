@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from clinical_ai.errors import NeedsOperator
@@ -22,7 +23,8 @@ def write_atomically(
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses this as well
+            temporary.unlink()
         raise unwritable(path, error) from error
 
 

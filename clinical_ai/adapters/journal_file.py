@@ -46,7 +46,7 @@ class StateFiles:
         if not self._state.ledger.exists():
             return []
         entries = []
-        for line in self._state.ledger.read_text().splitlines():
+        for line in self._state.ledger.read_text(errors="replace").splitlines():
             try:
                 entries.append(json.loads(line))
             except ValueError:

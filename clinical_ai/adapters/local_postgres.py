@@ -64,7 +64,7 @@ def readable(folder: Path) -> None:
 def data_version(state: StateFolder) -> str | None:
     """Major version of the data folder, or None when there is none yet."""
     try:
-        return (state.data / "PG_VERSION").read_text().strip()
+        return (state.data / "PG_VERSION").read_text(errors="replace").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -63,7 +63,7 @@ stopsignal = {spec.stop_signal}
 stopwaitsecs = {spec.stop_seconds}
 killasgroup = true
 redirect_stderr = true
-stdout_logfile = {_value(state.log(spec.name))}
+stdout_logfile = {_value(_value(state.log(spec.name)))}
 {_ROTATION}
 """
 
@@ -90,12 +90,13 @@ def digest(spec: ProcessSpec) -> str:
 
 
 def _pairs(environment: Mapping[str, str]) -> str:
-    return ",".join(
-        f'{name}="{_value(value)}"'.replace("\\", "\\\\")
-        for name, value in sorted(environment.items())
-    )
+    """No escapes: supervisor's parser knows none."""
+    return ",".join(f'{name}="{_value(value)}"' for name, value in sorted(environment.items()))
 
 
 def _value(text: object) -> str:
-    """A value as supervisor's configuration needs it: `%` starts an expansion there."""
+    """A value as supervisor's configuration needs it: `%` starts an expansion there.
+
+    The path of a process's log is expanded twice.
+    """
     return str(text).replace("%", "%%")

@@ -81,8 +81,8 @@ def _schedules(
     slugs = {schedule["slug"] for schedule in wanted}
     kept = [
         {key: schedule[key] for key in ("schedule", "active", "slug", "parameters")}
-        for slug, schedule in by_slug.items()
-        if slug not in slugs
+        for schedule in found
+        if schedule.get("slug") not in slugs
     ]
     return [*ours, *kept]
 

@@ -12,7 +12,8 @@ from clinical_ai.waiting import Sighting, wait_until
 
 ACTIVE: Final = ("RUNNING", "PENDING", "CANCELLING")
 FINAL: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-_TOLD_LOGGERS: Final = ("prefect.flow_runs", "clinical_ai")
+_FLOW_LOGGER: Final = "prefect.flow_runs"
+_OUR_LOGGERS: Final = "clinical_ai"
 _WORKER_LABEL: Final = "prefect.worker.name"
 _WORKERS: Final = {names.POOL: names.WORKER, names.PLATFORM_POOL: names.PLATFORM_WORKER}
 
@@ -134,7 +135,7 @@ def _tell_log(api: PrefectApi, run_id: str, offset: int, tell: Callable[[str], N
         },
     )
     for row in rows:
-        if row["name"].startswith(_TOLD_LOGGERS):
+        if row["name"] == _FLOW_LOGGER or row["name"].startswith(_OUR_LOGGERS):
             tell(row["message"])
     return len(rows)
 

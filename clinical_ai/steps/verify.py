@@ -230,7 +230,7 @@ def _runs(parts: Parts) -> str:
     if lost:
         raise NeedsOperator(
             f"active without a process: {', '.join(lost)}",
-            "wait two minutes for the zombie automation, or restart the worker",
+            "wait two minutes: the zombie automation reports them as Crashed",
         )
     return f"{len(living)} run(s) with a process, none without"
 

@@ -1,38 +1,331 @@
 """What steps rely on from Prefect's API, on the fake and on a real server."""
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
 import pytest
+from pydantic import SecretStr
 
+from clinical_ai.adapters.prefect_rest import PrefectRest
+from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.ports import PrefectApi
-from tests.support.fakes import FakePrefect
+from tests.support.fake_prefect import FakePrefect
+from tests.support.prefect_server import PrefectServer
 
-pytestmark = pytest.mark.xdist_group("platform")
+
+@pytest.fixture
+def pool(api: PrefectApi) -> str:
+    """A pool of the test's own."""
+    name = f"pool-{uuid4().hex[:8]}"
+    api.post("/work_pools/", {"name": name, "type": "process", "concurrency_limit": 4})
+    return name
 
 
-@pytest.fixture(params=["fake", "server"])
-def api(request: pytest.FixtureRequest) -> PrefectApi:
-    if request.param == "fake":
-        return FakePrefect()
-    found: PrefectApi = request.getfixturevalue("site").platform.api
+@pytest.fixture
+def deployment(api: PrefectApi, pool: str) -> dict[str, Any]:
+    """A deployment of the test's own, as the server gives it."""
+    flow = api.post("/flows/", {"name": f"flow-{pool}"})
+    body = {"name": "one", "flow_id": flow["id"], "work_pool_name": pool, "entrypoint": "a:b"}
+    api.post("/deployments/", body)
+    found: dict[str, Any] = api.get(f"/deployments/name/flow-{pool}/one")
     return found
 
 
-def test_what_is_absent_is_none(api: PrefectApi) -> None:
-    assert api.get("/work_pools/nowhere") is None
+def again(api: PrefectApi, deployment: dict[str, Any]) -> Any:
+    return api.get(f"/deployments/name/{deployment_name(deployment)}")
 
 
-def test_a_patch_changes_what_it_names_and_nothing_else(api: PrefectApi) -> None:
-    before = api.get("/work_pools/default")
-    api.patch("/work_pools/default", {"is_paused": True})
-    held = api.get("/work_pools/default")
-    api.patch("/work_pools/default", {"is_paused": False})
-    assert (before["is_paused"], held["is_paused"]) == (False, True)
-    assert held["concurrency_limit"] == before["concurrency_limit"]
+def deployment_name(deployment: dict[str, Any]) -> str:
+    return f"flow-{deployment['work_pool_name']}/{deployment['name']}"
 
 
-def test_both_pools_are_among_the_pages(api: PrefectApi) -> None:
-    assert {"default", "platform"} <= {row["name"] for row in api.pages("/work_pools/filter")}
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/work_pools/nowhere",
+        "/work_pools/nowhere/queues/default",
+        "/deployments/name/nothing/never",
+        f"/flow_runs/{uuid4()}",
+        "/block_types/slug/nothing",
+        "/block_schemas/checksum/sha256:0",
+        "/block_types/slug/nothing/block_documents/name/never",
+    ],
+)
+def test_what_is_absent_is_none(api: PrefectApi, path: str) -> None:
+    assert api.get(path) is None
 
 
-def test_a_filter_gives_rows(api: PrefectApi) -> None:
-    body = {"flow_runs": {"tags": {"all_": ["nobody has this tag"]}}}
-    assert api.post("/flow_runs/filter", body) == []
+@pytest.mark.parametrize("path", ["/health", "/ready", "/admin/version"])
+def test_a_living_server_answers(api: PrefectApi, path: str) -> None:
+    assert api.get(path)
+
+
+def test_a_change_of_what_is_absent_is_refused(api: PrefectApi) -> None:
+    with pytest.raises(NeedsOperator, match="does not exist any more"):
+        api.patch("/work_pools/nowhere", {"is_paused": True})
+    with pytest.raises(NeedsOperator, match="does not exist any more"):
+        api.put(f"/automations/{uuid4()}", {"name": "a", **_automation()})
+    with pytest.raises(NeedsOperator, match="knows nothing at /nowhere"):
+        api.post("/nowhere/")
+    assert not api.delete("/work_pools/nowhere")
+
+
+def test_a_patch_changes_what_it_names_and_nothing_else(api: PrefectApi, pool: str) -> None:
+    before = api.get(f"/work_pools/{pool}")
+    api.patch(f"/work_pools/{pool}", {"is_paused": True})
+    after = api.get(f"/work_pools/{pool}")
+    assert (before["is_paused"], after["is_paused"]) == (False, True)
+    assert after["concurrency_limit"] == before["concurrency_limit"] == 4
+    assert after["updated"] > before["updated"]
+
+
+def test_a_pool_comes_with_an_open_queue_and_goes_when_deleted(api: PrefectApi, pool: str) -> None:
+    queue = api.get(f"/work_pools/{pool}/queues/default")
+    assert (queue["is_paused"], queue["priority"]) == (False, 1)
+    assert api.delete(f"/work_pools/{pool}")
+    assert api.get(f"/work_pools/{pool}") is None
+
+
+def test_a_refusal_names_the_field_and_never_the_value(api: PrefectApi) -> None:
+    with pytest.raises(NeedsOperator) as refused:
+        api.post("/work_pools/", {"name": "x", "type": "process", "concurrency_limit": "s3cret"})
+    assert "concurrency_limit" in str(refused.value)
+    assert "s3cret" not in str(refused.value)
+    with pytest.raises(NeedsOperator, match=r"body\.name: Field required"):
+        api.post("/flows/", {})
+
+
+def test_a_pool_that_exists_is_not_made_twice(api: PrefectApi, pool: str) -> None:
+    with pytest.raises(NeedsOperator, match=r"409.*already exists"):
+        api.post("/work_pools/", {"name": pool, "type": "process"})
+
+
+def test_a_worker_that_beat_is_online(api: PrefectApi, pool: str) -> None:
+    beat = {"name": "w", "heartbeat_interval_seconds": 30}
+    assert api.post(f"/work_pools/{pool}/workers/heartbeat", beat) is None
+    rows = list(api.pages(f"/work_pools/{pool}/workers/filter"))
+    assert [(row["name"], row["status"]) for row in rows] == [("w", "ONLINE")]
+
+
+def test_workers_of_no_pool_are_refused(api: PrefectApi) -> None:
+    with pytest.raises(NeedsOperator, match="knows nothing at"):
+        list(api.pages("/work_pools/nowhere/workers/filter"))
+
+
+def test_more_rows_than_a_page_holds_come_each_once(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    body = {"state": {"type": "SCHEDULED"}}
+    run = api.post(f"/deployments/{deployment['id']}/create_flow_run", body)["id"]
+    line = {"level": 20, "flow_run_id": run, "name": "many"}
+    start = datetime.now(UTC)
+    moments = [(start + timedelta(seconds=number)).isoformat() for number in range(401)]
+    for half in (moments[:200], moments[200:]):
+        api.post("/logs/", [{**line, "message": it, "timestamp": it} for it in half])
+    wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}
+    assert [row["message"] for row in api.pages("/logs/filter", wanted)] == moments
+    assert len(api.post("/logs/filter", wanted)) == 200
+    assert len(api.post("/logs/filter", {**wanted, "limit": 5, "offset": 399})) == 2
+    with pytest.raises(NeedsOperator, match="less than or equal to 200"):
+        api.post("/logs/filter", {**wanted, "limit": 201})
+
+
+def test_a_run_is_filtered_by_state_tag_and_pool(
+    api: PrefectApi, deployment: dict[str, Any], pool: str
+) -> None:
+    body = {"state": {"type": "SCHEDULED"}, "tags": ["t"], "parameters": {"a": 1}}
+    run = api.post(f"/deployments/{deployment['id']}/create_flow_run", body)
+    assert (run["state_type"], run["start_time"], run["parameters"]) == (
+        "SCHEDULED",
+        None,
+        {"a": 1},
+    )
+    moved = {"state": {"type": "RUNNING", "message": "off"}, "force": True}
+    api.post(f"/flow_runs/{run['id']}/set_state", moved)
+    for flow_runs, pools, there in (
+        ({"state": {"type": {"any_": ["RUNNING"]}}}, pool, True),
+        ({"state": {"type": {"any_": ["SCHEDULED"]}}}, pool, False),
+        ({"tags": {"all_": ["t"]}}, pool, True),
+        ({"tags": {"all_": ["t", "u"]}}, pool, False),
+        ({}, "nowhere", False),
+    ):
+        wanted = {"flow_runs": flow_runs, "work_pools": {"name": {"any_": [pools]}}}
+        found = [row["id"] for row in api.post("/flow_runs/filter", wanted)]
+        assert (run["id"] in found) is there
+    found = api.get(f"/flow_runs/{run['id']}")
+    assert (found["state_name"], found["state"]["message"]) == ("Running", "off")
+    assert found["start_time"] is not None
+
+
+def test_labels_are_added_to_those_that_are_there(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    body = {"state": {"type": "SCHEDULED"}}
+    run = api.post(f"/deployments/{deployment['id']}/create_flow_run", body)
+    api.patch(f"/flow_runs/{run['id']}/labels", {"prefect.worker.name": "w"})
+    labels = api.get(f"/flow_runs/{run['id']}")["labels"]
+    assert labels["prefect.worker.name"] == "w"
+    assert labels["prefect.deployment.id"] == deployment["id"]
+
+
+def schedule(slug: str | None, cron: str = "0 5 * * *", **rest: Any) -> dict[str, Any]:
+    return {"slug": slug, "schedule": {"cron": cron, "timezone": "UTC"}, **rest}
+
+
+def test_schedules_sent_with_slugs_change_and_add_but_take_nothing_away(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    path = f"/deployments/{deployment['id']}"
+    api.patch(path, {"schedules": [schedule("a"), schedule("b")]})
+    before = {row["slug"]: row["id"] for row in again(api, deployment)["schedules"]}
+    api.patch(path, {"schedules": [schedule("b", "0 6 * * *"), schedule("c", active=False)]})
+    rows = {row["slug"]: row for row in again(api, deployment)["schedules"]}
+    assert rows.keys() == {"a", "b", "c"}
+    assert (rows["b"]["id"], rows["b"]["schedule"]["cron"]) == (before["b"], "0 6 * * *")
+    assert (rows["a"]["active"], rows["c"]["active"]) == (True, False)
+    api.patch(path, {"schedules": []})
+    assert len(again(api, deployment)["schedules"]) == 3
+    with pytest.raises(NeedsOperator, match="provide a slug for each schedule"):
+        api.patch(path, {"schedules": [schedule(None)]})
+
+
+def test_a_schedule_without_a_slug_makes_the_next_list_replace_all(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    path = f"/deployments/{deployment['id']}"
+    api.patch(path, {"schedules": [schedule("a")]})
+    api.post(f"{path}/schedules", [schedule(None, active=True)])
+    api.patch(path, {"schedules": [schedule("c")]})
+    assert [row["slug"] for row in again(api, deployment)["schedules"]] == ["c"]
+
+
+def test_one_schedule_is_switched_off_or_deleted(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    path = f"/deployments/{deployment['id']}"
+    api.patch(path, {"schedules": [schedule("a"), schedule("b")]})
+    ids = {row["slug"]: row["id"] for row in again(api, deployment)["schedules"]}
+    api.patch(f"{path}/schedules/{ids['a']}", {"active": False})
+    assert api.delete(f"{path}/schedules/{ids['b']}")
+    assert not api.delete(f"{path}/schedules/{ids['b']}")
+    rows = again(api, deployment)["schedules"]
+    assert [(row["slug"], row["active"]) for row in rows] == [("a", False)]
+
+
+def test_registering_a_deployment_again_keeps_its_id_and_brings_its_schedules_anew(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    path = f"/deployments/{deployment['id']}"
+    api.patch(path, {"schedules": [schedule("a", active=False), schedule("b")]})
+    flow = api.post("/flows/", {"name": f"flow-{deployment['work_pool_name']}"})
+    body = {key: deployment[key] for key in ("name", "work_pool_name", "entrypoint")}
+    api.post("/deployments/", {**body, "flow_id": flow["id"], "schedules": [schedule("a")]})
+    found = again(api, deployment)
+    assert found["id"] == deployment["id"]
+    assert [(row["slug"], row["active"]) for row in found["schedules"]] == [("a", True)]
+
+
+def test_a_concurrency_limit_is_read_from_its_global_limit(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    path = f"/deployments/{deployment['id']}"
+    options = {"collision_strategy": "ENQUEUE"}
+    api.patch(path, {"concurrency_limit": 2, "concurrency_options": options})
+    found = again(api, deployment)
+    assert found["concurrency_limit"] is None
+    assert found["global_concurrency_limit"]["limit"] == 2
+    assert found["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    assert found["concurrency_options"]["grace_period_seconds"] is None
+    api.patch(path, {"concurrency_limit": None})
+    assert again(api, deployment)["global_concurrency_limit"] is None
+
+
+def test_a_deployment_for_a_pool_that_is_not_there_is_refused(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    flow = api.post("/flows/", {"name": f"flow-{deployment['work_pool_name']}"})
+    body = {"name": "two", "flow_id": flow["id"], "work_pool_name": "nowhere"}
+    with pytest.raises(NeedsOperator, match="knows nothing at /deployments/"):
+        api.post("/deployments/", body)
+
+
+def test_logs_come_by_time_and_after_the_offset(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    body = {"state": {"type": "SCHEDULED"}}
+    run = api.post(f"/deployments/{deployment['id']}/create_flow_run", body)["id"]
+    start = datetime.now(UTC)
+    line = {"level": 20, "flow_run_id": run, "name": "prefect.flow_runs"}
+    lines = [
+        {**line, "message": str(late), "timestamp": (start + timedelta(seconds=late)).isoformat()}
+        for late in (2, 1)
+    ]
+    api.post("/logs/", lines)
+    wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}
+    assert [row["message"] for row in api.post("/logs/filter", wanted)] == ["1", "2"]
+    late = api.post("/logs/filter", {**wanted, "offset": 1})
+    assert [row["message"] for row in late] == ["2"]
+
+
+def test_an_artifact_is_found_by_its_run_and_key(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    body = {"state": {"type": "SCHEDULED"}}
+    run = api.post(f"/deployments/{deployment['id']}/create_flow_run", body)["id"]
+    api.post("/artifacts/", {"key": "k", "data": "x", "flow_run_id": run})
+    for key, there in (("k", ["x"]), ("other", [])):
+        wanted = {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": [key]}}}
+        assert [row["data"] for row in api.post("/artifacts/filter", wanted)] == there
+
+
+def test_an_automation_is_replaced_whole_and_deleted(api: PrefectApi) -> None:
+    ours = {"name": f"a-{uuid4().hex[:8]}", **_automation()}
+    made = api.post("/automations/", ours)
+    api.put(f"/automations/{made['id']}", {**ours, "enabled": False, "description": "new"})
+    wanted = {"automations": {"name": {"any_": [ours["name"]]}}}
+    found = api.post("/automations/filter", wanted)
+    assert [(row["id"], row["enabled"]) for row in found] == [(made["id"], False)]
+    assert api.delete(f"/automations/{made['id']}")
+    assert api.post("/automations/filter", wanted) == []
+
+
+def _automation() -> dict[str, Any]:
+    from clinical_ai.manifests.orchestration import zombie_automation
+
+    return {**zombie_automation(), "enabled": False} | {"name": f"a-{uuid4().hex[:8]}"}
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_a_block_document_is_merged_or_replaced(api: PrefectApi, merge: bool) -> None:
+    slug = f"type-{uuid4().hex[:8]}"
+    kind = api.post("/block_types/", {"name": slug, "slug": slug})
+    fields = {"title": slug, "type": "object", "properties": {}, "block_type_slug": slug}
+    schema = api.post("/block_schemas/", {"fields": fields, "block_type_id": kind["id"]})
+    found = api.get(f"/block_schemas/checksum/{schema['checksum']}")
+    assert (found["id"], found["block_type_id"]) == (schema["id"], kind["id"])
+    body = {"block_type_id": kind["id"], "block_schema_id": schema["id"]}
+    made = api.post("/block_documents/", {**body, "name": "one", "data": {"a": 1, "b": 2}})
+    change = {"data": {"a": 3}, "merge_existing_data": merge, "block_schema_id": schema["id"]}
+    api.patch(f"/block_documents/{made['id']}", change)
+    row = api.get(f"/block_types/slug/{slug}/block_documents/name/one")
+    assert row["data"] == ({"a": 3, "b": 2} if merge else {"a": 3})
+
+
+def test_an_unreachable_server_is_worth_another_try() -> None:
+    down = FakePrefect()
+    down.down = True
+    nobody = PrefectRest("http://127.0.0.1:9/api", None)
+    for api in (down, nobody):
+        with pytest.raises(Transient, match="no answer"):
+            api.get("/health")
+        with pytest.raises(Transient, match="no answer"):
+            list(api.pages("/work_pools/filter"))
+
+
+@pytest.mark.xdist_group("prefect server")
+def test_a_wrong_password_needs_an_operator(prefect_server: PrefectServer) -> None:
+    for wrong in (SecretStr("admin:wrong"), SecretStr("nonsense")):
+        with pytest.raises(NeedsOperator, match="refused the password") as refused:
+            prefect_server.open(wrong).get("/work_pools/filter")
+        assert wrong.get_secret_value() not in str(refused.value)

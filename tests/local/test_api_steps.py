@@ -33,7 +33,7 @@ from clinical_ai.steps.settings_block import (
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.platform import Site
 
-pytestmark = pytest.mark.xdist_group("platform")
+pytestmark = pytest.mark.platform
 
 
 @pytest.fixture
@@ -51,7 +51,15 @@ def pool(api: PrefectApi) -> Iterator[str]:
 
 
 @pytest.fixture
-def wanted(pool: str) -> dict[str, Any]:
+def wanted(api: PrefectApi, pool: str) -> Iterator[dict[str, Any]]:
+    """A deployment to that pool, gone afterwards if a test registers it."""
+    yield _wanted(pool)
+    found = api.get(f"/deployments/name/flow-{pool}/one")
+    if found:
+        api.delete(f"/deployments/{found['id']}")
+
+
+def _wanted(pool: str) -> dict[str, Any]:
     return {
         "flow_name": f"flow-{pool}",
         "name": "one",
@@ -326,4 +334,3 @@ def test_all_pages_are_read(api: PrefectApi, wanted: dict[str, Any]) -> None:
         api.post(f"/deployments/{found['id']}/create_flow_run", body)
     many = api.pages("/flow_runs/filter", {"flow_runs": {"tags": {"all_": ["many"]}}})
     assert len({row["id"] for row in many}) == 201
-    api.delete(f"/deployments/{found['id']}")

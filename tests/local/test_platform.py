@@ -32,7 +32,7 @@ from clinical_ai.steps.runs import (
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.platform import CHECKOUT, HOSTILE, Site
 
-pytestmark = pytest.mark.xdist_group("platform")
+pytestmark = pytest.mark.platform
 LOADED = {"trial": 2139, "patient": 22, "observation": 64}
 
 

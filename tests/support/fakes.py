@@ -6,16 +6,16 @@ tests/support/postgres.py).
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from hashlib import md5
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pydantic import SecretStr
 
 from clinical_ai.adapters.bucket_names import need_bucket_name
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.errors import NeedsOperator
 from clinical_ai.plans import Journal
 from clinical_ai.ports import ProcessSpec, ProcessStatus, StoredObject
 
@@ -151,67 +151,6 @@ class FakeRuntime:
         stopped = [Change(name, Did.STOPPED) for name in self.running]
         self.running.clear()
         return stopped
-
-
-class FakePrefect:
-    """A PrefectApi over answers by path; `down` makes it unreachable.
-
-    Work pools are rows that PATCH changes; `runs` are what `/flow_runs/filter` gives.
-    """
-
-    def __init__(self) -> None:
-        self.down = False
-        self.pools: dict[str, dict[str, Any]] = {
-            name: {
-                "name": name,
-                "type": "process",
-                "is_paused": False,
-                "concurrency_limit": 4,
-            }
-            for name in ("default", "platform")
-        }
-        self.answers: dict[str, Any] = {}
-        self.runs: list[dict[str, Any]] = []
-
-    def get(self, path: str) -> Any:
-        """A pool, or the answer given for this path."""
-        self._look()
-        if path.startswith("/work_pools/") and path.count("/") == 2:
-            return self.pools.get(path.rpartition("/")[2])
-        return self.answers.get(path)
-
-    def post(self, path: str, body: Any = None) -> Any:
-        """The answer given for this path; runs for `/flow_runs/filter`."""
-        self._look()
-        if path == "/flow_runs/filter":
-            return self.runs
-        return self.answers.get(path, [])
-
-    def patch(self, path: str, body: Mapping[str, Any]) -> None:
-        """Change a pool, or remember."""
-        self._look()
-        if path.startswith("/work_pools/"):
-            self.pools[path.rpartition("/")[2]].update(body)
-
-    def put(self, path: str, body: Mapping[str, Any]) -> None:
-        """Remembered nowhere."""
-        self._look()
-
-    def delete(self, path: str) -> bool:
-        """As if it had been there."""
-        self._look()
-        return True
-
-    def pages(self, path: str, body: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-        """All rows at once."""
-        if path == "/work_pools/filter":
-            self._look()
-            return iter(list(self.pools.values()))
-        return iter(self.post(path, body))
-
-    def _look(self) -> None:
-        if self.down:
-            raise Transient("no answer from Prefect")
 
 
 class MemoryKeeper:

@@ -53,9 +53,11 @@ class Site:
         )
 
     def command(self, *words: str) -> list[str]:
-        """The command line, by the interpreter of the tests."""
+        """The command line, measured when this session is."""
+        measured = ["-m", "coverage", "run"] if "COVERAGE_RUN" in os.environ else []
         head, *rest = words
-        return [sys.executable, "-m", "clinical_ai.cli", head, "--state", str(self.state), *rest]
+        place = ["--state", str(self.state)]
+        return [sys.executable, *measured, "-m", "clinical_ai.cli", head, *place, *rest]
 
     def up(self, *words: str) -> str:
         """`up` to a good end; what it said."""

@@ -12,11 +12,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from supervisor.options import ServerOptions
 
+from bootstrap.checks import ODD_LETTERS
 from clinical_ai import names
 from clinical_ai.manifests import orchestration, postgres, supervisor
 from clinical_ai.manifests.processes import HEARTBEAT_SECONDS, SILENCE_SECONDS, Place, processes
 from clinical_ai.ports import ProcessSpec
-from clinical_ai.settings import Development, Production, parse
+from clinical_ai.settings import Development, parse
 from clinical_ai.state_folder import StateFolder
 from tests.support.golden import as_yaml, same_as_golden
 
@@ -141,12 +142,10 @@ def test_whatever_changes_in_a_spec_changes_its_digest(change: dict[str, Any]) -
     assert supervisor.digest(replace(spec, **change)) != supervisor.digest(spec)
 
 
-# What check_folder lets through: anything but line ends, colons and semicolons.
+# What check_folder lets through.
 _FOLDER = some.text(
-    some.characters(exclude_characters="/:;\n\r\0", exclude_categories=["Cs", "Cc", "Zl", "Zp"]),
-    min_size=1,
-    max_size=12,
-).filter(lambda name: name.strip() == name and name not in {".", ".."})
+    some.characters(exclude_characters="/" + ODD_LETTERS), min_size=1, max_size=12
+).filter(lambda name: name.isprintable() and name not in {".", ".."})
 
 
 @settings(max_examples=50, deadline=None)
@@ -154,8 +153,7 @@ _FOLDER = some.text(
 @example("with a space")
 @example("100%")
 @example("%(here)s")
-@example("it's")
-@example("#1")
+@example(" ")
 def test_the_supervisor_reads_back_every_command_and_variable(name: str) -> None:
     with TemporaryDirectory() as parent:
         where = place(f"{parent}/{name}")

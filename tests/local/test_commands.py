@@ -1,0 +1,1 @@
+"""The test helper is writing this file."""

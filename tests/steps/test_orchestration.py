@@ -1,0 +1,148 @@
+"""Work pools and the zombie automation are corrected where they differ, and nowhere else."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from clinical_ai import names
+from clinical_ai.change import Did
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.manifests.orchestration import zombie_automation
+from clinical_ai.ports import PrefectApi
+from clinical_ai.steps.orchestration import (
+    ensure_automation,
+    ensure_pools,
+    find_workers,
+    worker_of,
+)
+
+Row = dict[str, Any]
+
+
+@pytest.fixture
+def wanted() -> Row:
+    template = {
+        "job_configuration": {"command": "{{ command }}"},
+        "variables": {"type": "object", "properties": {"command": {"default": "a"}}},
+    }
+    return {
+        "name": f"pool-{uuid4().hex[:8]}",
+        "type": "process",
+        "description": "ours",
+        "concurrency_limit": 2,
+        "base_job_template": template,
+    }
+
+
+def pool(api: PrefectApi, wanted: Row) -> Any:
+    return api.get(f"/work_pools/{wanted['name']}")
+
+
+def test_a_pool_is_made_once(api: PrefectApi, wanted: Row) -> None:
+    assert ensure_pools(api, [wanted])[0].did is Did.CREATED
+    before = pool(api, wanted)
+    assert {key: before[key] for key in wanted} == wanted
+    assert ensure_pools(api, [wanted])[0].did is Did.UNCHANGED
+    assert pool(api, wanted) == before
+
+
+def test_only_what_differs_is_corrected_and_a_paused_pool_stays_paused(
+    api: PrefectApi, wanted: Row
+) -> None:
+    ensure_pools(api, [wanted])
+    api.patch(f"/work_pools/{wanted['name']}", {"is_paused": True, "concurrency_limit": 50})
+    change = ensure_pools(api, [wanted])[0]
+    assert (change.did, change.detail) == (Did.UPDATED, "concurrency_limit")
+    assert pool(api, wanted)["concurrency_limit"] == 2
+    assert pool(api, wanted)["is_paused"] is True
+
+
+def test_a_changed_job_template_is_corrected(api: PrefectApi, wanted: Row) -> None:
+    ensure_pools(api, [wanted])
+    properties = {"command": {"default": "b"}}
+    template = {
+        **wanted["base_job_template"],
+        "variables": {"type": "object", "properties": properties},
+    }
+    change = ensure_pools(api, [{**wanted, "base_job_template": template}])[0]
+    assert (change.did, change.detail) == (Did.UPDATED, "base_job_template")
+    assert pool(api, wanted)["base_job_template"] == template
+
+
+def test_report_only_makes_and_corrects_no_pool(api: PrefectApi, wanted: Row) -> None:
+    assert ensure_pools(api, [wanted], write=False)[0].did is Did.CREATED
+    assert pool(api, wanted) is None
+    ensure_pools(api, [wanted])
+    more = {**wanted, "concurrency_limit": 5}
+    assert ensure_pools(api, [more], write=False)[0].did is Did.UPDATED
+    assert pool(api, wanted)["concurrency_limit"] == 2
+
+
+def test_a_pool_of_another_type_is_refused_and_untouched(api: PrefectApi, wanted: Row) -> None:
+    ensure_pools(api, [wanted])
+    before = pool(api, wanted)
+    with pytest.raises(NeedsOperator, match=r"of type process, .* needs kubernetes.*rename"):
+        ensure_pools(api, [{**wanted, "type": "kubernetes", "concurrency_limit": 7}])
+    assert pool(api, wanted) == before
+
+
+@pytest.fixture
+def automation(api: PrefectApi) -> Row:
+    """Ours, under a name of the test's own and switched off."""
+    return {**zombie_automation(), "name": f"a-{uuid4().hex[:8]}", "enabled": False}
+
+
+def found(api: PrefectApi, wanted: Row) -> list[Row]:
+    rows: list[Row] = api.post(
+        "/automations/filter", {"automations": {"name": {"any_": [wanted["name"]]}}}
+    )
+    return rows
+
+
+def test_the_automation_is_made_once_whatever_defaults_the_server_adds(
+    api: PrefectApi, automation: Row
+) -> None:
+    assert ensure_automation(api, automation).did is Did.CREATED
+    before = found(api, automation)
+    assert ensure_automation(api, automation).did is Did.UNCHANGED
+    assert found(api, automation) == before
+    assert len(before) == 1
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"enabled": True},
+        {"description": "another"},
+        {"trigger": {**zombie_automation()["trigger"], "within": 300}},
+        {"trigger": {**zombie_automation()["trigger"], "expect": ["prefect.flow-run.Failed"]}},
+        {"actions": [{**zombie_automation()["actions"][0], "state": "FAILED"}]},
+        {"actions": [*zombie_automation()["actions"], {"type": "cancel-flow-run"}]},
+    ],
+    ids=["enabled", "description", "within", "expect", "state", "another action"],
+)
+def test_an_edited_automation_is_put_right(api: PrefectApi, automation: Row, edit: Row) -> None:
+    ensure_automation(api, {**automation, **edit})
+    assert ensure_automation(api, automation, write=False).detail == next(iter(edit))
+    assert ensure_automation(api, automation).did is Did.UPDATED
+    assert ensure_automation(api, automation).did is Did.UNCHANGED
+    assert len(found(api, automation)) == 1
+
+
+def test_report_only_makes_no_automation(api: PrefectApi, automation: Row) -> None:
+    assert ensure_automation(api, automation, write=False).did is Did.CREATED
+    assert found(api, automation) == []
+
+
+def test_workers_of_a_pool_are_found_and_ours_have_fixed_names(
+    api: PrefectApi, wanted: Row
+) -> None:
+    ensure_pools(api, [wanted])
+    assert find_workers(api, wanted["name"]) == []
+    beat = {"name": names.WORKER, "heartbeat_interval_seconds": 30}
+    api.post(f"/work_pools/{wanted['name']}/workers/heartbeat", beat)
+    rows = find_workers(api, wanted["name"])
+    assert [(row["name"], row["status"]) for row in rows] == [(names.WORKER, "ONLINE")]
+    assert worker_of(names.POOL) == names.WORKER
+    assert worker_of(names.PLATFORM_POOL) == names.PLATFORM_WORKER
