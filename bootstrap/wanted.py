@@ -1,6 +1,8 @@
 """Which settings count: the file's on a first start, from then on the block's."""
 
+import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from pydantic import SecretStr
@@ -98,7 +100,10 @@ def _place_of_connection(prefix: str, key: str) -> str | None:
     parts = prefix.rstrip(".").split(".")
     if parts[0] != "connections" or len(parts) != 2 or key != "credentials":
         return None
-    return f"secret:connection-{parts[1].lower().replace('_', '-')}/credentials"
+    name = re.sub(r"[^a-z0-9.-]", "-", parts[1].lower())
+    if name != parts[1]:  # two names must never share a secret
+        name += f"-{sha256(parts[1].encode()).hexdigest()[:8]}"
+    return f"secret:connection-{name}/credentials"
 
 
 def refuse_difference(

@@ -59,11 +59,7 @@ def _scheduled_once(
     that changed and only once a minute at the rest.
     """
     path = f"/deployments/{deployment['id']}"
-    kept = [
-        {key: schedule[key] for key in ("schedule", "active", "slug", "parameters")}
-        for schedule in deployment["schedules"]
-        if not str(schedule.get("slug")).startswith(_SLUG)
-    ]
+    _clear(api, path)
     once = {
         "schedule": {
             "rrule": f"DTSTART:{start.astimezone(UTC):%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;COUNT=1",
@@ -73,11 +69,18 @@ def _scheduled_once(
         "slug": f"{_SLUG}{token}",
         "parameters": {"token": token},
     }
-    api.patch(path, {"schedules": [*kept, once]})
+    api.patch(path, {"schedules": [once]})
     try:
         yield
     finally:
-        api.patch(path, {"schedules": kept})
+        _clear(api, path)
+
+
+def _clear(api: PrefectApi, path: str) -> None:
+    """No schedule of a canary is left; Prefect takes none away that a change leaves out."""
+    for schedule in get_deployment(api, names.CANARY)["schedules"]:
+        if str(schedule.get("slug")).startswith(_SLUG):
+            api.delete(f"{path}/schedules/{schedule['id']}")
 
 
 def _await_run(api: PrefectApi, deployment_id: str, token: str, seconds: float) -> str:

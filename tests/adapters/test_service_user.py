@@ -42,7 +42,7 @@ def test_a_name_that_useradd_refuses_is_told_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(names, "SERVICE_USER", "not a name")
-    with pytest.raises(NeedsOperator, match="useradd failed: .*invalid user name") as met:
+    with pytest.raises(NeedsOperator, match=r"useradd failed: .*invalid user name") as met:
         ensure_service_user()
     assert "or run this as an ordinary user" in met.value.remedy
 
@@ -51,6 +51,6 @@ def test_a_name_that_useradd_refuses_is_told_with_its_reason(
 def test_a_system_without_useradd_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "SERVICE_USER", "no-such-user-here")
     monkeypatch.setattr(service_user.shutil, "which", lambda *_, **__: None)
-    with pytest.raises(NeedsOperator, match="useradd is missing") as met:
+    with pytest.raises(NeedsOperator, match=r"useradd is missing") as met:
         ensure_service_user()
     assert "no-such-user-here" in met.value.remedy

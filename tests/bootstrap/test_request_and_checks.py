@@ -217,11 +217,13 @@ def test_values_behind_env_and_file_move_to_the_secrets_and_leave_the_settings(
     assert {name: value.get_secret_value() for name, value in kept.items()} == {
         names.MINIO_ACCESS_KEY: "the-access-key",
         names.MINIO_SECRET_KEY: "the-secret-key",
-        "secret:connection-lab-1/credentials": "the-token",
+        "secret:connection-lab-1-7ccf4f8b/credentials": "the-token",
     }
     assert settings is not None
     assert "the-" not in json.dumps(dump(settings))
-    assert settings.connections["lab_1"].credentials == "secret:connection-lab-1/credentials"
+    assert (
+        settings.connections["lab_1"].credentials == "secret:connection-lab-1-7ccf4f8b/credentials"
+    )
     for reference, value in kept.items():
         state.secrets.mkdir(parents=True, exist_ok=True)
         FileSecrets(state.secrets).put(reference, value)

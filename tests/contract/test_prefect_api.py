@@ -158,6 +158,21 @@ def test_a_run_is_filtered_by_state_tag_and_pool(
     assert found["start_time"] is not None
 
 
+def test_runs_by_start_begin_with_those_that_are_due_later(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    path, later = f"/deployments/{deployment['id']}/create_flow_run", datetime.now(UTC)
+    begun = api.post(path, {"state": {"type": "SCHEDULED"}})["id"]
+    api.post(f"/flow_runs/{begun}/set_state", {"state": {"type": "RUNNING"}, "force": True})
+    later += timedelta(days=400)
+    state = {"type": "SCHEDULED", "state_details": {"scheduled_time": later.isoformat()}}
+    waiting = api.post(path, {"state": state})["id"]
+    of_ours = {"flow_runs": {"deployment_id": {"any_": [deployment["id"]]}}}
+    rows = api.post("/flow_runs/filter", {**of_ours, "sort": "START_TIME_DESC"})
+    assert [row["id"] for row in rows] == [waiting, begun]
+    assert rows[0]["start_time"] is None
+
+
 def test_labels_are_added_to_those_that_are_there(
     api: PrefectApi, deployment: dict[str, Any]
 ) -> None:

@@ -75,7 +75,6 @@ def test_it_is_due_soon_by_the_platforms_clock_and_once(fake: FakePrefect) -> No
     assert seen == ["DTSTART:20261124T100010Z\nRRULE:FREQ=SECONDLY;COUNT=1"]
 
 
-@pytest.mark.xfail(reason="defect: Prefect takes no schedule away when a list with slugs is sent")
 def test_no_schedule_of_a_canary_is_left_not_even_of_a_killed_one(fake: FakePrefect) -> None:
     killed = {"slug": "canary-killed", "active": False, "schedule": {"interval": 3600}}
     fake.patch(f"/deployments/{next(iter(fake.deployments))}", {"schedules": [killed]})
@@ -85,7 +84,6 @@ def test_no_schedule_of_a_canary_is_left_not_even_of_a_killed_one(fake: FakePref
     assert schedules(fake) == []
 
 
-@pytest.mark.xfail(reason="defect: Prefect takes no schedule away when a list with slugs is sent")
 def test_the_schedule_goes_also_when_the_canary_fails(fake: FakePrefect, clock: Clock) -> None:
     with pytest.raises(TimedOut):
         fly_canary(fake, NOW)
@@ -138,7 +136,6 @@ def test_a_missing_result_is_told(fake: FakePrefect) -> None:
         fly_canary(fake, NOW)
 
 
-@pytest.mark.xfail(reason="defect: Prefect takes no schedule away when a list with slugs is sent")
 def test_no_schedule_is_left_where_no_scheduler_runs(api: PrefectApi, clock: Clock) -> None:
     """The same on both: nobody makes a run, and the schedule goes all the same."""
     register(api)

@@ -172,7 +172,6 @@ def test_a_schedule_added_in_the_ui_is_kept(api: PrefectApi, wanted: Row) -> Non
     assert ensured(api, more) == (Did.UNCHANGED, "")
 
 
-@pytest.mark.xfail(reason="defect: all but one of the schedules without a slug are lost")
 def test_schedules_added_in_the_ui_without_a_slug_are_all_kept(
     api: PrefectApi, wanted: Row
 ) -> None:

@@ -242,7 +242,9 @@ class FakePrefect:
             rows = [row for row in rows if row["work_pool_name"] in pools]
         field, _, way = body.get("sort", "ID_DESC").rpartition("_")
         key = field.lower()
-        return _page(sorted(rows, key=lambda row: row[key] or _NEVER, reverse=way == "DESC"), body)
+        # A run that has not started counts by when it is due, in the order of starts too.
+        rows.sort(key=lambda row: row[key] or row["expected_start_time"], reverse=way == "DESC")
+        return _page(rows, body)
 
     def _filter_logs(self, body: dict[str, Any]) -> Any:
         ids = _any(body["logs"], "flow_run_id")

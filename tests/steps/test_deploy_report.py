@@ -1,0 +1,48 @@
+"""What a run of deploy/self tells: sentence, table, report and ledger."""
+
+from datetime import datetime
+
+from clinical_ai.change import Change, Did
+from clinical_ai.steps import deploy_report
+
+CHANGES = [
+    Change("work pool default", Did.UNCHANGED),
+    Change("work pool platform", Did.UPDATED, "concurrency_limit"),
+    Change("deployment deploy/self", Did.UNCHANGED),
+]
+
+
+def test_a_report_says_first_how_much_changed() -> None:
+    same = [CHANGES[0], CHANGES[2]]
+    assert deploy_report.sentence(same, report_only=False) == (
+        "As wanted: 2 things looked at, nothing differs."
+    )
+    assert deploy_report.sentence(CHANGES, report_only=False) == "1 of 3 things changed."
+    assert deploy_report.sentence(CHANGES, report_only=True) == "1 of 3 things differ."
+
+
+def test_rows_of_a_report_are_all_things_with_changed_ones_first() -> None:
+    rows = deploy_report.rows(CHANGES)
+    assert [row["what"] for row in rows] == [CHANGES[i].what for i in (1, 0, 2)]
+    assert rows[0] == {
+        "what": "work pool platform",
+        "result": "updated",
+        "detail": "concurrency_limit",
+    }
+
+
+def test_the_markdown_names_what_changed_and_how_the_last_roll_ended() -> None:
+    text = deploy_report.markdown(CHANGES, "The roll of noon: done.", report_only=False)
+    assert text.startswith("# deploy/self\n")
+    assert "The roll of noon: done." in text
+    assert "| work pool platform | updated | concurrency_limit |" in text
+    assert "work pool default" not in text
+    quiet = deploy_report.markdown(CHANGES[:1], "", report_only=True)
+    assert quiet == "# Drift report\n\nAs wanted: 1 things looked at, nothing differs.\n\n"
+
+
+def test_the_ledger_keeps_who_changed_what_and_when() -> None:
+    entry = deploy_report.ledger_entry("0123", CHANGES, "run-id")
+    assert entry["changes"] == ["work pool platform: updated (concurrency_limit)"]
+    assert (entry["release"], entry["run"]) == ("0123", "run-id")
+    assert datetime.fromisoformat(entry["at"]).tzinfo is not None
