@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.imports import CHECKOUT
+from benchmarks.imports import run
 from clinical_ai.adapters.local_postgres import WHEEL_VERSION, ensure_programs
 from clinical_ai.adapters.service_user import ensure_service_user
 from clinical_ai.state_folder import StateFolder
@@ -119,28 +119,13 @@ def database_of(root: Path, running: contextlib.ExitStack) -> str:
     as_user = {"user": user[0], "group": user[1], "extra_groups": []} if user else {}
     root.chmod(0o755)
     (root / "password").write_text("benchmark")
-    subprocess.run(
-        [
-            *(programs / "initdb", "-D", root / "data", "-U", "postgres"),
-            *("--auth", "scram-sha-256", "--pwfile", root / "password"),
-        ],
-        check=True,
-        capture_output=True,
-        **as_user,
-    )
+    data, password = str(root / "data"), str(root / "password")
+    initdb = [str(programs / "initdb"), "-D", data, "-U", "postgres"]
+    run([*initdb, "--auth", "scram-sha-256", "--pwfile", password], cwd=root, **as_user)
+    postgres = [programs / "postgres", "-D", data, "-p", DATABASE_PORT, "-h", "127.0.0.1", "-k", ""]
     _start(
         running,
-        [
-            programs / "postgres",
-            "-D",
-            root / "data",
-            "-p",
-            str(DATABASE_PORT),
-            "-h",
-            "127.0.0.1",
-            "-k",
-            "",
-        ],
+        postgres,
         {"LC_ALL": "C"},
         root,
         **as_user,
@@ -185,7 +170,7 @@ def prefect_of(root: Path, running: contextlib.ExitStack, database: str) -> dict
 def _seed(root: Path, database: str) -> None:
     (root / "storage").mkdir()
     command = [sys.executable, "-c", SEED, database, str(root / "storage")]
-    subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True)
+    run(command)
 
 
 def _deploy(root: Path, environment: dict[str, str], database: str) -> None:
@@ -197,7 +182,7 @@ def _deploy(root: Path, environment: dict[str, str], database: str) -> None:
 
 def _prefect_command(environment: dict[str, str], root: Path, *words: str) -> None:
     command = [sys.executable, "-m", "prefect", *words]
-    subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True)
+    run(command, cwd=root, env=environment)
 
 
 def _start(

@@ -68,7 +68,19 @@ def _python(code: str) -> Callable[[], None]:
 
 
 def _command(command: list[str]) -> Callable[[], None]:
-    def run() -> None:
-        subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True)
+    return lambda: run(command)
 
-    return run
+
+def run(command: list[str], *, cwd: Path = CHECKOUT, **options: object) -> None:
+    """Run it to its end; RuntimeError with its last words when it fails."""
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        check=False,
+        capture_output=True,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+    if done.returncode:
+        last = (done.stderr or done.stdout)[-800:]
+        raise RuntimeError(f"{' '.join(command[:6])} failed ({done.returncode}):\n{last}")

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from benchmarks.imports import CHECKOUT, Row
+from benchmarks.imports import Row, run
 from clinical_ai.wiring import Platform, open_platform
 
 PORT = 4470
@@ -61,7 +60,7 @@ class Place:
     def _run(self, *words: str) -> None:
         state = str(self.root / "state")
         command = [sys.executable, "-m", "clinical_ai.cli", *words, "--state", state]
-        subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True, env=_environment())
+        run(command, env=_environment())
 
 
 def snapshot(platform: Platform) -> str:

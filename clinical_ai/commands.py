@@ -15,7 +15,7 @@ from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.adapters.change_lock import change_lock
 from clinical_ai.errors import NeedsOperator, PlatformError, TimedOut
-from clinical_ai.instance import find_instance
+from clinical_ai.instance import find_instance, get_instance
 from clinical_ai.state_folder import StateFolder, default_root
 from clinical_ai.wiring import Platform, open_platform, running_flow_runs
 
@@ -205,6 +205,7 @@ def roll(_options: argparse.Namespace, state: StateFolder, terminal: Terminal) -
     from clinical_ai.steps.roll import Reach, new_journal
     from clinical_ai.steps.roll import roll as carry_out
 
+    get_instance(state)
     with change_lock(state.lock, "roll", seconds=_LOCK_SECONDS):
         platform = open_platform(state.root)
         settings, files = platform.settings, platform.files

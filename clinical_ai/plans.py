@@ -39,6 +39,11 @@ class Journal:
         """Whether somebody has to finish it."""
         return self.stage not in {Stage.DONE, Stage.GAVE_UP}
 
+    def planned(self, changes: list[Change]) -> "Journal":
+        """Which processes are to change; an earlier attempt's list is kept, it may have begun."""
+        names = tuple(change.what for change in changes if change.wrote)
+        return replace(self, processes=self.processes or names)
+
     def held(self, paused_before: dict[str, bool]) -> "Journal":
         """The pools were held; an earlier attempt's finding wins over this one's."""
         return replace(

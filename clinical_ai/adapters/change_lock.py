@@ -26,7 +26,7 @@ def change_lock(path: Path, what: str, *, seconds: float = 0) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise unwritable(path, error) from error
-    with os.fdopen(descriptor, "r+") as file:
+    with os.fdopen(descriptor, "r+", errors="replace") as file:
         if os.geteuid() == 0:  # the service user's own changes take the same lock
             folder = path.parent.stat()
             os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
@@ -63,6 +63,6 @@ def _take(file: TextIO) -> Sighting:
 def _holder(text: str) -> str:
     try:
         holder = json.loads(text)
-    except ValueError:
+        return "{what} by {who}, process {pid}, since {since}".format(**holder)
+    except (ValueError, KeyError, TypeError):
         return "its holder is just starting"
-    return f"{holder['what']} by {holder['who']}, process {holder['pid']}, since {holder['since']}"

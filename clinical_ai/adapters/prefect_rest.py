@@ -41,7 +41,7 @@ class PrefectRest:
     def get(self, path: str) -> Any:
         """The answer, or None for 404."""
         answer = self._send("GET", path)
-        return None if answer is None else answer.json()
+        return None if answer is None else self._decoded(answer)
 
     def post(
         self, path: str, body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
@@ -53,7 +53,7 @@ class PrefectRest:
                 f"Prefect knows nothing at {path}",
                 "compare the server's version with the release's",
             )
-        return answer.json() if answer.content else None
+        return self._decoded(answer) if answer.content else None
 
     def patch(self, path: str, body: Mapping[str, Any]) -> None:
         """Change what the body names."""
@@ -76,6 +76,15 @@ class PrefectRest:
             if len(rows) < _PAGE:
                 return
             offset += _PAGE
+
+    def _decoded(self, answer: "httpx.Response") -> Any:
+        try:
+            return answer.json()
+        except ValueError:
+            raise NeedsOperator(
+                f"what answers at {self._api_url} is not Prefect",
+                "another server may own this port; see `clinical-ai status`",
+            ) from None
 
     def _change(self, method: str, path: str, body: object) -> None:
         if self._send(method, path, body) is None:
@@ -120,4 +129,7 @@ def _reason(answer: "httpx.Response") -> str:
             for fault in faults
             if isinstance(fault, dict)
         )
-    return str(told.get("detail", "no reason given")) if isinstance(told, dict) else str(told)[:200]
+    if not isinstance(told, dict):
+        return "; ".join(map(str, told if isinstance(told, list) else [told]))[:200]
+    # "... field 'n'. Failure reason: 'the value' is not ...": what comes after repeats the value.
+    return str(told.get("detail", "no reason given")).partition(" Failure reason")[0]

@@ -60,6 +60,12 @@ def _scheduled_once(
     """
     path = f"/deployments/{deployment['id']}"
     _clear(api, path)
+    # One without a slug, as the UI makes them, would be lost if it were not sent along.
+    kept = [
+        {key: schedule[key] for key in ("schedule", "active", "slug", "parameters")}
+        for schedule in deployment["schedules"]
+        if not str(schedule.get("slug")).startswith(_SLUG)
+    ]
     once = {
         "schedule": {
             "rrule": f"DTSTART:{start.astimezone(UTC):%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;COUNT=1",
@@ -69,7 +75,7 @@ def _scheduled_once(
         "slug": f"{_SLUG}{token}",
         "parameters": {"token": token},
     }
-    api.patch(path, {"schedules": [once]})
+    api.patch(path, {"schedules": [*kept, once]})
     try:
         yield
     finally:

@@ -58,8 +58,10 @@ def roll(
     and TimedOut tells what still ran.
     """
     keeper = reach.keeper
+    plan = reach.runtime.plan(specs)
+    journal = journal.planned(plan)
     keeper.write_journal(journal)
-    if needs_hold(reach.runtime.plan(specs)):
+    if needs_hold(plan):
         journal = journal.held(journal.paused_before or _paused(reach.before))
         keeper.write_journal(journal)
         try:

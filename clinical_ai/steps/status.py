@@ -8,6 +8,7 @@ from clinical_ai.errors import PlatformError
 from clinical_ai.instance import Instance
 from clinical_ai.ports import PrefectApi, Runtime
 from clinical_ai.state_folder import StateFolder, process_order
+from clinical_ai.steps.runs import ACTIVE, FINAL
 
 
 class Parts(Protocol):
@@ -71,7 +72,9 @@ def look(parts: Parts) -> dict[str, Any]:
 
 
 def _last_runs(api: PrefectApi) -> list[dict[str, Any]]:
-    rows = api.post("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 5})
+    begun = {"type": {"any_": [*ACTIVE, *FINAL]}}
+    body = {"flow_runs": {"state": begun}, "sort": "START_TIME_DESC", "limit": 5}
+    rows = api.post("/flow_runs/filter", body)
     deployments = {row["id"]: row["name"] for row in api.pages("/deployments/filter")}
     return [
         {

@@ -104,10 +104,13 @@ def test_a_shorter_note_leaves_nothing_of_a_longer_one(path: Path) -> None:
     assert json.loads(taken(path))["what"] == "mine"
 
 
-def test_a_holder_that_has_not_signed_yet_is_told_as_such(path: Path, holder: Holder) -> None:
+@pytest.mark.parametrize("note", [b"", b'{"pid": 1', b"{}", b"[]", b"7", b"\xff\0"])
+def test_a_holder_whose_note_can_not_be_read_still_has_it(
+    path: Path, holder: Holder, note: bytes
+) -> None:
     holder()
-    path.write_text("")
-    with pytest.raises(NeedsOperator, match="its holder is just starting"):
+    path.write_bytes(note)
+    with pytest.raises(NeedsOperator, match="another change is under way: its holder is just"):
         taken(path)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -18,6 +17,7 @@ from clinical_ai.errors import TimedOut
 from clinical_ai.manifests import supervisor
 from clinical_ai.ports import ProcessSpec
 from clinical_ai.state_folder import StateFolder
+from tests.support.measured import python
 
 PASSWORD = "admin:launch-canary"
 
@@ -61,7 +61,7 @@ def start(state: StateFolder, spec: ProcessSpec) -> "subprocess.CompletedProcess
     path = state.spec(spec.name)
     path.write_text(supervisor.document(spec))
     return subprocess.run(
-        [sys.executable, "-m", "clinical_ai.launch", str(path)],
+        python("-m", "clinical_ai.launch", str(path)),
         env={**os.environ, "CLINICAL_AI_SPEC": "digest", "LEAKED": "from the caller"},
         capture_output=True,
         text=True,

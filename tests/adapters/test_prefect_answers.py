@@ -110,7 +110,6 @@ def test_a_refusal_is_told_by_what_it_names(rest: PrefectRest, answer: Any, told
 @pytest.mark.parametrize(
     ("status", "answer"), [(200, b"<html>another server</html>"), (302, b""), (200, b"")]
 )
-@pytest.mark.xfail(reason="defect: JSONDecodeError leaves the adapter", raises=ValueError)
 def test_an_answer_of_another_kind_of_server_is_told(
     rest: PrefectRest, status: int, answer: bytes
 ) -> None:
@@ -142,7 +141,6 @@ def test_the_password_is_not_in_the_representation(rest: PrefectRest) -> None:
 
 
 @pytest.mark.xdist_group("prefect server")
-@pytest.mark.xfail(reason="defect: the server's `detail` repeats the value that was sent")
 def test_a_refused_parameter_is_told_without_its_value(prefect_server: PrefectServer) -> None:
     api = prefect_server.open()
     if api.get("/work_pools/refusing") is None:

@@ -20,6 +20,7 @@ from clinical_ai.manifests.processes import Place
 from clinical_ai.settings import Development
 from clinical_ai.state_folder import StateFolder
 from tests.support.golden import as_yaml, same_as_golden
+from tests.support.measured import python
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 NOBODY = (65534, 65534) if os.geteuid() == 0 else None
@@ -34,7 +35,8 @@ def place(root: Path) -> Place:
 def rendered() -> dict[str, Any]:
     """By the interpreter of the tests; `PREFECT_*` of whoever runs them must not matter."""
     done = subprocess.run(
-        [sys.executable, "-m", "clinical_ai.adapters.prefect_yaml", str(CHECKOUT)],
+        python("-m", "clinical_ai.adapters.prefect_yaml", str(CHECKOUT)),
+        cwd=CHECKOUT,
         capture_output=True,
         text=True,
         check=True,
@@ -70,10 +72,17 @@ def test_the_blocks_form_is_the_golden_one(rendered: dict[str, Any]) -> None:
     assert not rendered["block"]["fields"].get("required"), "a new field would break old documents"
 
 
-def test_pools_are_the_golden_ones(rendered: dict[str, Any]) -> None:
+def test_prefects_own_job_template_has_the_places_that_pools_fill(
+    rendered: dict[str, Any],
+) -> None:
     where = place(Path("/var/lib/clinical-ai-prefect"))
-    wanted = pools(Development(), where, rendered["job_template"])
-    same_as_golden("pools.yaml", as_yaml(json.loads(json.dumps(wanted))))
+    for pool in pools(Development(), where, rendered["job_template"]):
+        properties = pool["base_job_template"]["variables"]["properties"]
+        assert properties["working_dir"]["default"] == where.code
+        assert properties["command"]["default"] == f"{where.python} -m prefect.engine"
+        configuration = pool["base_job_template"]["job_configuration"]
+        assert configuration["command"] == "{{ command }}"
+        assert configuration["working_dir"] == "{{ working_dir }}"
 
 
 def test_the_revision_is_one_of_prefects_migrations(rendered: dict[str, Any]) -> None:
@@ -107,7 +116,8 @@ def test_a_flow_that_can_not_be_imported_is_named(tmp_path: Path) -> None:
     (tmp_path / "prefect.yaml").write_text((CHECKOUT / "prefect.yaml").read_text())
     (tmp_path / "flows" / "canary.py").write_text("import nothing_of_that_name\n")
     done = subprocess.run(
-        [sys.executable, "-m", "clinical_ai.adapters.prefect_yaml", str(tmp_path)],
+        python("-m", "clinical_ai.adapters.prefect_yaml", str(tmp_path)),
+        cwd=CHECKOUT,
         capture_output=True,
         text=True,
         check=False,

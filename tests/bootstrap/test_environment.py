@@ -8,8 +8,11 @@ import socket
 import subprocess
 import sys
 import zipfile
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from threading import Thread
+from unittest.mock import patch
 
 import pytest
 
@@ -58,17 +61,39 @@ def lock(checkout: Path, digest: str, version: str = "1.0") -> None:
     (checkout / "requirements-dev.lock").write_text(text)
 
 
-def make(checkout: Path, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-    kept = ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
-    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(checkout / "index")}
+def as_a_person(checkout: Path, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """What the Makefile does, from elsewhere."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
-        [sys.executable, str(checkout / "bootstrap" / "environment.py"), *words],
-        env={**{n: os.environ[n] for n in kept if n in os.environ}, **offline, **environ},
-        cwd=checkout,
+        [sys.executable, str(checkout / "bootstrap" / "environment.py")],
+        env={**kept, **_offline(checkout), **environ},
+        cwd="/",
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def make(checkout: Path, *words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    """The same in this process, which is faster and measured."""
+    places = {
+        "CHECKOUT": checkout,
+        "ENVIRONMENT": checkout / ".venv",
+        "LOCKS": (checkout / "requirements.lock", checkout / "requirements-dev.lock"),
+        "STAMP": checkout / ".venv" / ".locks",
+    }
+    with (
+        redirect_stdout(StringIO()) as out,
+        redirect_stderr(StringIO()) as err,
+        patch.multiple(environment, **places),
+        patch.dict(os.environ, {**_offline(checkout), **environ}),
+    ):
+        code = environment.main([*words])
+    return subprocess.CompletedProcess([], code, out.getvalue(), err.getvalue())
+
+
+def _offline(checkout: Path) -> dict[str, str]:
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(checkout / "index")}
 
 
 def installed(checkout: Path) -> dict[str, int]:
@@ -124,8 +149,9 @@ def test_an_environment_that_fits_its_locks_is_left_alone(checkout: Path) -> Non
     before = installed(checkout)
     assert before.keys() == {"tiny-1.0.dist-info", "mini-1.dist-info"}
     closed = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_NO_INDEX": "0", "PIP_FIND_LINKS": ""}
-    again = make(checkout, **closed)
-    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    for run in (make, as_a_person):
+        again = run(checkout, **closed)
+        assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert installed(checkout) == before
 
 
@@ -218,15 +244,25 @@ def test_a_project_that_can_not_be_linked_is_told_and_not_taken_for_done(checkou
     assert (checkout / ".venv" / ".locks").read_text() == stamp
 
 
+def test_an_environment_that_can_not_be_made_is_told(bare: Path) -> None:
+    (bare / ".venv").write_text("a file is in the way")
+    done = make(bare)
+    assert done.returncode == 1
+    assert "the virtual environment could not be made: see the lines above" in done.stderr
+
+
 def test_a_python_without_venv_is_told_which_package_is_missing(bare: Path) -> None:
     (hidden := bare / "hidden").mkdir()
     (hidden / "sitecustomize.py").write_text("import sys\nsys.modules['ensurepip'] = None\n")
-    done = make(bare, PYTHONPATH=str(hidden))
-    assert done.returncode == 1
-    assert done.stderr == (
+    told = (
         "environment: Python's venv module is missing: "
         f"install the package python3.{sys.version_info.minor}-venv\n"
     )
+    done = as_a_person(bare, PYTHONPATH=str(hidden))
+    assert (done.returncode, done.stderr) == (1, told)
+    with patch.dict(sys.modules, {"ensurepip": None}):
+        done = make(bare)
+    assert (done.returncode, done.stderr) == (1, told)
     assert not (bare / ".venv").exists()
 
 
@@ -277,3 +313,28 @@ def test_a_program_is_for_all_only_when_every_folder_above_is(tmp_path: Path) ->
     assert not environment._open_to_all(program)
     assert environment._is_new_enough("/usr/bin/python3") == (sys.version_info >= (3, 11))
     assert not environment._is_new_enough("/bin/false")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs for another user")
+def test_root_takes_a_python_that_the_service_user_can_run_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert environment._python_for_all() is None, "this one is for all"
+    (hidden := tmp_path / "hidden").mkdir(mode=0o700)
+    (hidden / "python").touch()
+    monkeypatch.setattr(sys, "executable", str(hidden / "python"))
+    other = environment._python_for_all()
+    assert other is None or environment._open_to_all(Path(other).resolve())
+    if environment._is_new_enough("/usr/bin/python3"):
+        assert other is not None
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    assert environment._python_for_all() is None, "without another it goes on with this one"
+
+
+def test_an_old_python_is_told(monkeypatch: pytest.MonkeyPatch, bare: Path) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 9, 2))
+    done = make(bare)
+    assert done.returncode == 1
+    assert "3.11 or newer is needed" in done.stderr
+    assert "make up PYTHON=python3.11" in done.stderr
+    assert not (bare / ".venv").exists()

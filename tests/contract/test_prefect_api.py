@@ -46,7 +46,7 @@ def deployment_name(deployment: dict[str, Any]) -> str:
         "/work_pools/nowhere",
         "/work_pools/nowhere/queues/default",
         "/deployments/name/nothing/never",
-        f"/flow_runs/{uuid4()}",
+        "/flow_runs/00000000-0000-4000-8000-000000000000",
         "/block_types/slug/nothing",
         "/block_schemas/checksum/sha256:0",
         "/block_types/slug/nothing/block_documents/name/never",

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -13,9 +14,9 @@ import pytest
 
 from clinical_ai import names
 from clinical_ai.adapters.orphans import is_ours, processes_of
-from clinical_ai.adapters.supervisor import SupervisorRuntime
+from clinical_ai.adapters.supervisor import SupervisorRuntime, owner_of
 from clinical_ai.change import Did
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.ports import ProcessSpec, Runtime
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.waiting import Sighting, wait_until
@@ -52,8 +53,12 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
 
 
 def spec(name: str, mark: str = "a") -> ProcessSpec:
+    """`stop_seconds` is short: supervisord's fork loses a TERM that comes before its exec."""
     return ProcessSpec(
-        name, (sys.executable, "-c", _SLEEP, mark), {names.STATE_VARIABLE: "set by a test"}
+        name,
+        (sys.executable, "-c", _SLEEP, mark),
+        {names.STATE_VARIABLE: "set by a test"},
+        stop_seconds=1,
     )
 
 
@@ -88,6 +93,43 @@ def test_only_the_process_whose_spec_changed_is_restarted(runtime: Runtime) -> N
         (names.WORKER, Did.UPDATED),
     ]
     assert {change.did for change in runtime.plan([spec(names.WORKER, "b")])} == {Did.UNCHANGED}
+
+
+def test_one_more_process_leaves_those_that_run_alone(runtime: Runtime) -> None:
+    runtime.ensure([spec(names.SERVER)])
+    before = pids(runtime)[names.SERVER]
+    changes = runtime.ensure([spec(names.SERVER), spec(names.WORKER)])
+    assert [change.did for change in changes] == [Did.UNCHANGED, Did.CREATED]
+    after = pids(runtime)
+    assert after.keys() == {names.SERVER, names.WORKER}
+    assert after[names.SERVER] == before
+
+
+def test_a_process_that_was_stopped_runs_again_when_it_is_wanted(runtime: Runtime) -> None:
+    wanted = [spec(names.SERVER), spec(names.WORKER)]
+    runtime.ensure(wanted)
+    runtime.stop(names.WORKER)
+    assert pids(runtime).keys() == {names.SERVER}
+    assert [change.wrote for change in runtime.plan(wanted)] == [False, True]
+    assert [change.wrote for change in runtime.ensure(wanted)] == [False, True]
+    assert pids(runtime).keys() == {names.SERVER, names.WORKER}
+
+
+def test_a_plan_changes_nothing(runtime: Runtime) -> None:
+    runtime.ensure([spec(names.SERVER)])
+    before = pids(runtime)
+    wanted = [spec(names.SERVER, "b"), spec(names.WORKER)]
+    for _ in range(2):
+        assert [change.did for change in runtime.plan(wanted)] == [Did.UPDATED, Did.CREATED]
+    assert pids(runtime) == before
+
+
+def test_since_when_and_as_what_a_process_runs_is_told(runtime: Runtime) -> None:
+    runtime.ensure([spec(names.SERVER)])
+    status = runtime.processes()[0]
+    assert (status.name, status.running) == (names.SERVER, True)
+    assert status.since is not None
+    assert abs((datetime.now(UTC) - status.since).total_seconds()) < 60
 
 
 def test_stop_all_leaves_nothing(runtime: Runtime) -> None:
@@ -145,4 +187,33 @@ def test_a_process_that_does_not_exist_is_told(state: StateFolder) -> None:
     runtime.stop(names.SERVER)
     assert pids(runtime) == {}
     assert [c.detail for c in runtime.ensure([spec(names.SERVER)])] == ["it was not running"]
+    assert pids(runtime).keys() == {names.SERVER}
+
+
+def test_a_process_that_is_no_longer_wanted_is_ended_with_the_next_change(
+    state: StateFolder,
+) -> None:
+    runtime = supervised(state)
+    runtime.ensure([spec(names.SERVER), spec(names.WORKER)])
+    gone = pids(runtime)[names.WORKER]
+    runtime.ensure([spec(names.SERVER, "b")])
+    assert pids(runtime).keys() == {names.SERVER}
+    assert not psutil.pid_exists(gone or 0)
+
+
+def test_processes_run_as_the_folders_owner_and_not_as_root(state: StateFolder) -> None:
+    runtime = supervised(state)
+    runtime.ensure([spec(names.SERVER)])
+    pid = pids(runtime)[names.SERVER]
+    assert psutil.Process(pid).uids().effective == state.run.stat().st_uid
+    assert owner_of(state.run) == (_NOBODY if os.geteuid() == 0 else None)
+
+
+def test_a_supervisor_that_does_not_answer_is_no_reason_to_fail_a_look(state: StateFolder) -> None:
+    runtime = supervised(state)
+    state.socket.write_text("not a socket")
+    assert runtime.processes() == []
+    with pytest.raises(Transient, match="the supervisor does not answer"):
+        runtime.start(names.SERVER)
+    runtime.ensure([spec(names.SERVER)])
     assert pids(runtime).keys() == {names.SERVER}

@@ -2,13 +2,11 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr
 
 import flows.dlt_pipeline_flow as module
@@ -17,12 +15,6 @@ from tests.support.connector import Bench, bench
 
 __all__ = ["bench"]
 CANARY = "Chalmers-canary"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect_api() -> Iterator[None]:
-    with prefect_test_harness():
-        yield
 
 
 @pytest.fixture

@@ -61,6 +61,16 @@ def test_the_locks_satisfy_the_project() -> None:
     assert project["version"] == __version__
 
 
+def test_tests_use_marks_that_the_locked_tools_know() -> None:
+    """A plugin that only one machine happens to have would hide an unknown mark there."""
+    known = {"parametrize", "skip", "skipif", "xfail", "usefixtures", "filterwarnings", "timeout"}
+    options = tomllib.loads(text("pyproject.toml"))["tool"]["pytest"]["ini_options"]
+    known |= {each.partition(":")[0].partition("(")[0] for each in options.get("markers", [])}
+    for path in (ROOT / "tests").rglob("*.py"):
+        used = set(re.findall(r"pytest\.mark\.(\w+)", path.read_text()))
+        assert used <= known, path
+
+
 def test_every_licence_that_is_not_permissive_is_told() -> None:
     told = text("docs/security.md")
     for name in {name.partition(" ")[0] for name in pins(LOCKS[0])}:

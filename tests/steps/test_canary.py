@@ -99,6 +99,16 @@ def test_schedules_of_an_operator_are_kept(fake: FakePrefect) -> None:
     assert (rows["mine"]["active"], rows["mine"]["parameters"]) == (False, {"a": 1})
 
 
+def test_schedules_made_in_the_ui_have_no_slug_and_are_kept(fake: FakePrefect) -> None:
+    deployment = next(iter(fake.deployments))
+    for seconds in (3600, 7200):
+        fake.post(f"/deployments/{deployment}/schedules", [{"schedule": {"interval": seconds}}])
+    fake.on_schedule = working(fake)
+    fly_canary(fake, NOW)
+    rows = get_deployment(fake, names.CANARY)["schedules"]
+    assert [row["schedule"]["interval"] for row in rows] == [3600, 7200]
+
+
 def test_a_scheduler_that_makes_no_run_is_told(fake: FakePrefect, clock: Clock) -> None:
     with pytest.raises(TimedOut, match="the scheduler has made no run yet"):
         fly_canary(fake, NOW, seconds=30)

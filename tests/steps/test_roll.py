@@ -250,7 +250,6 @@ def test_the_journal_tells_each_stage_before_the_next_begins() -> None:
     ]
 
 
-@pytest.mark.xfail(reason="defect: killed between the restart and its journal, it names no process")
 def test_a_roll_that_was_continued_still_names_what_was_restarted() -> None:
     world = World()
     world.roll(new_journal("measure"))
@@ -313,3 +312,13 @@ def test_a_roll_that_gave_up_is_reported_as_such() -> None:
     keeper = MemoryKeeper()
     keeper.write_journal(new_journal("test").ended(Stage.GAVE_UP, "a run went on"))
     assert "gave up: a run went on" in report_last_roll(keeper)
+
+
+def test_a_roll_that_is_still_open_is_continued_and_not_begun_anew() -> None:
+    world = World()
+    under_way = new_journal("an earlier run").held({"default": True, "platform": False})
+    world.keeper.write_journal(under_way)
+    hand_over(world.runtime, world.keeper, NEW)
+    assert world.keeper.journal == under_way
+    assert world.runtime.started == [names.ROLL]
+    assert report_last_roll(world.keeper) == ""

@@ -1,0 +1,310 @@
+"""The platform's own flows as Prefect runs them: names, retries, and what they leave behind."""
+
+import json
+import subprocess
+import sys
+from copy import deepcopy
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from prefect import Flow, Task, flow
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from pydantic import SecretStr
+
+import flows.deploy
+import flows.verify
+from clinical_ai import names
+from clinical_ai.adapters.postgres import PostgresDatabase
+from clinical_ai.errors import ManyFaults, NeedsOperator, TimedOut, Transient
+from clinical_ai.instance import Instance
+from clinical_ai.manifests.processes import Place, processes
+from clinical_ai.plans import Stage
+from clinical_ai.ports import Database
+from clinical_ai.settings import Development
+from clinical_ai.state_folder import StateFolder
+from clinical_ai.steps.roll import new_journal
+from clinical_ai.steps.verify import CHECKS
+from flows.tasks import acting
+from tests.support.fake_prefect import FakePrefect
+from tests.support.fakes import FakeRuntime, MemoryKeeper, MemoryStore
+from tests.support.platform import CHECKOUT
+
+FILES = sorted(path.stem for path in (CHECKOUT / "flows").glob("*.py") if path.stem != "__init__")
+MODULES = [import_module(f"flows.{name}") for name in FILES]
+
+
+class Files(MemoryKeeper):
+    """Journal and ledger in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries: list[dict[str, Any]] = []
+
+    def write_ledger(self, entry: dict[str, Any]) -> None:
+        self.entries.append(entry)
+
+
+@dataclass
+class FakePlatform:
+    """A platform whose processes and server are fakes, and whose database is real."""
+
+    database: Database
+    rendered: dict[str, Any]
+    place: Place
+    instance: Instance
+    settings: Development = field(default_factory=Development)
+    api: FakePrefect = field(default_factory=FakePrefect)
+    runtime: FakeRuntime = field(default_factory=FakeRuntime)
+    storage: MemoryStore = field(default_factory=MemoryStore)
+    files: Files = field(default_factory=Files)
+
+    @property
+    def prefect_database(self) -> Database:
+        return self.database
+
+    def living_runs(self) -> set[str]:
+        return set()
+
+    def worker_answers(self, name: str) -> bool:
+        return False
+
+    def find_ui(self) -> str | None:
+        return None
+
+    def written(self) -> dict[str, Any]:
+        """A copy of all that a run could have changed."""
+        api = {name: value for name, value in vars(self.api).items() if not name.startswith("_")}
+        return deepcopy(
+            {
+                "api": api,
+                "processes": [self.runtime.running, self.runtime.started],
+                "journal": self.files.journal,
+                "ledger": self.files.entries,
+                "tables": self.database.query("select to_regclass(%s)", [names.SOURCES_TABLE]),
+            }
+        )
+
+
+@pytest.fixture
+def platform(
+    database_url: SecretStr, rendered: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> FakePlatform:
+    root = Path("/srv/platform")
+    ports = {"database_port": 1, "worker_health_port": 2, "platform_worker_health_port": 3}
+    made = FakePlatform(
+        PostgresDatabase(database_url),
+        rendered,
+        Place(StateFolder(root), root / "releases" / "r1", root / "postgres", **ports),
+        Instance(api_url="http://127.0.0.1:4200/api", auth=True, release="r1", **ports),
+    )
+    for module in (flows.deploy, flows.verify):
+        monkeypatch.setattr(module, "open_platform", lambda: made)
+        impatient(module, monkeypatch)
+    return made
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Name to payload of the events that were emitted."""
+    seen: dict[str, Any] = {}
+
+    def emit(event: str, *, resource: dict[str, str], payload: dict[str, Any]) -> None:
+        seen[event] = payload
+
+    for module in (flows.deploy, flows.verify):
+        monkeypatch.setattr(module, "emit_event", emit)
+    return seen
+
+
+def impatient(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, found in list(vars(module).items()):
+        if isinstance(found, Task):
+            monkeypatch.setattr(module, name, found.with_options(retry_delay_seconds=0))
+
+
+def left() -> dict[str, str]:
+    """The newest artifact of each key."""
+    with get_client(sync_client=True) as client:
+        found = client.request("POST", "/artifacts/latest/filter", json={}).json()
+    return {str(each["key"]): str(each["data"]) for each in found}
+
+
+def tasks_of(module: ModuleType) -> list[Task[..., Any]]:
+    return [found for found in vars(module).values() if isinstance(found, Task)]
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "name", "parameters"),
+    [
+        ("deploy", "deploy", "deploy", {"report_only": False}),
+        ("verify", "verify", "verify", {}),
+        ("canary", "canary", "canary", {"token": ""}),
+        ("dlt_pipeline_flow", "run_connector_pipeline", "run-connector-pipeline", None),
+    ],
+)
+def test_a_flow_is_called_what_outsiders_call_it(
+    module: str, function: str, name: str, parameters: dict[str, Any] | None
+) -> None:
+    found: Flow[..., Any] = getattr(import_module(f"flows.{module}"), function)
+    assert found.name == name
+    if parameters is None:  # no default: a run that names neither is refused
+        assert found.parameters.required == ["source", "destination"]
+    else:
+        told = found.parameters.properties
+        assert {key: each["default"] for key, each in told.items()} == parameters
+        assert not found.parameters.required
+
+
+def test_importing_the_flows_reads_no_environment_and_loads_nothing_heavy() -> None:
+    heavy = ["dlt", "psycopg2", "pyarrow", "boto3", "supervisor", "prefect.server.api.server"]
+    code = f"import sys, {', '.join(f'flows.{name}' for name in FILES)}\n"
+    code += f"print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=CHECKOUT,
+        env={"PATH": "/usr/bin:/bin", "PREFECT_HOME": "/nonexistent/home"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "task", [task for module in MODULES for task in tasks_of(module)], ids=lambda task: task.name
+)
+def test_every_step_of_a_flow_is_tried_again_by_the_one_rule_and_never_cached(
+    task: Task[..., Any],
+) -> None:
+    rule = acting(lambda: None)
+    assert (task.retries, task.retry_delay_seconds) == (3, [5, 15, 45])
+    assert task.retry_condition_fn is rule.retry_condition_fn
+    assert task.cache_policy == NO_CACHE
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        (Transient("away"), 4),
+        (TimedOut("late"), 4),
+        (NeedsOperator("a is wrong", "mend a"), 1),
+        (ManyFaults([NeedsOperator("a is wrong", "mend a")]), 1),
+        (ValueError("a fault of our own"), 1),
+    ],
+    ids=lambda value: "" if isinstance(value, int) else type(value).__name__,
+)
+def test_only_what_may_heal_by_itself_is_tried_again(error: Exception, attempts: int) -> None:
+    tried = []
+
+    def fails() -> None:
+        tried.append(1)
+        raise error
+
+    step = acting(fails).with_options(retry_delay_seconds=0)
+    state = flow(name="one-step")(lambda: step())(return_state=True)
+    assert state.is_failed()
+    assert len(tried) == attempts
+    assert str(error) in str(state.message)
+
+
+def test_verify_of_a_platform_that_is_down_fails_and_leaves_every_check_with_its_remedy(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    platform.api.down = True
+    state = flows.verify.verify(return_state=True)
+    assert state.is_failed()
+    assert "canary run" in str(state.message)
+    table = json.loads(left()["verify"])
+    assert [row["check"] for row in table] == [check for check, _ in CHECKS]
+    failed = [row for row in table if row["result"] == "FAILED"]
+    assert {row["check"] for row in table} - {row["check"] for row in failed} == {"database"}
+    assert all(row["evidence"] and row["what to do"] for row in failed)
+    assert events == {"clinical-ai.verify.failed": {"failed": [row["check"] for row in failed]}}
+
+
+def test_a_report_of_drift_tells_everything_and_writes_nothing(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    before = platform.written()
+    state = flows.deploy.deploy(report_only=True, return_state=True)
+    assert state.is_completed()
+    assert "things differ" in str(state.message)
+    assert platform.written() == before
+    report = left()["deploy-self"]
+    assert "# Drift report" in report
+    assert f"| work pool {names.POOL} | created |" in report
+    assert list(events) == ["clinical-ai.deploy.drift"]
+    assert f"work pool {names.POOL}: created" in events["clinical-ai.deploy.drift"]["changes"]
+
+
+def test_deploy_makes_what_is_missing_and_hands_its_own_processes_to_the_roll(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    state = flows.deploy.deploy(report_only=False, return_state=True)
+    assert state.is_completed()
+    assert sorted(platform.api.pools) == [names.POOL, names.PLATFORM_POOL]
+    assert len(platform.api.deployments) == len(platform.rendered["deployments"])
+    assert len(platform.api.automations) == 1
+    assert platform.runtime.running == {}
+    assert platform.runtime.started == [names.ROLL]
+    journal = platform.files.journal
+    assert journal is not None
+    assert (journal.stage, journal.reason) == (Stage.PLANNED, "deploy/self")
+    [entry] = platform.files.entries
+    assert entry["release"] == "r1"
+    assert entry["changes"] == events["clinical-ai.deploy.finished"]["changes"]
+    assert any(names.WORKER in change for change in entry["changes"])
+
+
+def test_deploy_of_a_platform_that_is_as_wanted_writes_nothing_but_its_report(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    platform.runtime.ensure(processes(platform.settings, platform.place))
+    flows.deploy.deploy(report_only=False)
+    before = platform.written()
+    state = flows.deploy.deploy(report_only=False, return_state=True)
+    assert "nothing differs" in str(state.message)
+    after = platform.written()
+    assert {key for key in after if after[key] != before[key]} == {"ledger"}
+    assert platform.runtime.started == []
+    assert platform.files.entries[-1]["changes"] == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "told"),
+    [(Stage.DONE, "(make up): restarted the worker."), (Stage.GAVE_UP, "gave up: restarted")],
+)
+def test_how_the_last_roll_ended_is_told_once(
+    platform: FakePlatform, events: dict[str, Any], stage: Stage, told: str
+) -> None:
+    platform.runtime.ensure(processes(platform.settings, platform.place))
+    platform.files.write_journal(new_journal("make up").ended(stage, "restarted the worker"))
+    flows.deploy.deploy(report_only=False)
+    assert told in left()["deploy-self"]
+    flows.deploy.deploy(report_only=False)
+    assert "The roll of" not in left()["deploy-self"]
+
+
+def test_a_server_that_is_away_is_waited_for_and_in_the_end_fails_the_run(
+    platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, outages = platform.api._call, [Transient("no answer"), Transient("no answer")]
+
+    def call(*words: Any) -> Any:
+        if outages:
+            raise outages.pop()
+        return real(*words)
+
+    monkeypatch.setattr(platform.api, "_call", call)
+    assert flows.deploy.deploy(report_only=True, return_state=True).is_completed()
+    assert outages == []
+    platform.api.down = True
+    failed = flows.deploy.deploy(report_only=True, return_state=True)
+    assert failed.is_failed()
+    assert "no answer from Prefect" in str(failed.message)
