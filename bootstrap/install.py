@@ -1,5 +1,6 @@
 """Day zero as a runbook: checks, ground, processes, Prefect, demonstration, proof."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -60,6 +61,7 @@ class Site:
 
 def up(request: Request, terminal: Terminal) -> int:
     """The platform runs, is registered, applied its settings and has finished a connector run."""
+    os.umask(0o022)  # the service user must read what root makes; secrets set their own mode
     terminal.line("checks", ", ".join(_found(request)))
     user = ensure_service_user()
     ground = Ground(request.state, request.checkout, user)

@@ -140,7 +140,6 @@ def test_the_password_is_not_in_the_representation(rest: PrefectRest) -> None:
     assert SECRET not in repr(rest) + repr(rest.__dict__)
 
 
-@pytest.mark.xdist_group("prefect server")
 def test_a_refused_parameter_is_told_without_its_value(prefect_server: PrefectServer) -> None:
     api = prefect_server.open()
     if api.get("/work_pools/refusing") is None:

@@ -338,7 +338,6 @@ def test_an_unreachable_server_is_worth_another_try() -> None:
             list(api.pages("/work_pools/filter"))
 
 
-@pytest.mark.xdist_group("prefect server")
 def test_a_wrong_password_needs_an_operator(prefect_server: PrefectServer) -> None:
     for wrong in (SecretStr("admin:wrong"), SecretStr("nonsense")):
         with pytest.raises(NeedsOperator, match="refused the password") as refused:

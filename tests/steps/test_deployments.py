@@ -247,7 +247,6 @@ def _as_file(schedules: Mapping[str, Any]) -> list[Row]:
     ]
 
 
-@pytest.mark.xdist_group("prefect server")
 def test_prefects_own_deploy_and_ours_register_the_same(
     prefect_server: PrefectServer, rendered: Row
 ) -> None:
