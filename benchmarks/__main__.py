@@ -19,22 +19,23 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rest", type=int, default=300, help="seconds to watch both at rest")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions of `make up`")
     options = parser.parse_args(arguments)
+    load = os.getloadavg()[0]
     rows = [*imports.measure()]
     rows += up.measure(options.rounds, by_hand.install)
     rows += rest.measure(options.rest)
-    text = _document(rows)
+    text = _document(rows, load)
     RESULTS.write_text(text)
     sys.stdout.write(text)
     return 0 if all(row.held for row in rows) else 1
 
 
-def _document(rows: list[imports.Row]) -> str:
+def _document(rows: list[imports.Row], load: float) -> str:
     lines = [
         "# Results",
         "",
         f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}. Ratios of medians in one run; figures of one machine "
-        "vary by a third.",
+        f"vary by a third. Others kept {load:.1f} cores busy when it began.",
         "",
         "| claim | ours | by hand | ratio | at most | held |",
         "| --- | --- | --- | --- | --- | --- |",

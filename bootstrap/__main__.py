@@ -3,10 +3,11 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from bootstrap.install import check_only, show_difference, up
-from bootstrap.request import Request, parse_request
+from bootstrap.request import Request, parse_request, take_environment
 from bootstrap.terminal import Terminal
 from clinical_ai.adapters.files import unwritable
 from clinical_ai.errors import ManyFaults, PlatformError
@@ -14,8 +15,8 @@ from clinical_ai.errors import ManyFaults, PlatformError
 
 def main(arguments: Sequence[str]) -> int:
     """0 when the platform is up, 1 with what stands in the way, 130 when interrupted."""
-    terminal = Terminal()
-    return guarded(terminal, lambda: run(parse_request(arguments, os.environ), terminal))
+    terminal, environ = Terminal(), take_environment()
+    return guarded(terminal, lambda: run(parse_request(arguments, environ), terminal))
 
 
 def run(request: Request, terminal: Terminal) -> int:
@@ -38,14 +39,26 @@ class _Notes(logging.Handler):
         self._terminal.note(record.getMessage())
 
 
-def guarded(terminal: Terminal, work: Callable[[], int]) -> int:
-    """Errors of this project as sentences, without a backtrace."""
-    waits = logging.getLogger("clinical_ai.waiting")
-    waits.addHandler(_Notes(terminal))
+@contextmanager
+def _telling_waits(terminal: Terminal) -> Iterator[None]:
+    waits, notes = logging.getLogger("clinical_ai.waiting"), _Notes(terminal)
+    before = waits.level, waits.propagate
+    waits.addHandler(notes)
     waits.setLevel(logging.INFO)
     waits.propagate = False
     try:
-        return work()
+        yield
+    finally:
+        waits.removeHandler(notes)
+        waits.setLevel(before[0])
+        waits.propagate = before[1]
+
+
+def guarded(terminal: Terminal, work: Callable[[], int]) -> int:
+    """Errors of this project as sentences, without a backtrace."""
+    try:
+        with _telling_waits(terminal):
+            return work()
     except ManyFaults as error:
         many = len(error.faults) > 1
         count = f"{len(error.faults)} things stand" if many else "One thing stands"

@@ -3,27 +3,25 @@
 import errno
 import os
 import shutil
-import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit
-
-import psutil
+from typing import Final
 
 from bootstrap.request import Request
 from clinical_ai import names
 from clinical_ai.adapters.file_secrets import FileSecrets
 from clinical_ai.adapters.journal_file import StateFiles
+from clinical_ai.adapters.listeners import check_port
 from clinical_ai.adapters.local_postgres import data_version
-from clinical_ai.adapters.orphans import is_ours
 from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError
 from clinical_ai.instance import find_instance
 from clinical_ai.manifests.postgres import MAJOR
+from clinical_ai.ports import SecretStore
 from clinical_ai.settings import Development, Production
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.local_secrets import OPENING, find_password
+from clinical_ai.steps.settings_check import ca_bundles, settings_faults
 
 _PLATFORMS: Final = {"linux", "darwin"}
 _FIRST_BYTES: Final = 1_500_000_000
@@ -33,15 +31,19 @@ _SOCKET_BYTES: Final = 100  # of a Unix socket's path, less than the kernel's 10
 
 
 def check(
-    request: Request, settings: Development | Production | None, user: tuple[int, int] | None
+    request: Request,
+    settings: Development | Production | None,
+    user: tuple[int, int] | None,
+    kept: Container[str] = (),
 ) -> list[str]:
     """What was looked at and found good; ManyFaults with all that is wrong, each with its remedy.
 
-    `settings` is None when they themselves are at fault, which the caller adds.
+    `settings` is None when they themselves are at fault, which the caller adds; `kept` are
+    references to secrets that are about to exist.
     """
     faults: list[NeedsOperator] = []
     found: list[str] = []
-    for look in _looks(request, settings, user):
+    for look in _looks(request, settings, user, kept):
         try:
             found.append(look())
         except ManyFaults as many:
@@ -54,7 +56,10 @@ def check(
 
 
 def _looks(
-    request: Request, settings: Development | Production | None, user: tuple[int, int] | None
+    request: Request,
+    settings: Development | Production | None,
+    user: tuple[int, int] | None,
+    kept: Container[str],
 ) -> Iterator[Callable[[], str]]:
     state = request.state
     yield check_machine
@@ -65,8 +70,8 @@ def _looks(
     yield lambda: check_secrets(state)
     yield lambda: check_record(state)
     if settings is not None:
-        yield lambda: check_settings(settings)
-        yield lambda: check_port(settings, state)
+        yield lambda: check_settings(settings, FileSecrets(state.secrets), kept, user)
+        yield lambda: check_port(settings.prefect_api_url, state.root)
 
 
 def check_machine() -> str:
@@ -144,19 +149,18 @@ def _check_enterable(root: Path, user: tuple[int, int]) -> None:
     for folder in reversed(root.parents):
         if not os.path.lexists(folder):
             return
-        seen = folder.stat()
-        bit = (
-            stat.S_IXUSR
-            if seen.st_uid == user[0]
-            else stat.S_IXGRP
-            if seen.st_gid == user[1]
-            else stat.S_IXOTH
-        )
-        if not seen.st_mode & bit:
+        if not _may(user, folder, 1):
             raise NeedsOperator(
                 f"the service user {names.SERVICE_USER} can't enter {folder}",
                 f"choose another state folder with STATE=folder, or `chmod o+x {folder}`",
             )
+
+
+def _may(user: tuple[int, int], path: Path, bit: int) -> bool:
+    """Whether a uid and gid have this permission (4: read, 1: enter) by the file's mode."""
+    seen = path.stat()
+    place = 6 if seen.st_uid == user[0] else 3 if seen.st_gid == user[1] else 0
+    return bool(seen.st_mode & bit << place)
 
 
 def check_disk(state: StateFolder) -> str:
@@ -176,9 +180,10 @@ def check_disk(state: StateFolder) -> str:
 def check_data(state: StateFolder) -> str:
     """The data folder, if there is one, is of this PostgreSQL."""
     found = data_version(state)
+    made = found or "of an unknown version"
     if found not in {None, MAJOR}:
         raise NeedsOperator(
-            f"{state.data} was made by PostgreSQL {found}, this release runs {MAJOR}",
+            f"{state.data} was made by PostgreSQL {made}, this release runs {MAJOR}",
             "move it away, or use the release that made it and dump it there",
         )
     return f"PostgreSQL {MAJOR} data" if found else "no data yet"
@@ -227,64 +232,28 @@ def check_record(state: StateFolder) -> str:
     return f"{len(files.ledger())} ledger entries"
 
 
-def check_settings(settings: Development | Production) -> str:
+def check_settings(
+    settings: Development | Production,
+    secrets: SecretStore,
+    kept: Container[str],
+    user: tuple[int, int] | None,
+) -> str:
     """What one machine can do with these settings."""
-    address = urlsplit(settings.prefect_api_url)
-    faults = []
-    if address.hostname not in {"127.0.0.1", "localhost"} or address.scheme != "http":
-        faults.append(
-            NeedsOperator(
-                f"prefect-api-url is {settings.prefect_api_url}, on one machine the API listens on "
-                "the loopback only",
-                f"write http://127.0.0.1:{names.API_PORT}/api",
-            )
-        )
-    if settings.ca_bundle and not Path(settings.ca_bundle).is_file():
-        faults.append(
-            NeedsOperator(f"ca-bundle {settings.ca_bundle} is not a file", "correct ca-bundle")
-        )
-    for key, value in settings.model_dump(by_alias=True).items():
-        if isinstance(value, str) and value.startswith("vault:"):
-            faults.append(
-                NeedsOperator(
-                    f"{key} is a vault: reference, which one machine can't read",
-                    "use secret:NAME/KEY, or file:PATH to have it copied there",
-                )
-            )
+    faults = settings_faults(settings, secrets, kept)
+    if user is not None:
+        for key, path in ca_bundles(settings).items():
+            faults += _unreadable(key, path, user)
     if faults:
         raise ManyFaults(faults)
     return f"settings for {settings.storage_environment}"
 
 
-def check_port(settings: Development | Production, state: StateFolder) -> str:
-    """The API's port is free, or ours."""
-    port = urlsplit(settings.prefect_api_url).port or 80
-    for connection in _listening(port):
-        if connection.pid is None or not is_ours(connection.pid, state.root):
-            raise NeedsOperator(
-                f"port {port} is taken{_by(connection.pid)}",
-                f"stop that, or choose another port: make up PORT={port + 1}",
-            )
-    if port < 1024 and os.geteuid() != 0:
-        raise NeedsOperator(f"port {port} is for root only", "choose one above 1023 with PORT=")
-    return f"port {port}"
-
-
-def _listening(port: int) -> list[Any]:
-    try:
-        connections: list[Any] = psutil.net_connections("tcp")
-    except psutil.AccessDenied as error:
-        raise NeedsOperator("open ports can't be listed", "run this as another user") from error
-    return [c for c in connections if c.status == psutil.CONN_LISTEN and c.laddr[1] == port]
-
-
-def _by(pid: int | None) -> str:
-    if pid is None:
-        return " by a process of another user"
-    try:
-        return f" by process {pid} ({psutil.Process(pid).name()})"
-    except psutil.Error:
-        return f" by process {pid}"
+def _unreadable(key: str, path: Path, user: tuple[int, int]) -> list[NeedsOperator]:
+    """A file that root reads, and the service user may not."""
+    if not path.is_file() or (_may(user, path, 4) and all(_may(user, p, 1) for p in path.parents)):
+        return []
+    problem = f"{key} {path} can't be read by the service user {names.SERVICE_USER}"
+    return [NeedsOperator(problem, "put it where everybody may read it, as /etc/ssl/certs")]
 
 
 def as_faults(error: PlatformError) -> list[NeedsOperator]:

@@ -1,14 +1,15 @@
 """Folders, ports, release and database files: what must be on the disk before anything runs."""
 
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 from clinical_ai import names
 from clinical_ai.adapters.file_secrets import FileSecrets
 from clinical_ai.adapters.files import unwritable
+from clinical_ai.adapters.listeners import is_free, listens, port_of
 from clinical_ai.adapters.local_postgres import (
     ensure_cluster,
     ensure_configuration,
@@ -22,6 +23,7 @@ from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.local_secrets import ensure_secrets
 
 _FIRST_PORTS: Final = {"database_port": 15432, "worker_health_port": 18080}
+_PLATFORMS_APART: Final = 1000  # platforms that are installed at once hardly try the same ports
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,21 @@ def choose_instance(
         api_url=settings.prefect_api_url,
         auth=settings.auth == "basic",
         release=release,
-        **_ports(find_instance(ground.state), stopped=stopped),
+        **_ports(ground.state, port_of(settings.prefect_api_url), stopped=stopped),
     )
 
 
-def _ports(found: Instance | None, *, stopped: bool) -> dict[str, int]:
+def lost_a_port(instance: Instance, root: Path) -> bool:
+    """Whether somebody else listens where a part of this platform should.
+
+    So it is when two platforms are installed at the same moment, and both find a port free.
+    """
+    return any(not is_free(port) and not listens(root, port) for port in instance.inner_ports)
+
+
+def _ports(state: StateFolder, api: int, *, stopped: bool) -> dict[str, int]:
+    found = find_instance(state)
+    apart = crc32(str(state.root).encode()) % _PLATFORMS_APART
     wanted = {
         "database_port": found.database_port if found else None,
         "worker_health_port": found.worker_health_port if found else None,
@@ -83,25 +95,15 @@ def _ports(found: Instance | None, *, stopped: bool) -> dict[str, int]:
     }
     chosen: dict[str, int] = {}
     for name, port in wanted.items():
-        if port is None or (stopped and not _is_free(port)):
-            first = _FIRST_PORTS.get(name, _FIRST_PORTS["worker_health_port"])
+        if port is None or (stopped and not is_free(port)):
+            first = _FIRST_PORTS.get(name, _FIRST_PORTS["worker_health_port"]) + apart
             port = next(
                 number
                 for number in range(first, first + 10_000)
-                if number not in {*chosen.values(), *wanted.values()} and _is_free(number)
+                if number not in {api, *chosen.values(), *wanted.values()} and is_free(number)
             )
         chosen[name] = port
     return chosen
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def ensure_database_files(ground: Ground, instance: Instance) -> list[Change]:

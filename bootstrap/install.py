@@ -13,13 +13,13 @@ from bootstrap.ground import (
     ensure_database_files,
     ensure_folders,
     lay,
+    lost_a_port,
 )
 from bootstrap.request import Request
 from bootstrap.runs import ensure_demonstrated, ensure_deployed
 from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.adapters.change_lock import change_lock
-from clinical_ai.adapters.file_secrets import FileSecrets
 from clinical_ai.adapters.local_release import find_python, release_hash
 from clinical_ai.adapters.postgres import PostgresDatabase
 from clinical_ai.adapters.service_user import ensure_service_user, find_service_user
@@ -29,7 +29,8 @@ from clinical_ai.instance import Instance, find_instance
 from clinical_ai.manifests import orchestration as objects
 from clinical_ai.manifests.processes import processes
 from clinical_ai.plans import needs_hold
-from clinical_ai.settings import Development, Production, differences
+from clinical_ai.ports import PrefectApi
+from clinical_ai.settings import Development, Production
 from clinical_ai.steps.catalog import ensure_catalog
 from clinical_ai.steps.demonstration import ensure_demonstration
 from clinical_ai.steps.health import await_api, await_database, await_workers
@@ -43,9 +44,12 @@ from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
 from clinical_ai.steps.registration import ensure_deployments
 from clinical_ai.steps.roll import Reach, finish_roll, new_journal, roll
 from clinical_ai.steps.settings_block import ensure_block_schema, find_settings, save_settings
+from clinical_ai.waiting import Sighting, wait_until
 from clinical_ai.wiring import Platform, open_platform, open_storage
 
 AnySettings = Development | Production
+# The service user before it is made, for what root checks; everybody else runs it as themselves.
+_STRANGER = (-1, -1) if os.geteuid() == 0 else None
 
 
 @dataclass(frozen=True)
@@ -136,18 +140,17 @@ def _found(request: Request) -> list[str]:
     """What all checks found; ManyFaults with everything that is wrong at once."""
     faults: list[NeedsOperator] = []
     settings: AnySettings | None = None
+    kept: dict[str, SecretStr] = {}
     try:
         settings, kept = wanted.settle(request)
         settings = settings or Development()
-        secrets = FileSecrets(request.state.secrets)
-        faults += wanted.missing_secrets(settings, secrets, kept)
     except PlatformError as error:
         faults += checks.as_faults(error)
     instance = _readable_instance(request)
     if settings and instance and "prefect-api-url" not in (request.raw or {}):
         settings = settings.model_copy(update={"prefect_api_url": instance.api_url})
     try:
-        found = checks.check(request, settings, find_service_user())
+        found = checks.check(request, settings, find_service_user() or _STRANGER, kept)
     except ManyFaults as error:
         raise ManyFaults([*faults, *error.faults]) from None
     if faults:
@@ -167,9 +170,14 @@ def _prepare(request: Request, ground: Ground, terminal: Terminal) -> Site:
     found = find_instance(request.state)
     before = Platform(request.state, found) if found else None
     settings, kept = _settings(request, before)
+    if before:
+        before.refuse_faults(settings, kept)  # the block's, which no check has seen yet
     release, changes = lay(ground)
     terminal.step("release", changes)
     stopped = before is None or not before.runtime.processes()
+    if before and not stopped and lost_a_port(before.instance, request.state.root):
+        _await_runs(before, settings.drain_seconds)
+        stopped = True
     if before and stopped:
         terminal.step("left over", before.runtime.stop_all())
     instance = choose_instance(ground, settings, release, stopped=stopped)
@@ -188,18 +196,23 @@ def _settings(
 ) -> tuple[AnySettings, dict[str, SecretStr]]:
     """The settings that count, and the secrets they move into the state folder."""
     named, kept = wanted.settle(request)
-    saved = _saved(before) if before else None
+    saved = _saved(before, replace=request.replace) if before else None
     if named and saved:
         wanted.refuse_difference(request, saved, named)
         return wanted.overlay(request, saved, named), kept
     return named or saved or Development(), kept
 
 
-def _saved(platform: Platform) -> AnySettings | None:
-    """The block's settings; those last applied while the server is away."""
+def _saved(platform: Platform, *, replace: bool) -> AnySettings | None:
+    """The block's settings; those last applied while the server is away or a wrong block is to be
+    replaced."""
     try:
         return find_settings(platform.api) or platform.files.find_applied()
     except Transient:
+        return platform.files.find_applied()
+    except ManyFaults:
+        if not replace:
+            raise
         return platform.files.find_applied()
 
 
@@ -209,12 +222,23 @@ def _start(site: Site) -> list[Change]:
     specs = processes(site.settings, platform.place)
     plan = platform.runtime.plan(specs)
     found = platform.files.find_journal()
-    if site.stopped or not (needs_hold(plan) or (found and found.open)):
+    before = None if site.stopped else open_platform(platform.state.root)
+    if before is None or not (needs_hold(plan) or (found and found.open)):
+        changes = platform.runtime.ensure(specs)
+    elif not _answers(before.api):
+        # As one that a bad setting keeps from starting: nothing can be held, but new work neither.
+        _await_runs(before, site.settings.drain_seconds)
         changes = platform.runtime.ensure(specs)
     else:
-        before = open_platform(platform.state.root).api
         changes = roll(
-            Reach(before, platform.api, platform.runtime, platform.files, platform.write_instance),
+            Reach(
+                before=before.api,
+                after=platform.api,
+                runtime=platform.runtime,
+                keeper=platform.files,
+                check=lambda: before.refuse_faults(site.settings),
+                arrived=platform.write_instance,
+            ),
             found if found and found.open else new_journal("make up"),
             specs,
             drain_seconds=site.settings.drain_seconds,
@@ -223,6 +247,23 @@ def _start(site: Site) -> list[Change]:
     if platform.files.find_applied() != site.settings:
         platform.files.write_applied(site.settings)
     return changes
+
+
+def _answers(api: PrefectApi) -> bool:
+    try:
+        return api.get("/ready") is not None
+    except Transient:
+        return False
+
+
+def _await_runs(platform: Platform, seconds: float) -> None:
+    """No flow run has a process any more, told without a server; TimedOut otherwise."""
+
+    def look() -> Sighting:
+        runs = platform.living_runs()
+        return Sighting(done=not runs, summary=f"{len(runs)} still running, the server is away")
+
+    wait_until("the end of running work", look, seconds=seconds, every=1)
 
 
 def _fill_database(site: Site) -> list[Change]:
@@ -261,8 +302,7 @@ def _save_settings(site: Site) -> list[Change]:
     """The block exists; from now on it is the truth, also when it was edited meanwhile."""
     api, block = site.platform.api, site.platform.rendered["block"]
     changes = [ensure_block_schema(api, block)]
-    saved = find_settings(api)
-    if saved is None or (site.request.raw is not None and differences(saved, site.settings)):
+    if site.request.raw is not None or find_settings(api) is None:
         changes.append(save_settings(api, site.settings, block["checksum"]))
     return changes
 

@@ -41,10 +41,9 @@ def parse_request(arguments: Sequence[str], environ: Mapping[str, str]) -> Reque
 
 def make_request(options: argparse.Namespace, environ: Mapping[str, str]) -> Request:
     """The request that parsed options stand for."""
-    chosen = Path(options.state).expanduser().absolute() if options.state else None
     raw, origin = _settings(options, environ)
     return Request(
-        state=StateFolder(chosen or default_root(environ, root=os.geteuid() == 0)),
+        state=state_of(options, environ),
         checkout=Path(__file__).resolve().parent.parent,
         environ=environ,
         raw=raw,
@@ -54,6 +53,21 @@ def make_request(options: argparse.Namespace, environ: Mapping[str, str]) -> Req
         diff=options.diff,
         demonstration=not options.no_demonstration,
     )
+
+
+def state_of(options: argparse.Namespace, environ: Mapping[str, str]) -> StateFolder:
+    """The state folder that `--state` or the environment names, else the caller's own."""
+    named = {names.STATE_VARIABLE: options.state} if options.state else {}
+    return StateFolder(default_root({**environ, **named}, root=os.geteuid() == 0))
+
+
+def take_environment() -> dict[str, str]:
+    """The caller's environment; what libpq would read of it is taken away from this process."""
+    taken = dict(os.environ)
+    for name in taken:
+        if name.startswith("PG"):
+            del os.environ[name]
+    return taken
 
 
 def _settings(
@@ -70,11 +84,14 @@ def _settings(
     if options.environment:
         named["storage-environment"] = options.environment
     for key, value in named.items():
-        if raw and raw.get(key, value) != value:
-            raise NeedsOperator(
-                f"{options.settings} says {key} = {raw[key]!r}, the command line {value!r}",
-                "leave one of them out",
-            )
+        for written in [name for name in raw or {} if name.replace("_", "-") == key]:
+            given = (raw or {}).pop(written)
+            if given != value:
+                shown = "another" if "@" in str(given) else repr(given)  # no user:password@host
+                raise NeedsOperator(
+                    f"{options.settings} says {key} = {shown}, the command line {value!r}",
+                    "leave one of them out",
+                )
     if raw is None and not named:
         return None, "settings"
     return {**(raw or {}), **named}, options.settings or "command line"

@@ -12,7 +12,6 @@ from clinical_ai import names
 from clinical_ai.adapters.bootstrap_references import resolve
 from clinical_ai.adapters.file_secrets import FileSecrets
 from clinical_ai.errors import ManyFaults, NeedsOperator
-from clinical_ai.ports import SecretStore
 from clinical_ai.settings import Development, Production, differences, dump, parse
 
 # Where a value given by `env:` or `file:` is kept, for settings that have a place in the guide.
@@ -38,40 +37,15 @@ def settle(
     kept: dict[str, SecretStr] = {}
     faults: list[NeedsOperator] = []
     settings = parse(request.raw, origin=request.origin)
-    moved = _move(dump(settings), "", request, kept, faults)
+    moved = _move(dump(settings), (), request, kept, faults)
     if faults:
         raise ManyFaults(faults)
     return parse(moved, origin=request.origin), kept
 
 
-def missing_secrets(
-    settings: Development | Production, secrets: SecretStore, kept: Mapping[str, SecretStr]
-) -> list[NeedsOperator]:
-    """Secrets that the settings name and that are neither there nor about to be kept."""
-    named = {}
-    if isinstance(settings, Production):
-        named["aws-access-key-id"] = settings.aws_access_key_id
-        named["aws-secret-access-key"] = settings.aws_secret_access_key
-    elif settings.minio_endpoint:
-        named["minio-access-key"] = settings.minio_access_key
-        named["minio-secret-key"] = settings.minio_secret_key
-    for name, connection in settings.connections.items():
-        if connection.credentials:
-            named[f"connections.{name}.credentials"] = connection.credentials
-    faults = []
-    for key, reference in named.items():
-        if reference in kept or not reference.startswith("secret:"):
-            continue
-        try:
-            secrets.get(reference)
-        except NeedsOperator as fault:
-            faults.append(NeedsOperator(f"{key}: {fault.problem}", fault.remedy))
-    return faults
-
-
 def _move(
     tree: Mapping[str, Any],
-    prefix: str,
+    path: tuple[str, ...],
     request: Request,
     kept: dict[str, SecretStr],
     faults: list[NeedsOperator],
@@ -79,9 +53,9 @@ def _move(
     moved: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            moved[key] = _move(value, f"{prefix}{key}.", request, kept, faults)
+            moved[key] = _move(value, (*path, key), request, kept, faults)
         elif isinstance(value, str) and value.startswith(("env:", "file:")):
-            place = _PLACES.get(key) if not prefix else _place_of_connection(prefix, key)
+            place = _PLACES.get(key) if not path else _place_of_connection(path, key)
             if place is None:
                 moved[key] = value
                 continue
@@ -89,20 +63,20 @@ def _move(
                 kept[place] = resolve(value, request.environ)
             except NeedsOperator as fault:
                 if FileSecrets(request.state.secrets).find(place) is None:
-                    faults.append(NeedsOperator(f"{prefix}{key}: {fault.problem}", fault.remedy))
+                    field = ".".join((*path, key))
+                    faults.append(NeedsOperator(f"{field}: {fault.problem}", fault.remedy))
             moved[key] = place
         else:
             moved[key] = value
     return moved
 
 
-def _place_of_connection(prefix: str, key: str) -> str | None:
-    parts = prefix.rstrip(".").split(".")
-    if parts[0] != "connections" or len(parts) != 2 or key != "credentials":
+def _place_of_connection(path: tuple[str, ...], key: str) -> str | None:
+    if path[0] != "connections" or len(path) != 2 or key != "credentials":
         return None
-    name = re.sub(r"[^a-z0-9.-]", "-", parts[1].lower())
-    if name != parts[1]:  # two names must never share a secret
-        name += f"-{sha256(parts[1].encode()).hexdigest()[:8]}"
+    name = re.sub(r"[^a-z0-9.-]", "-", path[1].lower())
+    if name != path[1]:  # two names must never share a secret
+        name += f"-{sha256(path[1].encode()).hexdigest()[:8]}"
     return f"secret:connection-{name}/credentials"
 
 

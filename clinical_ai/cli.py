@@ -1,7 +1,6 @@
 """`clinical-ai`: the platform from a terminal. Thin; each command imports what it needs."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from clinical_ai import commands
 
-    return commands.run(options, os.environ)
+    return commands.run(options)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,24 +5,25 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Final
 
 from bootstrap.__main__ import guarded
 from bootstrap.__main__ import run as bootstrap_run
-from bootstrap.request import make_request
+from bootstrap.request import make_request, state_of, take_environment
 from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.adapters.change_lock import change_lock
 from clinical_ai.errors import NeedsOperator, PlatformError, TimedOut
 from clinical_ai.instance import find_instance, get_instance
-from clinical_ai.state_folder import StateFolder, default_root
+from clinical_ai.state_folder import StateFolder
 from clinical_ai.wiring import Platform, open_platform, running_flow_runs
 
 _LOCK_SECONDS: Final = 900
 
 
-def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Run the chosen command."""
     terminal = Terminal()
     commands: dict[str, Callable[[argparse.Namespace, StateFolder, Terminal], int]] = {
@@ -35,15 +36,11 @@ def run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         "psql": psql,
         "roll": roll,
     }
+    environ = take_environment()
     if options.command == "up":
         return guarded(terminal, lambda: bootstrap_run(make_request(options, environ), terminal))
-    state = StateFolder(
-        default_root(
-            {**environ, names.STATE_VARIABLE: options.state} if options.state else environ,
-            root=os.geteuid() == 0,
-        )
-    )
-    return guarded(terminal, lambda: commands[options.command](options, state, terminal))
+    command = commands[options.command]
+    return guarded(terminal, lambda: command(options, state_of(options, environ), terminal))
 
 
 def down(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
@@ -102,13 +99,15 @@ def destroy(options: argparse.Namespace, state: StateFolder, terminal: Terminal)
         if sys.stdin.readline().strip() != "destroy":
             terminal.plain("nothing was removed")
             return 1
-    options.drain = 0
-    try:
-        down(options, state, terminal)
-    except PlatformError as error:
-        terminal.plain(f"{error}")
-    stop_processes(state.root)
-    shutil.rmtree(state.root)
+    with change_lock(state.lock, "make destroy") if state.run.is_dir() else nullcontext():
+        try:
+            if find_instance(state) is not None:
+                for change in stop(open_platform(state.root), 0, terminal):
+                    terminal.plain(str(change))
+        except PlatformError as error:
+            terminal.plain(str(error))
+        stop_processes(state.root)
+        shutil.rmtree(state.root)
     terminal.plain(f"{state.root}: removed")
     return 0
 
@@ -165,6 +164,8 @@ def env(_options: argparse.Namespace, state: StateFolder, terminal: Terminal) ->
     """Export lines; they hold the password, so they belong in `eval`, not in a log."""
     import shlex
 
+    from clinical_ai.manifests.processes import with_loopback
+
     platform = open_platform(state.root)
     lines = {
         "PREFECT_API_URL": platform.instance.api_url,
@@ -173,7 +174,7 @@ def env(_options: argparse.Namespace, state: StateFolder, terminal: Terminal) ->
     if platform.instance.auth:
         lines["PREFECT_API_AUTH_STRING"] = platform.secrets.get(names.API_AUTH).get_secret_value()
     if any(os.environ.get(name) for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY")):
-        here = f"{os.environ.get('NO_PROXY', '')},127.0.0.1,localhost".lstrip(",")
+        here = with_loopback(os.environ.get("NO_PROXY"))
         lines |= {"NO_PROXY": here, "no_proxy": here}
     for name, value in lines.items():
         terminal.plain(f"export {name}={shlex.quote(value)}")
@@ -212,7 +213,14 @@ def roll(_options: argparse.Namespace, state: StateFolder, terminal: Terminal) -
         after = platform.moved(settings)
         journal = files.find_journal()
         changes = carry_out(
-            Reach(platform.api, after.api, platform.runtime, files, after.write_instance),
+            Reach(
+                before=platform.api,
+                after=after.api,
+                runtime=platform.runtime,
+                keeper=files,
+                check=lambda: platform.refuse_faults(settings),
+                arrived=after.write_instance,
+            ),
             journal if journal and journal.open else new_journal("by hand"),
             processes(settings, after.place),
             drain_seconds=settings.drain_seconds,

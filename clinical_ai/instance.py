@@ -22,6 +22,15 @@ class Instance(BaseModel):
     release: str
 
     @property
+    def inner_ports(self) -> tuple[int, int, int]:
+        """The ports of everything but the API."""
+        return (
+            self.database_port,
+            self.worker_health_port,
+            self.platform_worker_health_port,
+        )
+
+    @property
     def ui_url(self) -> str:
         """Where a browser finds Prefect."""
         return self.api_url.removesuffix("/api")

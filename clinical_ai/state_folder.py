@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clinical_ai import names
+from clinical_ai.errors import NeedsOperator
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,24 @@ def process_order() -> tuple[str, ...]:
     return (names.POSTGRES, names.SERVER, names.PLATFORM_WORKER, names.WORKER)
 
 
+def chosen_root(text: str) -> Path:
+    """The state folder that somebody named, `~` and relative paths too."""
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise NeedsOperator(
+            f"the state folder {text!r} begins with a user that this machine does not know",
+            "correct STATE=folder",
+        ) from None
+
+
 def default_root(environ: Mapping[str, str], *, root: bool) -> Path:
     """The state folder when none is named: a system folder for root, else the user's data folder.
 
     `environ`: the caller's environment; CLINICAL_AI_STATE wins. Never the checkout.
     """
     if chosen := environ.get(names.STATE_VARIABLE):
-        return Path(chosen).expanduser().absolute()
+        return chosen_root(chosen)
     if root:
         return Path("/var/lib") / names.PRODUCT
     base = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or "/") / ".local" / "share"

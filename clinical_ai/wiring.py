@@ -1,6 +1,7 @@
 """Settings to ports with their adapters: the only place that knows both."""
 
 import os
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clinical_ai import names
 from clinical_ai.adapters.file_secrets import FileSecrets
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.instance import Instance, document, find_instance, get_instance
 from clinical_ai.manifests.processes import Place
 from clinical_ai.ports import Database, ObjectStore, PrefectApi, Runtime, SecretStore
@@ -38,7 +39,7 @@ class Platform:
         from clinical_ai.adapters.prefect_rest import PrefectRest
 
         auth = self.secrets.get(names.API_AUTH) if self.instance.auth else None
-        return PrefectRest(self.instance.api_url, auth)
+        return PrefectRest(self.instance.api_url, auth, serves=self.serves)
 
     @cached_property
     def settings(self) -> Development | Production:
@@ -93,6 +94,28 @@ class Platform:
         """The same platform as these settings make it reachable."""
         changed = {"api_url": settings.prefect_api_url, "auth": settings.auth == "basic"}
         return Platform(self.state, self.instance.model_copy(update=changed))
+
+    def serves(self) -> bool:
+        """Whether what listens at the address of the API is a process of this platform."""
+        from clinical_ai.adapters.listeners import listens, port_of
+
+        return listens(self.state.root, port_of(self.instance.api_url))
+
+    def refuse_faults(self, settings: Development | Production, kept: Container[str] = ()) -> None:
+        """ManyFaults when this machine can't run with these settings; nothing is changed.
+
+        `kept`: references to secrets that are about to exist.
+        """
+        from clinical_ai.adapters.listeners import check_port
+        from clinical_ai.steps.settings_check import settings_faults
+
+        faults = settings_faults(settings, self.secrets, kept)
+        try:
+            check_port(settings.prefect_api_url, self.state.root, self.instance.inner_ports)
+        except NeedsOperator as fault:
+            faults.append(fault)
+        if faults:
+            raise ManyFaults(faults)
 
     def write_instance(self) -> Change:
         """Everybody who opens this platform from now on finds it here."""

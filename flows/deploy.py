@@ -22,6 +22,7 @@ def deploy(report_only: bool = False) -> State[Any]:
     """Bring the platform to its settings; with `report_only` only tell what differs."""
     platform = open_platform()
     told = report_last_roll(platform)
+    check_settings(platform)
     changes = ensure_tables(platform, report_only)
     changes += ensure_pools(platform, report_only)
     changes += ensure_automation(platform, report_only)
@@ -35,6 +36,12 @@ def deploy(report_only: bool = False) -> State[Any]:
 def report_last_roll(platform: Platform) -> str:
     """What a restart that outlived its run has done, told once."""
     return self_deploy.report_last_roll(platform.files)
+
+
+@acting
+def check_settings(platform: Platform) -> None:
+    """This machine can run with the settings; otherwise nothing is changed."""
+    platform.refuse_faults(platform.settings)
 
 
 @acting

@@ -22,6 +22,14 @@ def change_lock(path: Path, what: str, *, seconds: float = 0) -> Iterator[None]:
     Raises NeedsOperator with the holder's pid, user, command and time when somebody still has it
     after `seconds`.
     """
+    text = json.dumps(
+        {
+            "pid": os.getpid(),
+            "who": _who(),
+            "what": what,
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+    )
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -31,38 +39,41 @@ def change_lock(path: Path, what: str, *, seconds: float = 0) -> Iterator[None]:
             folder = path.parent.stat()
             os.fchown(file.fileno(), folder.st_uid, folder.st_gid)
         try:
-            wait_until("the lock", lambda: _take(file), seconds=seconds)
+            wait_until("the lock", lambda: _take(file, text), seconds=seconds)
         except TimedOut:
-            file.seek(0)
             raise NeedsOperator(
-                f"another change is under way: {_holder(file.read())}", "wait until it has ended"
+                f"another change is under way: {_holder(file)}", "wait until it has ended"
             ) from None
-        file.seek(0)
-        file.truncate(0)
-        json.dump(
-            {
-                "pid": os.getpid(),
-                "who": getpass.getuser(),
-                "what": what,
-                "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-            },
-            file,
-        )
-        file.flush()
-        yield
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
-def _take(file: TextIO) -> Sighting:
+def _take(file: TextIO, note: str) -> Sighting:
+    """The lock is taken, and the note about it written at once."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return Sighting(done=False, summary="somebody holds it")
+        return Sighting(done=False, summary=_holder(file))
+    file.seek(0)
+    file.truncate(0)
+    file.write(note)
+    file.flush()
     return Sighting(done=True, summary="taken")
 
 
-def _holder(text: str) -> str:
+def _who() -> str:
     try:
-        holder = json.loads(text)
+        return getpass.getuser()
+    except (KeyError, OSError):  # a uid without a name, as in a container
+        return f"uid {os.getuid()}"
+
+
+def _holder(file: TextIO) -> str:
+    file.seek(0)
+    try:
+        holder = json.loads(file.read())
         return "{what} by {who}, process {pid}, since {since}".format(**holder)
     except (ValueError, KeyError, TypeError):
         return "its holder is just starting"

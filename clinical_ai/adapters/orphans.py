@@ -6,6 +6,7 @@ supervisor itself is killed its processes live on; this is how they are found ag
 
 import os
 from pathlib import Path
+from time import monotonic, sleep
 
 import psutil
 
@@ -31,11 +32,25 @@ def stop_processes(root: Path, *, seconds: float = 10) -> list[Change]:
     found = processes_of(root)
     for process in found:
         _ask_to_end(process)
-    _, stubborn = psutil.wait_procs(found, timeout=seconds)
-    for process in stubborn:
+    for process in _left_after(seconds, found):
         process.kill()
-    psutil.wait_procs(stubborn, timeout=seconds)
+    _left_after(seconds, found)
     return [Change(f"process {process.pid}", Did.STOPPED, "left over") for process in found]
+
+
+def _left_after(seconds: float, processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run when the time is up; one that nobody reaps has ended all the same."""
+    deadline = monotonic() + seconds
+    while (left := [process for process in processes if _runs(process)]) and monotonic() < deadline:
+        sleep(0.05)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _marked(root: Path) -> list[tuple[psutil.Process, dict[str, str]]]:
@@ -67,6 +82,9 @@ def _ask_to_end(process: psutil.Process) -> None:
         return
 
 
-def is_ours(pid: int, root: Path) -> bool:
-    """Whether a living process belongs to the platform in this state folder."""
-    return any(process.pid == pid for process, _ in _marked(root))
+def is_supervisor(pid: int) -> bool:
+    """Whether a process runs supervisord's code: itself, or a child that has no other yet."""
+    try:
+        return any("supervisord" in word for word in psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False

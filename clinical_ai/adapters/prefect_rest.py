@@ -1,7 +1,7 @@
 """Prefect's REST API over httpx: a tenth of the client's import time, and no profile is read."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,12 +18,25 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 class PrefectRest:
-    """A server at `api_url` (which ends in /api); `auth` is `user:password` or None."""
+    """A server at `api_url` (which ends in /api); `auth` is `user:password` or None.
 
-    def __init__(self, api_url: str, auth: SecretStr | None, *, timeout: float = 30) -> None:
+    `serves` tells whether the server behind this address is the one that is meant; the password
+    goes to no other.
+    """
+
+    def __init__(
+        self,
+        api_url: str,
+        auth: SecretStr | None,
+        *,
+        timeout: float = 30,
+        serves: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._api_url = api_url.rstrip("/")
         self._auth = auth
         self._timeout = timeout
+        self._serves = serves
+        self._known = False
 
     @cached_property
     def _client(self) -> "httpx.Client":
@@ -93,9 +106,13 @@ class PrefectRest:
     def _send(self, method: str, path: str, body: object = None) -> "httpx.Response | None":
         import httpx
 
+        self._known = self._known or self._serves()
+        if not self._known:
+            raise Transient(f"no process of this platform listens at {self._api_url}")
         try:
             answer = self._client.request(method, path, json=body)
         except httpx.TransportError as error:
+            self._known = False
             raise Transient(
                 f"no answer from Prefect at {self._api_url}: {type(error).__name__}"
             ) from None

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from clinical_ai import names
 from clinical_ai.adapters.files import write_atomically
-from clinical_ai.adapters.orphans import processes_of, stop_processes
+from clinical_ai.adapters.orphans import is_supervisor, processes_of, stop_processes
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.manifests import supervisor as manifest
@@ -76,6 +76,8 @@ class SupervisorRuntime:
 
     def stop(self, name: str) -> None:
         """The process has ended; it may have been stopped before."""
+        # Between fork and exec a process is still the supervisor's code and swallows the signal.
+        wait_until(f"the start of {name}", lambda: self._started(name), seconds=10, every=0.01)
         try:
             self._call("stopProcess", name)
         except NeedsOperator as error:
@@ -150,11 +152,17 @@ class SupervisorRuntime:
         self.stop(name)
         self._call("removeProcessGroup", name)
 
+    def _started(self, name: str) -> Sighting:
+        pid = self._call("getProcessInfo", name)["pid"]
+        return Sighting(
+            done=not (pid and is_supervisor(pid)), summary="it is being started at this moment"
+        )
+
     def _there(self) -> Sighting:
         return Sighting(done=self._answers(), summary="it does not answer yet")
 
     def _gone(self) -> Sighting:
-        left = [p.pid for p in processes_of(self._state.root) if "supervisord" in str(p.cmdline())]
+        left = [p.pid for p in processes_of(self._state.root) if is_supervisor(p.pid)]
         return Sighting(done=not left, summary=f"still there: {left}")
 
     def _answers(self) -> bool:

@@ -144,7 +144,7 @@ def _environment(settings: Development | Production, place: Place) -> dict[str, 
     proxies: Mapping[str, str | None] = {
         "HTTP_PROXY": settings.http_proxy,
         "HTTPS_PROXY": settings.https_proxy,
-        "NO_PROXY": settings.no_proxy or ("127.0.0.1,localhost" if _proxied(settings) else None),
+        "NO_PROXY": with_loopback(settings.no_proxy) if _proxied(settings) else None,
         "SSL_CERT_FILE": settings.ca_bundle,
         "REQUESTS_CA_BUNDLE": settings.ca_bundle,
         "AWS_CA_BUNDLE": settings.ca_bundle,
@@ -163,6 +163,12 @@ def _environment(settings: Development | Production, place: Place) -> dict[str, 
     }
 
 
+def with_loopback(no_proxy: str | None) -> str:
+    """The list of addresses that go past a proxy: always this machine's own, too."""
+    named = [word.strip() for word in (no_proxy or "").split(",") if word.strip()]
+    return ",".join(dict.fromkeys([*named, "127.0.0.1", "localhost"]))
+
+
 def _client(settings: Development | Production, place: Place) -> dict[str, str]:
     return {
         **_environment(settings, place),
@@ -177,4 +183,4 @@ def _client_secrets(settings: Development | Production) -> dict[str, str]:
 
 
 def _proxied(settings: Development | Production) -> bool:
-    return bool(settings.http_proxy or settings.https_proxy)
+    return bool(settings.http_proxy or settings.https_proxy or settings.no_proxy)

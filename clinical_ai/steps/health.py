@@ -34,11 +34,11 @@ def await_api(api: PrefectApi, runtime: Runtime, *, seconds: float = 120) -> Non
 
     def look() -> Sighting:
         try:
-            api.get("/ready")
+            ready = api.get("/ready") is not None
         except Transient as error:
             _watch(runtime, pids)
             return Sighting(done=False, summary=str(error))
-        return Sighting(done=True, summary="ready")
+        return Sighting(done=ready, summary="ready" if ready else "what answers is not Prefect")
 
     wait_until("Prefect's API", look, seconds=seconds, every=0.25)
 

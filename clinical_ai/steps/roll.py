@@ -38,13 +38,15 @@ def new_journal(reason: str) -> Journal:
 class Reach:
     """What a roll talks to. The API may move: `before` is where it was, `after` where it will be.
 
-    `arrived` is called once the processes were changed, and makes `after` known to everybody.
+    `check` raises when this machine can't run with the settings; `arrived` is called once the
+    processes were changed, and makes `after` known to everybody.
     """
 
     before: PrefectApi
     after: PrefectApi
     runtime: Runtime
     keeper: JournalKeeper
+    check: Callable[[], object]
     arrived: Callable[[], object]
 
 
@@ -61,23 +63,26 @@ def roll(
     plan = reach.runtime.plan(specs)
     journal = journal.planned(plan)
     keeper.write_journal(journal)
-    if needs_hold(plan):
-        journal = journal.held(journal.paused_before or _paused(reach.before))
-        keeper.write_journal(journal)
-        try:
+    try:
+        reach.check()
+        if needs_hold(plan):
+            journal = journal.held(journal.paused_before or _paused(reach.before))
+            keeper.write_journal(journal)
             hold(reach.before, pools_to_restore(journal))
             drain(reach.before, list(journal.paused_before), drain_seconds)
-        except PlatformError as error:
-            lift(reach.before, pools_to_restore(journal))
-            keeper.write_journal(journal.ended(Stage.GAVE_UP, str(error)))
-            raise
+    except PlatformError as error:
+        lift(reach.before, pools_to_restore(journal))
+        keeper.write_journal(journal.ended(Stage.GAVE_UP, str(error)))
+        raise
     changes = reach.runtime.ensure(specs)
     journal = journal.changed(changes)
     keeper.write_journal(journal)
     reach.arrived()
     await_api(reach.after, reach.runtime)
     lift(reach.after, pools_to_restore(journal))
-    keeper.write_journal(journal.ended(Stage.DONE, f"restarted {', '.join(journal.processes)}"))
+    restarted = ", ".join(journal.processes)
+    outcome = f"restarted {restarted}" if restarted else "nothing had to restart"
+    keeper.write_journal(journal.ended(Stage.DONE, outcome))
     return changes
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.ports import PrefectApi
 from clinical_ai.settings import Development, Production, dump, parse
 
@@ -15,10 +15,7 @@ ORIGIN: Final = f"block {names.SETTINGS_BLOCK_TYPE}/{names.SETTINGS_BLOCK}"
 def find_settings(api: PrefectApi) -> Development | Production | None:
     """What the block says, or None when it was never saved; ManyFaults when it is wrong."""
     row = _find_document(api)
-    if row is None:
-        return None
-    given = {key: value for key, value in row["data"].items() if value not in (None, {}, "")}
-    return parse(given, origin=ORIGIN)
+    return None if row is None else _parsed(row)
 
 
 def get_settings(api: PrefectApi) -> Development | Production:
@@ -65,12 +62,24 @@ def save_settings(api: PrefectApi, settings: Development | Production, checksum:
             },
         )
         return Change(ORIGIN, Did.CREATED)
-    if find_settings(api) == settings:
+    if _holds(row, settings):
         return Change(ORIGIN, Did.UNCHANGED)
     # Not merged: a merge keeps keys of the other environment, which would contradict this one.
     body = {"block_schema_id": schema["id"], "data": data, "merge_existing_data": False}
     api.patch(f"/block_documents/{row['id']}", body)
     return Change(ORIGIN, Did.UPDATED)
+
+
+def _parsed(row: Mapping[str, Any]) -> Development | Production:
+    given = {key: value for key, value in row["data"].items() if value not in (None, {}, "")}
+    return parse(given, origin=ORIGIN)
+
+
+def _holds(row: Mapping[str, Any], settings: Development | Production) -> bool:
+    try:
+        return _parsed(row) == settings
+    except ManyFaults:
+        return False  # what is wrong is replaced
 
 
 def _find_document(api: PrefectApi) -> dict[str, Any] | None:

@@ -114,6 +114,21 @@ def test_a_holder_whose_note_can_not_be_read_still_has_it(
         taken(path)
 
 
+def test_a_user_without_a_name_is_told_by_number(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert json.loads(taken(path))["who"] == f"uid {os.getuid()}"
+
+
+def test_a_lock_that_was_given_back_tells_nobody(path: Path) -> None:
+    taken(path)
+    assert path.read_text() == ""
+
+
 def test_two_platforms_do_not_know_of_each_other(path: Path, holder: Holder) -> None:
     holder()
     assert json.loads(taken(path.with_name("other.lock")))["what"] == "mine"

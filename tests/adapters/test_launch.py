@@ -62,7 +62,7 @@ def start(state: StateFolder, spec: ProcessSpec) -> "subprocess.CompletedProcess
     path.write_text(supervisor.document(spec))
     return subprocess.run(
         python("-m", "clinical_ai.launch", str(path)),
-        env={**os.environ, "CLINICAL_AI_SPEC": "digest", "LEAKED": "from the caller"},
+        env={**os.environ, "CLINICAL_AI_SPEC": "digest", "PREFECT_LOGGING_LEVEL": "CRITICAL"},
         capture_output=True,
         text=True,
         check=False,
@@ -86,6 +86,7 @@ def test_a_process_is_prefect_with_its_own_environment_and_secrets_and_no_other(
     assert done.returncode == 0, done.stderr
     assert f"PREFECT_API_AUTH_STRING='{PASSWORD}' (from env)" in done.stdout
     assert f"PREFECT_HOME='{state.run / 'home'}' (from env)" in done.stdout
+    assert "CRITICAL" not in done.stdout, "a setting of the caller's"
     assert api.seen == [("/api/work_pools/default", True)] * 2
     assert "waiting for" in done.stderr
     assert PASSWORD not in done.stderr

@@ -94,7 +94,7 @@ def test_a_cluster_is_made_once_asks_for_passwords_and_has_checksums(state: Stat
     assert ensure_cluster(state, PASSWORD, USER).did is Did.CREATED
     assert data_version(state) == MAJOR
     assert not left.exists(), "what a killed initdb left is gone"
-    assert "trust" not in _rules(state)
+    assert _methods(state) == {"scram-sha-256"}, "from the first moment on"
     assert not (state.run / ".initdb").exists()
     told = subprocess.run(
         [programs(state) / "bin" / "pg_controldata", "-D", state.data],
@@ -111,8 +111,13 @@ def test_a_cluster_is_made_once_asks_for_passwords_and_has_checksums(state: Stat
     assert marker.exists()
 
 
+def _methods(state: StateFolder) -> set[str]:
+    """How anybody is let in, by the rules that are in force."""
+    rules = [line.split("#")[0].split() for line in _rules(state).splitlines()]
+    return {rule[-1] for rule in rules if rule}
+
+
 def _rules(state: StateFolder) -> str:
-    ensure_configuration(state, 15432, USER)
     return (state.data / "pg_hba.conf").read_text()
 
 
@@ -136,7 +141,7 @@ def test_a_configuration_edited_by_hand_is_ours_again_and_then_left_alone(
     (state.data / "pg_hba.conf").write_text("host all all 0.0.0.0/0 trust\n")
     again = {change.what: change.did for change in ensure_configuration(state, 15432, USER)}
     assert again == {"postgresql.conf": Did.UNCHANGED, "pg_hba.conf": Did.UPDATED}
-    assert "trust" not in (state.data / "pg_hba.conf").read_text()
+    assert _methods(state) == {"scram-sha-256"}
     ensure_configuration(state, 15433, USER)
     assert "port = 15433\n" in (state.data / "postgresql.conf").read_text()
 

@@ -70,6 +70,25 @@ def test_a_server_that_does_not_listen_or_answer_is_worth_another_try(server: An
         silent.get("/health")
 
 
+def test_a_server_that_is_not_the_one_meant_gets_no_request_and_no_password(server: Any) -> None:
+    url, ours = f"http://127.0.0.1:{server.server_port}/api", [False, True]
+    api = PrefectRest(url, SecretStr("admin:word"), serves=lambda: ours.pop(0))
+    with pytest.raises(Transient, match="no process of this platform listens at"):
+        api.get("/health")
+    assert server.asked == []
+    server.answers += [(200, "{}")] * 2
+    assert [api.get("/health"), api.get("/health")] == [{}, {}], "asked once, then known"
+
+
+def test_who_serves_is_asked_again_after_the_server_was_away() -> None:
+    asked: list[int] = []
+    api = PrefectRest("http://127.0.0.1:9/api", None, serves=lambda: not asked.append(1))
+    for _ in range(2):
+        with pytest.raises(Transient, match="ConnectError"):
+            api.get("/health")
+    assert len(asked) == 2
+
+
 class _Slow(list[Any]):
     """No answer within the time of a test."""
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from clinical_ai import names
-from clinical_ai.adapters.orphans import is_ours, processes_of
+from clinical_ai.adapters.orphans import processes_of
 from clinical_ai.adapters.supervisor import SupervisorRuntime, owner_of
 from clinical_ai.change import Did
 from clinical_ai.errors import NeedsOperator, Transient
@@ -53,12 +53,8 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
 
 
 def spec(name: str, mark: str = "a") -> ProcessSpec:
-    """`stop_seconds` is short: supervisord's fork loses a TERM that comes before its exec."""
     return ProcessSpec(
-        name,
-        (sys.executable, "-c", _SLEEP, mark),
-        {names.STATE_VARIABLE: "set by a test"},
-        stop_seconds=1,
+        name, (sys.executable, "-c", _SLEEP, mark), {names.STATE_VARIABLE: "set by a test"}
     )
 
 
@@ -157,10 +153,10 @@ def test_after_the_supervisor_was_killed_nothing_runs_twice(state: StateFolder) 
     supervisor.kill()
     supervisor.wait(10)
     assert runtime.processes() == []
-    assert all(is_ours(pid, state.root) for pid in orphans if pid)
+    assert orphans <= {process.pid for process in processes_of(state.root)}
     runtime.ensure(wanted)
     assert pids(runtime).keys() == {names.SERVER, names.WORKER}
-    assert not [pid for pid in orphans if pid and psutil.pid_exists(pid)]
+    assert not orphans & {process.pid for process in processes_of(state.root)}
 
 
 def marked(wanted: ProcessSpec, state: StateFolder) -> ProcessSpec:
@@ -198,7 +194,7 @@ def test_a_process_that_is_no_longer_wanted_is_ended_with_the_next_change(
     gone = pids(runtime)[names.WORKER]
     runtime.ensure([spec(names.SERVER, "b")])
     assert pids(runtime).keys() == {names.SERVER}
-    assert not psutil.pid_exists(gone or 0)
+    assert gone not in {process.pid for process in processes_of(state.root)}
 
 
 def test_processes_run_as_the_folders_owner_and_not_as_root(state: StateFolder) -> None:

@@ -9,10 +9,7 @@ from tempfile import mkdtemp
 
 import pytest
 
-from bootstrap.__main__ import guarded
-from bootstrap.terminal import Terminal
 from clinical_ai import names
-from clinical_ai.errors import ManyFaults, NeedsOperator, Transient
 from clinical_ai.plans import Stage
 from tests.support.measured import python
 from tests.support.platform import CHECKOUT, Site
@@ -83,43 +80,6 @@ def test_a_wrong_command_line_is_answered_with_its_usage(words: list[str]) -> No
     )
     assert done.returncode == 2
     assert done.stderr.startswith("usage: clinical-ai")
-
-
-@pytest.mark.parametrize(
-    ("error", "told", "code"),
-    [
-        (NeedsOperator("a is wrong", "mend a"), "a is wrong. mend a.", 1),
-        (Transient("away"), "away", 1),
-        (ManyFaults([NeedsOperator("a", "b")]), "One thing stands in the way:\n- a. b.", 1),
-        (
-            ManyFaults([NeedsOperator("a", "b"), NeedsOperator("c", "d")]),
-            "2 things stand in the way:\n- a. b.\n- c. d.",
-            1,
-        ),
-        (OSError(28, "No space left on device", "/x"), "free some disk space", 1),
-        (KeyboardInterrupt(), "interrupted; run it again", 130),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_an_error_is_a_sentence_and_an_exit_code(
-    capsys: pytest.CaptureFixture[str], error: BaseException, told: str, code: int
-) -> None:
-    def fails() -> int:
-        raise error
-
-    assert guarded(Terminal(), fails) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert told in err
-    assert "Traceback" not in err
-
-
-def test_a_fault_of_our_own_is_not_hidden() -> None:
-    def fails() -> int:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        guarded(Terminal(), fails)
 
 
 @pytest.mark.platform

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import psutil
@@ -30,7 +31,8 @@ from clinical_ai.steps.runs import (
     start_run,
 )
 from clinical_ai.waiting import Sighting, wait_until
-from tests.support.platform import CHECKOUT, HOSTILE, Site
+from tests.support.listener import Listener
+from tests.support.platform import CHECKOUT, PROFILES, Site
 
 pytestmark = pytest.mark.platform
 LOADED = {"trial": 2139, "patient": 22, "observation": 64}
@@ -160,7 +162,10 @@ def test_a_second_up_writes_nothing_and_starts_no_run(site: Site) -> None:
 
 
 def test_the_callers_own_prefect_is_left_alone(site: Site) -> None:
-    assert list((site.root / "home" / ".prefect").iterdir()) == []
+    left = [path for path in site.home.rglob("*") if path.is_file()]
+    assert left == [site.home / ".prefect" / "profiles.toml"]
+    assert left[0].read_text() == PROFILES
+    assert not Path("/nonexistent").exists()
 
 
 def test_status_tells_a_script_what_it_needs(site: Site) -> None:
@@ -197,13 +202,15 @@ def test_verify_and_drift_report_run_as_flows_and_leave_their_tables(site: Site)
     assert "nothing differs" in artifact(site, reported, "deploy-self")
 
 
-def test_env_points_prefects_own_command_line_at_this_platform(site: Site) -> None:
-    lines = site.run("env").stdout
-    script = f"unset PREFECT_HOME PREFECT_PROFILE\n{lines}\nexec .venv/bin/prefect deployment ls"
+def test_env_points_prefects_own_command_line_at_this_platform(site: Site, tmp_path: Path) -> None:
+    """Whatever profile is the active one there."""
+    profile = copytree(site.home / ".prefect", tmp_path / "home")  # Prefect may write there
+    here = {**site.environment, "PREFECT_HOME": str(profile), "COLUMNS": "200"}
+    del here["SSL_CERT_FILE"]
     listed = subprocess.run(
-        ["/bin/bash", "-c", script],
+        ["/bin/bash", "-c", f"{site.run('env').stdout}\nexec .venv/bin/prefect deployment ls"],
         cwd=CHECKOUT,
-        env={**os.environ, **HOSTILE, "COLUMNS": "200"},
+        env=here,
         capture_output=True,
         text=True,
         check=False,
@@ -293,6 +300,38 @@ def test_an_edited_block_is_applied_without_cutting_a_run(site: Site) -> None:
     assert [pool["is_paused"] for pool in pools] == [False, False]
 
 
+def test_settings_that_this_machine_can_not_run_with_are_refused_before_anything_changes(
+    site: Site,
+) -> None:
+    before = {status.name: status.pid for status in site.platform.runtime.processes()}
+    journal = site.platform.files.find_journal()
+    with Listener() as stranger:
+        edit(site, ca_bundle="/nonexistent.pem", prefect_api_url=stranger.api)
+        refused = deployed(site, names.DEPLOY_SELF, report_only=False)
+        asked = site.run("up")
+        by_hand = site.run("roll")
+    assert refused.state == "FAILED"
+    for told in (refused.message, asked.stderr, by_hand.stderr):
+        assert "ca-bundle /nonexistent.pem can't be read" in told
+        assert f"port {stranger.port} is taken by process {stranger.process.pid}" in told
+    edit(site, ca_bundle=None, prefect_api_url=site.platform.instance.api_url)
+    assert {status.name: status.pid for status in site.platform.runtime.processes()} == before
+    assert site.platform.files.find_journal() != journal, "the roll by hand gave up"
+    assert deployed(site, names.DEPLOY_SELF, report_only=False).completed
+    assert json.loads(site.run("status", "--json").stdout)["healthy"]
+
+
+def test_a_block_that_is_wrong_is_named_and_a_file_replaces_it(site: Site) -> None:
+    file = site.root / "right.toml"
+    file.write_text("worker-query-seconds = 5\n")
+    edit(site, log_level="LOUD")
+    refused = site.run("up")
+    assert refused.returncode == 1
+    assert "block clinical-ai-settings/platform: log-level (given 'LOUD')" in refused.stderr
+    site.up("--settings", str(file), "--replace-settings")
+    assert site.platform.settings.log_level == "INFO"
+
+
 def pid_of(site: Site, name: str) -> int | None:
     return {process.name: process.pid for process in site.platform.runtime.processes()}[name]
 
@@ -355,7 +394,7 @@ def test_a_run_whose_worker_and_process_were_killed_is_crashed_and_no_slot_stays
         ]
         for process in [psutil.Process(pid_of(site, names.WORKER)), *mine]:
             process.kill()
-        assert await_state(site, run, *FINAL, seconds=60).state == "CRASHED"
+        assert await_state(site, run, *FINAL, seconds=30).state == "CRASHED"
         assert runs_in(site.platform.api, names.POOL) == []
 
 
@@ -376,15 +415,13 @@ def test_up_heals_after_kill_9(site: Site, victim: str) -> None:
 def test_up_killed_in_the_middle_is_finished_by_the_next(site: Site) -> None:
     for process in processes_of(site.state):
         process.kill()
-    killed = subprocess.Popen(
-        site.command("up"), cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    killed = site.start("up")
     assert killed.stdout
     for line in killed.stdout:
         if "processes" in line:
             break
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
+    killed.communicate()
     site.up()
     assert rows(site) == LOADED
 
@@ -399,13 +436,24 @@ def test_a_changed_checkout_touches_nothing_until_the_next_up(site: Site) -> Non
     assert not package.stat().st_mode & 0o222
 
 
-def test_down_stops_everything_and_up_brings_the_data_back(site: Site) -> None:
-    done = site.run("down")
-    assert done.returncode == 0, done.stderr
-    assert processes_of(site.state) == []
-    assert site.run("status").returncode == 1
-    site.up()
+def test_down_waits_for_what_ends_in_time_stops_the_rest_and_up_brings_the_data_back(
+    site: Site,
+) -> None:
+    with slow_deployment(site) as name:
+        runs = [start_run(site.platform.api, name, {"seconds": seconds}) for seconds in (3, 200)]
+        for run in runs:
+            await_state(site, run, "RUNNING", "COMPLETED")
+        done = site.run("down", "--drain", "8")
+        assert done.returncode == 0, done.stderr
+        assert "stopping anyway" in done.stdout
+        assert processes_of(site.state) == []
+        assert site.run("status").returncode == 1
+        site.up()
+        ended = [get_run(site.platform.api, run).state for run in runs]
+    assert ended == ["COMPLETED", "CRASHED"]
     assert rows(site) == LOADED
+    pools = [site.platform.api.get(f"/work_pools/{pool}") for pool in ("default", "platform")]
+    assert [pool["is_paused"] for pool in pools] == [False, False]
 
 
 def test_destroy_asks_and_removes_only_when_told(site: Site) -> None:

@@ -99,6 +99,15 @@ def test_a_supervisor_that_ended_is_told_at_once(clock: Clock) -> None:
     assert clock.slept == 0
 
 
+def test_what_answers_and_is_not_prefect_is_not_ready(clock: Clock) -> None:
+    class Stranger(FakePrefect):
+        def get(self, path: str) -> Any:
+            return None  # 404
+
+    with pytest.raises(TimedOut, match="what answers is not Prefect"):
+        await_api(Stranger(), Restarting(every=300))
+
+
 def test_a_refusal_of_the_api_is_not_waited_for(clock: Clock) -> None:
     class Refusing(FakePrefect):
         def get(self, path: str) -> Any:

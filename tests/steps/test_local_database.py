@@ -84,6 +84,9 @@ def test_neither_role_sees_the_others_tables(
         prefect.query("select * from public.patient")
     with pytest.raises(NeedsOperator, match="42501"):
         data.query(f"select * from {names.PREFECT_SCHEMA}.flow_run")
+    may = "select has_schema_privilege(current_user, %s, 'usage') as may"
+    assert prefect.query(may, ["public"]) == [{"may": False}], "not even the names of tables"
+    assert data.query(may, [names.PREFECT_SCHEMA]) == [{"may": False}]
 
 
 def test_prefect_finds_its_schema_and_trigrams_without_being_told(

@@ -1,6 +1,7 @@
 """A roll restarts what changed, loses no run, and may die anywhere."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,10 +36,15 @@ class World:
         self.fatal: tuple[int, bool] | None = None
         self.death: BaseException = Killed()
         self.arrivals = 0
+        self.unfit: NeedsOperator | None = None
 
     def reach(self) -> Reach:
         api, runtime, keeper = (_Mortal(p, self) for p in (self.api, self.runtime, self.keeper))
-        return Reach(api, api, runtime, keeper, self._arrive)  # type: ignore[arg-type]
+        return Reach(api, api, runtime, keeper, self.check, self._arrive)  # type: ignore[arg-type]
+
+    def check(self) -> None:
+        if self.unfit:
+            raise self.unfit
 
     def _arrive(self) -> None:
         self.arrivals += 1
@@ -139,7 +145,7 @@ def test_the_api_is_awaited_where_it_moved_to_before_pools_are_opened(clock: Clo
         moved.post("/work_pools/", {"name": name, "type": "process", "is_paused": True})
     moved.down = True
     clock.happens(lambda: None, lambda: setattr(moved, "down", False))
-    reach = Reach(world.api, moved, world.runtime, world.keeper, lambda: None)
+    reach = replace(world.reach(), after=moved)
     roll(reach, new_journal("test"), NEW, drain_seconds=5)
     assert clock.slept == 2
     assert [pool["is_paused"] for pool in moved.pools.values()] == [False, False]
@@ -150,6 +156,23 @@ def test_a_platform_without_pools_is_rolled_all_the_same() -> None:
     world.api.pools.clear()
     world.roll(new_journal("test"))
     assert world.runtime.restarts == [names.WORKER]
+
+
+def test_settings_that_this_machine_can_not_run_with_change_nothing() -> None:
+    world = World()
+    world.unfit = NeedsOperator("port 4201 is taken", "choose another")
+    with pytest.raises(NeedsOperator, match="port 4201"):
+        world.roll(new_journal("deploy/self"))
+    assert (world.paused(), world.runtime.restarts, world.arrivals) == ([False, False], [], 0)
+    told = report_last_roll(world.keeper)
+    assert "gave up: port 4201 is taken. choose another" in told
+
+
+def test_a_roll_with_nothing_to_restart_says_so() -> None:
+    world = World()
+    world.runtime.ensure(NEW)
+    world.roll(new_journal("by hand"))
+    assert report_last_roll(world.keeper).endswith(" (by hand): nothing had to restart.")
 
 
 @pytest.mark.parametrize("took_effect", [False, True])

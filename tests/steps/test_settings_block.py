@@ -126,3 +126,5 @@ def test_a_wrong_edit_is_told_in_full_with_the_blocks_name(api: PrefectApi, save
     for field in ("log-level", "worker-concurrency", "minio-access-key"):
         assert field in told
     assert "the-secret-itself" not in told
+    assert save_settings(api, FULL, saved).did is Did.UPDATED, "what is wrong can be replaced"
+    assert find_settings(api) == FULL

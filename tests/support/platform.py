@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,16 +18,30 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 HOSTILE = {
     "PREFECT_API_URL": "http://127.0.0.1:9/api",
     "PREFECT_API_KEY": "not-ours",
+    "PREFECT_API_AUTH_STRING": "their:own",
+    "PREFECT_SERVER_API_AUTH_STRING": "their:own",
+    "PREFECT_SERVER_ENCRYPTION_KEY": "theirs",
     "PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////nonexistent/x.db",
-    "PREFECT_HOME": "/nonexistent",
     "PREFECT_PROFILE": "mine",
     "PGHOST": "10.255.255.1",
     "PGPORT": "1",
+    "PGUSER": "them",
+    "PGPASSWORD": "theirs",
+    "PGDATABASE": "theirs",
     "DLT_DATA_DIR": "/nonexistent",
+    "DLT_PROJECT_DIR": "/nonexistent",
+    "DESTINATION__POSTGRES__CREDENTIALS": "postgresql://them:theirs@10.255.255.1/theirs",
+    "SSL_CERT_FILE": "/nonexistent",
     "HTTP_PROXY": "http://127.0.0.1:9",
     "http_proxy": "http://127.0.0.1:9",
     "HTTPS_PROXY": "http://127.0.0.1:9",
 }
+PROFILES = """active = "mine"
+
+[profiles.mine]
+PREFECT_API_URL = "http://127.0.0.1:9/api"
+PREFECT_API_AUTH_STRING = "their:own"
+"""
 
 
 class Site:
@@ -37,6 +52,13 @@ class Site:
         self.state = root / "state folder"
         self.port = port
         self.first = ""
+        self.home = root / "home"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """A shell in which nothing is as the platform needs it."""
+        home = {"HOME": str(self.home), "PREFECT_HOME": str(self.home / ".prefect")}
+        return {**_clean(), **HOSTILE, **home}
 
     def run(
         self, *words: str, environment: Mapping[str, str] = {}, given: str | None = None
@@ -45,12 +67,31 @@ class Site:
         return subprocess.run(
             self.command(*words),
             cwd=CHECKOUT,
-            env={**_clean(), **HOSTILE, "HOME": str(self.root / "home"), **environment},
+            env={**self.environment, **environment},
             capture_output=True,
             text=True,
             input=given,
             check=False,
         )
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """The same, in a session of its own and left running; Ctrl-C reaches it.
+
+        A shell's `&` leaves SIGINT ignored in all that comes from it, so in these tests too.
+        """
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(
+                self.command(*words),
+                cwd=CHECKOUT,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def command(self, *words: str) -> list[str]:
         """The command line, measured when this session is."""
@@ -76,8 +117,9 @@ def site() -> Iterator[Site]:
     """A platform that is up, with the demonstration loaded."""
     root = Path(mkdtemp(prefix="cai-", dir="/tmp"))
     root.chmod(0o755)
-    (root / "home" / ".prefect").mkdir(parents=True)
     made = Site(root, _free_port())
+    (made.home / ".prefect").mkdir(parents=True)
+    (made.home / ".prefect" / "profiles.toml").write_text(PROFILES)
     try:
         made.first = made.up("--port", str(made.port))
         yield made

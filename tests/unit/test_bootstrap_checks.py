@@ -10,6 +10,7 @@ from shutil import rmtree
 from tempfile import mkdtemp
 
 import pytest
+from certifi import where
 
 from bootstrap import checks
 from bootstrap.request import Request, parse_request
@@ -19,6 +20,7 @@ from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.settings import Development, parse
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.local_secrets import ensure_secrets
+from tests.support.listener import Listener
 
 NOBODY = (65534, 65534)
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root sees what others may do")
@@ -41,38 +43,6 @@ def installed(state: StateFolder) -> StateFolder:
     ensure_secrets(FileSecrets(state.secrets), 15432)
     (state.data / "PG_VERSION").write_text("18\n")
     return state
-
-
-_LISTEN = (
-    "import socket, sys; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen();"
-    "print(s.getsockname()[1], flush=True); sys.stdin.read()"
-)
-
-
-class Listener:
-    """Another process that holds a port until its input ends."""
-
-    def __init__(self, **marks: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _LISTEN],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **marks},
-        )
-        assert self.process.stdout
-        self.port = int(self.process.stdout.readline())
-        self.settings = Development(prefect_api_url=f"http://127.0.0.1:{self.port}/api")
-
-    def end(self) -> None:
-        self.process.communicate(timeout=20)
-
-
-@pytest.fixture
-def somebody() -> Iterator[Listener]:
-    listener = Listener()
-    yield listener
-    listener.end()
 
 
 def asked(state: StateFolder) -> Request:
@@ -135,7 +105,7 @@ def test_a_folder_that_the_caller_can_not_enter_is_a_fault_beside_the_others(
         checks.check(asked(state), parse({"ca-bundle": "/nonexistent"}), None)
     told = str(met.value)
     assert f"{closed} can't be written: Permission denied" in told
-    assert "ca-bundle /nonexistent is not a file" in told
+    assert "ca-bundle /nonexistent can't be read" in told
 
 
 @only_root
@@ -231,64 +201,6 @@ def test_a_secret_that_everybody_reads_is_told_once(installed: StateFolder) -> N
     assert told.remedy == f"run `chmod 600 '{path}'`"
 
 
-def test_a_port_of_this_platform_is_no_fault_and_of_another_is(
-    state: StateFolder, somebody: Listener
-) -> None:
-    with pytest.raises(NeedsOperator) as met:
-        checks.check_port(somebody.settings, state)
-    assert f"port {somebody.port} is taken by process {somebody.process.pid} (" in str(met.value)
-    other = StateFolder(state.root.parent / "other")
-    ours = Listener(CLINICAL_AI_STATE=str(state.root), CLINICAL_AI_SPEC="x")
-    try:
-        assert checks.check_port(ours.settings, state) == f"port {ours.port}"
-        with pytest.raises(NeedsOperator, match=f"port {ours.port} is taken by process"):
-            checks.check_port(ours.settings, other)
-    finally:
-        ours.end()
-    assert checks.check_port(ours.settings, other) == f"port {ours.port}", "it is free again"
-
-
-@only_root
-def test_a_port_of_another_user_is_taken_though_nobody_may_see_by_whom(
-    somebody: Listener, nobodys_folder: Path
-) -> None:
-    with pytest.raises(NeedsOperator) as met:
-        checks.check_port(somebody.settings, StateFolder(nobodys_folder))
-    assert met.value.problem == f"port {somebody.port} is taken by a process of another user"
-
-
-def test_a_low_port_is_for_root(nobodys_folder: Path) -> None:
-    with pytest.raises(NeedsOperator, match="port 1 is for root only"):
-        checks.check_port(
-            Development(prefect_api_url="http://127.0.0.1:1/api"), StateFolder(nobodys_folder)
-        )
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["http://10.0.0.1:4200/api", "https://127.0.0.1:4200/api", "http://0.0.0.0:4200/api"],
-)
-def test_the_api_listens_on_the_loopback_by_http_only(address: str) -> None:
-    with pytest.raises(ManyFaults, match=r"loopback only. write http://127\.0\.0\.1:4200/api"):
-        checks.check_settings(parse({"prefect-api-url": address}))
-    assert checks.check_settings(parse({"prefect-api-url": "http://localhost:4300/api"}))
-
-
-@pytest.mark.parametrize(
-    ("environment", "key"),
-    [
-        ("development", "minio-access-key"),
-        ("development", "minio-secret-key"),
-        ("production", "aws-access-key-id"),
-        ("production", "aws-secret-access-key"),
-    ],
-)
-def test_a_vault_reference_means_nothing_on_one_machine(environment: str, key: str) -> None:
-    settings = parse({"storage-environment": environment, key: "vault:kv/a#b"})
-    with pytest.raises(ManyFaults, match=f"{key} is a vault: reference"):
-        checks.check_settings(settings)
-
-
 @pytest.mark.parametrize("platform", ["win32", "freebsd14"])
 def test_a_platform_without_postgresql_is_told(
     platform: str, monkeypatch: pytest.MonkeyPatch
@@ -315,6 +227,7 @@ def test_everything_that_is_wrong_is_told_at_once_each_with_its_remedy(
             {
                 "prefect-api-url": f"https://127.0.0.1:{port}/api",
                 "ca-bundle": "/nonexistent.pem",
+                "minio-endpoint": "http://127.0.0.1:9000",
                 "minio-access-key": "vault:kv/minio#key",
             }
         )
@@ -328,8 +241,9 @@ def test_everything_that_is_wrong_is_told_at_once_each_with_its_remedy(
         f"what opens it is gone: {names.ENCRYPTION_KEY}",
         "journal.json is damaged",
         "on the loopback only",
-        "/nonexistent.pem is not a file",
+        "ca-bundle /nonexistent.pem can't be read: No such file or directory",
         "minio-access-key is a vault: reference",
+        "minio-secret-key: secret:",
         f"port {port} is taken by process {os.getpid()}",
     ]
     assert len(lines) == len(wanted)
@@ -342,7 +256,21 @@ def test_a_sound_folder_is_found_good_and_left_as_it_is(installed: StateFolder) 
     before = sorted(installed.root.rglob("*"))
     free = Listener()
     free.end()
-    found = checks.check(asked(installed), free.settings, None)
+    found = checks.check(asked(installed), Development(prefect_api_url=free.api), None)
     assert f"state folder {installed.root}" in found
     assert found[-1] == f"port {free.port}"
     assert sorted(installed.root.rglob("*")) == before
+
+
+@only_root
+def test_a_bundle_that_only_root_reads_is_no_bundle_of_the_service_user(
+    state: StateFolder, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text(Path(where()).read_text())
+    settings = Development(ca_bundle=str(bundle))
+    secrets = FileSecrets(state.secrets)
+    tmp_path.chmod(0o700)
+    with pytest.raises(ManyFaults, match=r"ca\.pem can't be read by the service user"):
+        checks.check_settings(settings, secrets, {}, NOBODY)
+    assert checks.check_settings(settings, secrets, {}, None)

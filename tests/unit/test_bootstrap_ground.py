@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.ground import Ground, choose_instance, ensure_folders
+from bootstrap.ground import Ground, choose_instance, ensure_folders, lost_a_port
 from clinical_ai.change import Did
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.instance import Instance, document
@@ -33,14 +33,6 @@ def taken(*ports: int) -> Iterator[None]:
             other.bind(("127.0.0.1", port))
             other.listen()
         yield
-
-
-def ports(instance: Instance) -> tuple[int, int, int]:
-    return (
-        instance.database_port,
-        instance.worker_health_port,
-        instance.platform_worker_health_port,
-    )
 
 
 def kept(ground: Ground, instance: Instance) -> None:
@@ -81,20 +73,20 @@ def test_a_file_where_a_folder_belongs_is_told(ground: Ground) -> None:
 def test_a_first_installation_takes_ports_that_nobody_has(ground: Ground) -> None:
     settings = Development(prefect_api_url="http://127.0.0.1:4999/api", auth="none")
     first = choose_instance(ground, settings, "0123", stopped=True)
-    assert len({*ports(first)}) == 3
+    assert len({*first.inner_ports}) == 3
     assert (first.api_url, first.auth, first.release) == (settings.prefect_api_url, False, "0123")
-    with taken(*ports(first)):
+    with taken(*first.inner_ports):
         second = choose_instance(ground, Development(), "0123", stopped=True)
-    assert not {*ports(first)} & {*ports(second)}
+    assert not {*first.inner_ports} & {*second.inner_ports}
     assert second.auth
 
 
-def test_a_platform_keeps_its_ports(ground: Ground) -> None:
+def test_a_platform_keeps_its_ports_(ground: Ground) -> None:
     before = choose_instance(ground, Development(), "old", stopped=True)
     kept(ground, before)
     for stopped in (True, False):
         after = choose_instance(ground, Development(), "new", stopped=stopped)
-        assert ports(after) == ports(before)
+        assert after.inner_ports == before.inner_ports
         assert after.release == "new"
 
 
@@ -106,16 +98,37 @@ def test_only_a_stopped_platform_moves_away_from_a_port_that_somebody_took(
     with taken(before.database_port):
         running = choose_instance(ground, Development(), "old", stopped=False)
         stopped = choose_instance(ground, Development(), "old", stopped=True)
-    assert ports(running) == ports(before), "while it runs, it is itself who has them"
-    assert stopped.database_port not in ports(before)
-    assert ports(stopped)[1:] == ports(before)[1:]
+    assert running.inner_ports == before.inner_ports, "while it runs, it is itself who has them"
+    assert stopped.database_port not in before.inner_ports
+    assert stopped.inner_ports[1:] == before.inner_ports[1:]
+
+
+def test_a_part_never_takes_the_port_of_the_api(ground: Ground) -> None:
+    free = choose_instance(ground, Development(), "new", stopped=True)
+    for port in free.inner_ports:
+        settings = Development(prefect_api_url=f"http://127.0.0.1:{port}/api")
+        assert port not in choose_instance(ground, settings, "new", stopped=True).inner_ports
+
+
+def test_platforms_that_are_installed_at_the_same_moment_try_other_ports(ground: Ground) -> None:
+    states = [StateFolder(Path(f"/srv/{number}")) for number in range(5)]
+    grounds = [Ground(state, ground.checkout, None) for state in states]
+    chosen = [choose_instance(one, Development(), "new", stopped=True) for one in grounds]
+    assert len({port for instance in chosen for port in instance.inner_ports}) == 15
+
+
+def test_a_port_that_somebody_else_has_is_lost(ground: Ground) -> None:
+    found = choose_instance(ground, Development(), "old", stopped=True)
+    assert not lost_a_port(found, ground.state.root)
+    with taken(found.inner_ports[1]):
+        assert lost_a_port(found, ground.state.root)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_no_two_processes_get_the_same_port_after_a_move(ground: Ground, which: int) -> None:
     before = choose_instance(ground, Development(), "old", stopped=True)
     kept(ground, before)
-    with taken(ports(before)[which]):
+    with taken(before.inner_ports[which]):
         after = choose_instance(ground, Development(), "old", stopped=True)
-    assert len({*ports(after)}) == 3
-    assert ports(after)[which] != ports(before)[which]
+    assert len({*after.inner_ports}) == 3
+    assert after.inner_ports[which] != before.inner_ports[which]

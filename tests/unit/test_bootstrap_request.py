@@ -1,12 +1,13 @@
 """What the caller asked for: the command line, its environment and a settings file together."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from bootstrap.request import Request, parse_request
+from bootstrap.request import Request, parse_request, take_environment
 from clinical_ai.errors import NeedsOperator
 
 
@@ -108,6 +109,29 @@ def test_a_file_that_says_the_same_as_an_option_is_fine(file: Path) -> None:
     file.write_text('prefect-api-url = "http://127.0.0.1:4300/api"')
     request = parse_request(["--settings", str(file)], {"CLINICAL_AI_PORT": "4300"})
     assert request.raw == {"prefect-api-url": "http://127.0.0.1:4300/api"}
+
+
+def test_a_name_with_underscores_is_the_same_name(file: Path) -> None:
+    file.write_text('prefect_api_url = "http://127.0.0.1:4300/api"')
+    request = parse_request(["--settings", str(file), "--port", "4300"], {})
+    assert request.raw == {"prefect-api-url": "http://127.0.0.1:4300/api"}
+    assert "the command line" in refused("--settings", str(file), "--port", "4301").problem
+
+
+def test_a_password_in_an_address_is_not_repeated(file: Path) -> None:
+    file.write_text('prefect-api-url = "http://me:s3cret@127.0.0.1:1/api"')
+    assert "s3cret" not in str(refused("--settings", str(file), "--port", "2"))
+
+
+def test_what_libpq_would_read_is_kept_for_references_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGSERVICE", "theirs")
+    monkeypatch.setenv("MINE", "stays")
+    taken = take_environment()
+    assert (taken["PGSERVICE"], taken["MINE"]) == ("theirs", "stays")
+    assert "PGSERVICE" not in os.environ
+    assert os.environ["MINE"] == "stays"
 
 
 @pytest.mark.parametrize(

@@ -151,8 +151,9 @@ def test_check_and_diff_of_an_empty_folder_write_nothing(
 ) -> None:
     with TemporaryDirectory(prefix="cai-", dir="/tmp") as parent, socket.socket() as probe:
         Path(parent).chmod(0o755)
-        probe.bind(("127.0.0.1", 0))  # bound and not listening: nobody else takes it meanwhile
+        probe.bind(("127.0.0.1", 0))
         words = ["--state", f"{parent}/s", "--port", str(probe.getsockname()[1])]
+        probe.close()
         assert main([*words, "--check"]) == 0
         out = capsys.readouterr().out
         assert f"state folder {parent}/s" in out

@@ -16,7 +16,6 @@ from clinical_ai.adapters.file_secrets import FileSecrets
 from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.settings import Development, Production, dump, parse
 from clinical_ai.state_folder import StateFolder
-from tests.support.fakes import MemorySecrets
 
 _DEVELOPMENT = some.fixed_dictionaries(
     {},
@@ -192,31 +191,10 @@ def test_two_connections_never_share_a_secret() -> None:
     assert values == ["token of one", "token of two"]
 
 
-def test_secrets_are_asked_for_only_where_they_are_used() -> None:
-    nothing = MemorySecrets()
-    assert wanted.missing_secrets(Development(), nothing, {}) == []
-    with_endpoint = Development(minio_endpoint="http://127.0.0.1:9000")
-    faults = wanted.missing_secrets(with_endpoint, nothing, {})
-    assert [fault.problem.partition(":")[0] for fault in faults] == [
-        "minio-access-key",
-        "minio-secret-key",
-    ]
-    about_to_be_kept = {names.MINIO_ACCESS_KEY: SecretStr("a")}
-    there = MemorySecrets({names.MINIO_SECRET_KEY: "b"})
-    assert wanted.missing_secrets(with_endpoint, there, about_to_be_kept) == []
-    assert len(wanted.missing_secrets(Production(), nothing, {})) == 2
-
-
-def test_a_connection_without_credentials_needs_none_and_one_with_is_named() -> None:
-    settings = parse(
-        {
-            "connections": {
-                "open": {"addresses": ["h:1"]},
-                "closed": {"addresses": ["h:2"], "credentials": "secret:lab/token"},
-                "later": {"addresses": ["h:3"], "credentials": "vault:kv/a#b"},
-            }
-        }
-    )
-    (fault,) = wanted.missing_secrets(settings, MemorySecrets(), {})
-    assert fault.problem.startswith("connections.closed.credentials: ")
-    assert fault.remedy
+def test_a_dot_in_a_connections_name_does_not_hide_its_secret() -> None:
+    raw = {"connections": {"lab.north": {"addresses": ["h:1"], "credentials": "env:LAB"}}}
+    settings, kept = wanted.settle(asked(raw, environ={"LAB": "token"}))
+    assert settings is not None
+    reference = settings.connections["lab.north"].credentials
+    assert reference == "secret:connection-lab.north/credentials"
+    assert kept[reference].get_secret_value() == "token"

@@ -111,14 +111,15 @@ def test_the_roll_has_no_setting_in_it_so_that_no_edit_replaces_it_while_it_work
     assert processes(Development(), place())[-1] == processes(parse(PRODUCTION), place())[-1]
 
 
-def test_a_no_proxy_of_the_operator_is_used_and_else_the_loopback_is_spared() -> None:
+def test_this_machines_own_addresses_never_go_to_a_proxy() -> None:
     def variable(**named: Any) -> str | None:
         specs = {spec.name: spec for spec in processes(Development(**named), place())}
         return specs[names.WORKER].environment.get("NO_PROXY")
 
     assert variable() is None
     assert variable(http_proxy="http://p:1") == "127.0.0.1,localhost"
-    assert variable(http_proxy="http://p:1", no_proxy="lab") == "lab"
+    assert variable(http_proxy="http://p:1", no_proxy="lab") == "lab,127.0.0.1,localhost"
+    assert variable(no_proxy="lab, localhost") == "lab,localhost,127.0.0.1"
 
 
 @pytest.mark.parametrize(

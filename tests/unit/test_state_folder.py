@@ -3,10 +3,12 @@
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from clinical_ai import names
+from clinical_ai.errors import NeedsOperator
 from clinical_ai.state_folder import StateFolder, default_root, process_order
 
 ROOT = StateFolder(Path("/srv/platform"))
@@ -53,3 +55,8 @@ def test_empty_variables_count_as_absent_and_a_relative_folder_is_made_absolute(
     relative = default_root({names.STATE_VARIABLE: "here"}, root=True)
     assert relative == Path.cwd() / "here"
     assert default_root({names.STATE_VARIABLE: "~/x"}, root=True) == Path("~/x").expanduser()
+
+
+def test_a_folder_of_a_user_that_does_not_exist_is_told() -> None:
+    with pytest.raises(NeedsOperator, match=r"'~nosuchuser/x'.*does not know.*STATE=folder"):
+        default_root({names.STATE_VARIABLE: "~nosuchuser/x"}, root=True)

@@ -1,0 +1,91 @@
+"""What one machine can't do with given settings: found before anything is changed."""
+
+import ssl
+from collections.abc import Container
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from clinical_ai import names
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.ports import SecretStore
+from clinical_ai.settings import Development, Production
+
+_LOOPBACK: Final = {"127.0.0.1", "localhost"}
+
+
+def settings_faults(
+    settings: Development | Production, secrets: SecretStore, kept: Container[str] = ()
+) -> list[NeedsOperator]:
+    """All that is wrong, each with its remedy. `kept`: references that are about to exist."""
+    faults = _address_faults(settings)
+    for key, path in ca_bundles(settings).items():
+        faults += _bundle_faults(key, path)
+    for key, reference in _references(settings).items():
+        if reference not in kept:
+            faults += _reference_faults(key, reference, secrets)
+    return faults
+
+
+def ca_bundles(settings: Development | Production) -> dict[str, Path]:
+    """Key to file of each CA bundle that the settings name."""
+    named = {"ca-bundle": settings.ca_bundle}
+    for name, connection in settings.connections.items():
+        named[f"connections.{name}.ca-bundle"] = connection.ca_bundle
+    return {key: Path(path) for key, path in named.items() if path}
+
+
+def _references(settings: Development | Production) -> dict[str, str]:
+    """Key to reference of each secret that is used with these settings."""
+    used = {}
+    if isinstance(settings, Production):
+        used["aws-access-key-id"] = settings.aws_access_key_id
+        used["aws-secret-access-key"] = settings.aws_secret_access_key
+    elif settings.minio_endpoint:
+        used["minio-access-key"] = settings.minio_access_key
+        used["minio-secret-key"] = settings.minio_secret_key
+    for name, connection in settings.connections.items():
+        if connection.credentials:
+            used[f"connections.{name}.credentials"] = connection.credentials
+    return used
+
+
+def _address_faults(settings: Development | Production) -> list[NeedsOperator]:
+    address = urlsplit(settings.prefect_api_url)
+    if address.hostname in _LOOPBACK and address.scheme == "http" and address.path == "/api":
+        return []
+    return [
+        NeedsOperator(
+            f"prefect-api-url is {settings.prefect_api_url}, on one machine the API listens on "
+            "the loopback only, below /api",
+            f"write http://127.0.0.1:{names.API_PORT}/api",
+        )
+    ]
+
+
+def _bundle_faults(key: str, path: Path) -> list[NeedsOperator]:
+    """Every connection of every process would fail with a bundle that can't be loaded."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except ssl.SSLError:  # an OSError too
+        problem = f"{key} {path} holds no certificate in PEM form"
+    except OSError as error:
+        problem = f"{key} {path} can't be read: {error.strerror}"
+    else:
+        return []
+    return [NeedsOperator(problem, f"correct {key}, or leave it out")]
+
+
+def _reference_faults(key: str, reference: str, secrets: SecretStore) -> list[NeedsOperator]:
+    kind = reference.partition(":")[0]
+    if kind == "vault":
+        problem = f"{key} is a vault: reference, which one machine can't read"
+        return [NeedsOperator(problem, "use secret:NAME/KEY, or file:PATH to have it copied there")]
+    if kind != "secret":
+        problem = f"{key} refers to {kind}:, which only `make up` reads, from a settings file"
+        return [NeedsOperator(problem, "use secret:NAME/KEY, or give the file to `make up`")]
+    try:
+        secrets.get(reference)
+    except NeedsOperator as fault:
+        return [NeedsOperator(f"{key}: {fault.problem}", fault.remedy)]
+    return []
