@@ -313,7 +313,7 @@ def test_settings_that_this_machine_can_not_run_with_are_refused_before_anything
     assert refused.state == "FAILED"
     for told in (refused.message, asked.stderr, by_hand.stderr):
         assert "ca-bundle /nonexistent.pem can't be read" in told
-        assert f"port {stranger.port} is taken by process {stranger.process.pid}" in told
+        assert f"port {stranger.port} is taken by " in told
     edit(site, ca_bundle=None, prefect_api_url=site.platform.instance.api_url)
     assert {status.name: status.pid for status in site.platform.runtime.processes()} == before
     assert site.platform.files.find_journal() != journal, "the roll by hand gave up"
