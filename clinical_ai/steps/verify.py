@@ -100,13 +100,18 @@ def _processes(parts: Parts) -> str:
 
 
 def _health(parts: Parts) -> str:
-    parts.api.get("/health")
+    _demand_answer(parts.api, "/health")
     return f"/api/health answers, version {parts.api.get('/admin/version')}"
 
 
 def _ready(parts: Parts) -> str:
-    parts.api.get("/ready")
+    _demand_answer(parts.api, "/ready")
     return "/api/ready answers: the server reaches its database"
+
+
+def _demand_answer(api: PrefectApi, path: str) -> None:
+    if api.get(path) is None:
+        raise NeedsOperator(f"what answers does not know /api{path}", "run `make up`")
 
 
 def _database(parts: Parts) -> str:

@@ -62,6 +62,12 @@ class FakePlatform:
     runtime: FakeRuntime = field(default_factory=FakeRuntime)
     storage: MemoryStore = field(default_factory=MemoryStore)
     files: Files = field(default_factory=Files)
+    faults: list[NeedsOperator] = field(default_factory=list)
+
+    def refuse_faults(self, settings: Development) -> None:
+        assert settings is self.settings
+        if self.faults:
+            raise ManyFaults(self.faults)
 
     @property
     def prefect_database(self) -> Database:
@@ -260,6 +266,18 @@ def test_deploy_makes_what_is_missing_and_hands_its_own_processes_to_the_roll(
     assert entry["release"] == "r1"
     assert entry["changes"] == events["clinical-ai.deploy.finished"]["changes"]
     assert any(names.WORKER in change for change in entry["changes"])
+
+
+def test_settings_that_the_machine_can_not_run_with_fail_the_run_before_any_write(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    platform.faults.append(NeedsOperator("port 4201 is taken", "choose another"))
+    before = platform.written()
+    state = flows.deploy.deploy(report_only=False, return_state=True)
+    assert state.is_failed()
+    assert "port 4201 is taken. choose another" in str(state.message)
+    assert platform.written() == before
+    assert events == {}
 
 
 def test_deploy_of_a_platform_that_is_as_wanted_writes_nothing_but_its_report(

@@ -111,6 +111,11 @@ def _stop_worker(parts: Parts) -> None:
     parts.runtime.stop(names.WORKER)
 
 
+def _not_ready(parts: Parts) -> None:
+    get = parts.api.get
+    parts.api.get = lambda path: None if path == "/ready" else get(path)  # type: ignore[method-assign]
+
+
 def _older_revision(parts: Parts) -> None:
     parts.rendered["revision"] = "newer"
 
@@ -189,6 +194,7 @@ def _no_ui(parts: Parts) -> None:
     ("fault", "check", "evidence", "remedy"),
     [
         (_stop_worker, "processes run", f"not running: {names.WORKER}", "run `make up`"),
+        (_not_ready, "API ready", "what answers does not know /api/ready", "run `make up`"),
         (_older_revision, "database revision", "abc, this release needs newer", "`make up`"),
         (_no_revision, "database revision", "revision none, this release needs abc", "`make up`"),
         (_no_pool, "work pools", "work pool default does not exist", "run `make up`"),
