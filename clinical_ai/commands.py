@@ -57,17 +57,20 @@ def down(options: argparse.Namespace, state: StateFolder, terminal: Terminal) ->
 
 def stop(platform: Platform, drain_seconds: float, terminal: Terminal) -> list[Any]:
     """Hold, drain, stop the workers, settle what they left, then server and database."""
-    from clinical_ai.steps.roll import drain, hold, lift
+    from clinical_ai.plans import Stage, pools_to_restore
+    from clinical_ai.steps.roll import drain, find_paused, hold, lift, new_journal
     from clinical_ai.steps.runs import settle_lost_runs
 
     runtime = platform.runtime
-    pools = (names.PLATFORM_POOL, names.POOL)
     if not runtime.processes():
         return runtime.stop_all()
     try:
         api = platform.api
-        open_pools = [name for name in pools if not api.get(f"/work_pools/{name}")["is_paused"]]
-        hold(api, open_pools)
+        # When this is killed, the next `up` finds the journal and opens the pools again.
+        journal = new_journal("make down").held(find_paused(api))
+        platform.files.write_journal(journal)
+        pools = list(journal.paused_before)
+        hold(api, pools_to_restore(journal))
         try:
             drain(api, pools, drain_seconds)
         except TimedOut as error:
@@ -78,7 +81,8 @@ def stop(platform: Platform, drain_seconds: float, terminal: Terminal) -> list[A
         for pool in pools:
             for change in settle_lost_runs(api, pool, running_flow_runs(platform.state.root)):
                 terminal.plain(str(change))
-        lift(api, open_pools)
+        lift(api, pools_to_restore(journal))
+        platform.files.write_journal(journal.ended(Stage.DONE, "stopped in order").told())
     except PlatformError as error:
         terminal.plain(f"running work is not drained: {error}")
     return runtime.stop_all()

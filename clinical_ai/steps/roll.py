@@ -66,7 +66,7 @@ def roll(
     try:
         reach.check()
         if needs_hold(plan):
-            journal = journal.held(journal.paused_before or _paused(reach.before))
+            journal = journal.held(journal.paused_before or find_paused(reach.before))
             keeper.write_journal(journal)
             hold(reach.before, pools_to_restore(journal))
             drain(reach.before, list(journal.paused_before), drain_seconds)
@@ -126,6 +126,7 @@ def drain(api: PrefectApi, pools: Sequence[str], seconds: float) -> None:
         ) from None
 
 
-def _paused(api: PrefectApi) -> dict[str, bool]:
-    found = {name: api.get(f"/work_pools/{name}") for name in (names.POOL, names.PLATFORM_POOL)}
+def find_paused(api: PrefectApi) -> dict[str, bool]:
+    """Whether each of the platform's pools is paused; a pool that is not there yet is left out."""
+    found = {name: api.get(f"/work_pools/{name}") for name in (names.PLATFORM_POOL, names.POOL)}
     return {name: bool(pool["is_paused"]) for name, pool in found.items() if pool}

@@ -456,6 +456,22 @@ def test_down_waits_for_what_ends_in_time_stops_the_rest_and_up_brings_the_data_
     assert [pool["is_paused"] for pool in pools] == [False, False]
 
 
+def test_a_down_that_was_killed_leaves_no_pool_closed_and_cuts_no_run(site: Site) -> None:
+    api = site.platform.api
+    with slow_deployment(site) as name:
+        run = start_run(api, name, {"seconds": 12})
+        await_state(site, run, "RUNNING")
+        stopping = site.start("down", "--drain", "100")
+        held = lambda: Sighting(bool(api.get(f"/work_pools/{names.POOL}")["is_paused"]), "open")  # noqa: E731
+        wait_until("the hold", held, seconds=30, every=0.1)
+        os.killpg(stopping.pid, signal.SIGKILL)
+        stopping.communicate()
+        site.up()
+        assert follow_run(api, run, seconds=60).completed
+    pools = [api.get(f"/work_pools/{pool}") for pool in ("default", "platform")]
+    assert [pool["is_paused"] for pool in pools] == [False, False]
+
+
 def test_destroy_asks_and_removes_only_when_told(site: Site) -> None:
     kept = site.run("destroy", given="no\n")
     assert kept.returncode == 1
