@@ -31,12 +31,7 @@ def measure(seconds: int) -> list[Row]:
         cpu = [_cpu(each) - used for each, used in zip(both, before, strict=True)]
         return [
             Row(f"CPU at rest in {seconds} s", *cpu, 1.3),
-            *(
-                Row(
-                    f"memory at rest, {kind}", *(_megabytes(each, kind) for each in both), 1.3, "MB"
-                )
-                for kind in ("pss", "rss")
-            ),
+            Row("memory at rest", *(_megabytes(each) for each in both), 1.3, "MB"),
         ]
 
 
@@ -51,7 +46,7 @@ def _cpu(processes: list[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes if process.is_running())
 
 
-def _megabytes(processes: list[psutil.Process], kind: str) -> float:
-    """Resident memory (rss), or each process's share of it where pages are shared (pss)."""
+def _megabytes(processes: list[psutil.Process]) -> float:
+    """Proportional set size: a page that processes share, as PostgreSQL's buffers, counts once."""
     told = [process.memory_full_info() for process in processes if process.is_running()]
-    return sum(getattr(each, kind, each.rss) for each in told) / 1e6
+    return sum(getattr(each, "pss", each.rss) for each in told) / 1e6

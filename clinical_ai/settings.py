@@ -59,7 +59,7 @@ class _Common(Frozen):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     worker_concurrency: int = Field(default=4, strict=True, ge=1, le=1000)
     platform_concurrency: int = Field(default=3, strict=True, ge=2, le=100)
-    worker_query_seconds: int = Field(default=5, strict=True, ge=1, le=60)
+    worker_query_seconds: int = Field(default=7, strict=True, ge=1, le=60)
     drain_seconds: int = Field(default=600, strict=True, ge=0, le=86_400)
     http_proxy: Address | None = None
     https_proxy: Address | None = None

@@ -58,7 +58,7 @@ def test_an_interrupted_up_says_so_in_one_sentence_and_the_platform_stays_up(sit
 def test_a_change_mends_a_server_that_does_not_answer(site: Site) -> None:
     """As after a release whose server does not start: the next `up` replaces it."""
     file = site.root / "mended.toml"
-    file.write_text("worker-query-seconds = 4\n")
+    file.write_text("worker-query-seconds = 3\n")
     site.platform.runtime.stop(names.SERVER)
     try:
         mended = site.run("up", "--settings", str(file), "--replace-settings")

@@ -323,7 +323,7 @@ def test_settings_that_this_machine_can_not_run_with_are_refused_before_anything
 
 def test_a_block_that_is_wrong_is_named_and_a_file_replaces_it(site: Site) -> None:
     file = site.root / "right.toml"
-    file.write_text("worker-query-seconds = 5\n")
+    file.write_text("worker-query-seconds = 2\n")
     edit(site, log_level="LOUD")
     refused = site.run("up")
     assert refused.returncode == 1
@@ -346,6 +346,7 @@ def test_a_settings_file_that_differs_is_refused_field_by_field_until_told(site:
     file = site.root / "settings.toml"
     file.write_text(
         f'prefect-api-url = "http://127.0.0.1:{site.port}/api"\nworker-concurrency = 7\n'
+        "worker-query-seconds = 2\n"
     )
     before = written(site)
     refused = site.run("up", "--settings", str(file))

@@ -121,7 +121,9 @@ def site() -> Iterator[Site]:
     (made.home / ".prefect").mkdir(parents=True)
     (made.home / ".prefect" / "profiles.toml").write_text(PROFILES)
     try:
-        made.first = made.up("--port", str(made.port))
+        file = root / "first.toml"  # as usual, but for workers that ask more often
+        file.write_text("worker-query-seconds = 2\n")
+        made.first = made.up("--port", str(made.port), "--settings", str(file))
         yield made
     finally:
         if made.state.exists():
