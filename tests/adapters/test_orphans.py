@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
+from time import sleep
 
 import psutil
 import pytest
@@ -105,6 +106,18 @@ def test_one_that_ignores_the_question_is_killed(start: Start, tmp_path: Path) -
     assert len(stop_processes(tmp_path, seconds=0.2)) == 1
     assert last_word(stubborn) == ""
     assert stubborn.wait() == -signal.SIGKILL
+
+
+def test_one_that_has_ended_and_nobody_reaps_is_not_waited_for(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(
+        "clinical_ai.adapters.orphans.sleep", lambda s: (waited.append(s), sleep(s))
+    )
+    start(code=_TELLS, CLINICAL_AI_SPEC="x")
+    stop_processes(tmp_path, seconds=60)
+    assert sum(waited) < 30
 
 
 def test_postgresql_is_asked_for_its_fast_shutdown(start: Start, tmp_path: Path) -> None:
