@@ -21,6 +21,7 @@ import pytest
 from clinical_ai import names
 from clinical_ai.adapters.change_lock import change_lock
 from clinical_ai.adapters.orphans import flow_runs_of, processes_of
+from clinical_ai.plans import Stage
 from clinical_ai.steps.runs import (
     FINAL,
     Run,
@@ -135,7 +136,8 @@ def test_no_secret_is_said_logged_or_put_on_a_command_line(site: Site) -> None:
     ]
     files = [p for folder in ("logs", "run", "record") for p in (site.state / folder).rglob("*")]
     texts = [p.read_text(errors="replace") for p in files if p.is_file()]
-    texts += [" ".join(process.cmdline()) for process in psutil.process_iter()]
+    lines = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+    texts += [" ".join(words or []) for words in lines]
     for word in words:
         assert word
         assert not [text[:200] for text in [site.first, *texts] if word in text]
@@ -286,11 +288,14 @@ def test_an_edited_block_is_applied_without_cutting_a_run(site: Site) -> None:
     with slow_deployment(site) as name:
         run = start_run(site.platform.api, name, {"seconds": 8})
         await_state(site, run, "RUNNING")
-        edit(site, worker_query_seconds=3)
+        edit(site, worker_query_seconds=4)
         applied = deployed(site, names.DEPLOY_SELF, report_only=False)
         assert applied.completed
         assert follow_run(site.platform.api, run, seconds=60).state == "COMPLETED"
     wait_until("the roll to end", lambda: roll_ended(site), seconds=90)
+    journal = site.platform.files.find_journal()
+    assert journal is not None
+    assert journal.stage is Stage.DONE, journal.outcome
     assert pid_of(site, names.WORKER) != worker
     reported = deployed(site, names.DEPLOY_SELF, report_only=False)
     report = artifact(site, reported, "deploy-self")

@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from clinical_ai.adapters.folder_storage import FolderStore
+from clinical_ai.waiting import Sighting, wait_until
 from tests.support.connector import SCHEMA, Bench
 from tests.support.killed_run import POINTS
 
@@ -41,6 +42,7 @@ def test_after_a_kill_the_next_run_is_complete_and_doubles_nothing(
         capture_output=True,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
+    wait_until("PostgreSQL to see the end of it", lambda: unlocked(bench), seconds=30, every=0.05)
 
     outcome = bench.run("fhir")
     counted = [
@@ -50,3 +52,11 @@ def test_after_a_kill_the_next_run_is_complete_and_doubles_nothing(
     assert counted == [[{"n": ROWS, "d": ROWS}]] * 2
     assert outcome.summary()["rows_read"] == (0 if point == POINTS[-1] else 2 * ROWS)
     assert bench.run("fhir").summary()["rows_read"] == 0
+
+
+def unlocked(bench: Bench) -> Sighting:
+    """A dead session's lock goes a moment after its connection."""
+    sql = "select count(*) as n from pg_locks where locktype = 'advisory' and database = "
+    sql += "(select oid from pg_database where datname = current_database())"
+    held = bench.database.query(sql)[0]["n"]
+    return Sighting(done=held == 0, summary=f"{held} locks are held")
