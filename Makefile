@@ -6,6 +6,7 @@ SETTINGS ?=
 ARGS ?=
 ENV := .venv/bin
 options := $(if $(STATE),--state "$(STATE)") $(if $(PORT),--port $(PORT)) $(if $(SETTINGS),--settings "$(SETTINGS)") $(ARGS)
+served := tests/contract tests/flows tests/pipeline tests/steps
 where := $(if $(STATE),--state "$(STATE)") $(ARGS)
 
 .PHONY: help up down destroy status verify check test golden fix e2e faults bench lock .venv
@@ -39,9 +40,12 @@ check: .venv  ## ruff, mypy --strict, import-linter, docs
 
 test: .venv  ## all tests that need no cluster, with coverage
 	@$(ENV)/coverage erase
-	@mkdir -p build; $(ENV)/coverage run -m pytest -m platform > build/platform.log 2>&1 & beside=$$!; \
-	status=0; $(ENV)/coverage run -m pytest -m "not platform" || status=$$?; \
-	wait $$beside || status=$$?; cat build/platform.log; exit $$status
+	@mkdir -p build; status=0; \
+	$(ENV)/coverage run -m pytest -m platform > build/platform.log 2>&1 & platform=$$!; \
+	$(ENV)/coverage run -m pytest -m "not platform" $(served) > build/served.log 2>&1 & served=$$!; \
+	$(ENV)/coverage run -m pytest -m "not platform" $(served:%=--ignore=%) || status=$$?; \
+	wait $$served || status=$$?; wait $$platform || status=$$?; \
+	cat build/served.log build/platform.log; exit $$status
 	@$(ENV)/coverage combine --quiet && $(ENV)/coverage report
 
 golden: .venv  ## write tests/golden anew; its diff is for a person to read

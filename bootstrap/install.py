@@ -132,7 +132,7 @@ def register(platform: Platform, *, write: bool = True) -> list[Change]:
     return [
         *ensure_pools(api, pools, write=write),
         ensure_automation(api, objects.zombie_automation(), write=write),
-        *ensure_deployments(api, rendered["deployments"], write=write),
+        *ensure_deployments(api, platform.wanted, "make up", write=write),
     ]
 
 

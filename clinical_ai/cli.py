@@ -45,6 +45,16 @@ def _parser() -> argparse.ArgumentParser:
     command("env", "print export lines that point prefect and curl at this platform")
     psql = command("psql", "a session in cai_data")
     psql.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="arguments of psql")
+    register = command("register", "register the deployments of prefect.yaml, all or nothing")
+    register.add_argument(
+        "files", nargs="*", metavar="FILE", help="prefect.yaml files; none: the release's own"
+    )
+    register.add_argument("--plan", action="store_true", help="only show what would change")
+    register.add_argument("--confirm", action="store_true", help="remove many deployments at once")
+    register.add_argument(
+        "--build", action="store_true", help="run build and push steps first; they are not undone"
+    )
+    _add_json(register)
     command("roll", "restart what changed, without losing a run (started by deploy/self)")
     return parser
 

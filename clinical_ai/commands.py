@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, Final
 
 from bootstrap.__main__ import guarded
@@ -14,7 +15,7 @@ from bootstrap.__main__ import run as bootstrap_run
 from bootstrap.request import make_request, state_of, take_environment
 from bootstrap.terminal import Terminal
 from clinical_ai import names
-from clinical_ai.adapters.change_lock import change_lock
+from clinical_ai.adapters.change_lock import change_lock, who
 from clinical_ai.errors import NeedsOperator, PlatformError, TimedOut
 from clinical_ai.instance import find_instance, get_instance
 from clinical_ai.state_folder import StateFolder
@@ -34,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
         "run": run_pipeline,
         "env": env,
         "psql": psql,
+        "register": register,
         "roll": roll,
     }
     environ = take_environment()
@@ -202,6 +204,36 @@ def psql(options: argparse.Namespace, state: StateFolder, _terminal: Terminal) -
     }
     rest = [part for part in options.rest if part != "--"]
     os.execve(program, [str(program), *rest], environment)  # noqa: S606 - a list
+
+
+def register(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
+    """Plan and apply; the plan alone writes nothing. 1 when something stands in the way."""
+    from clinical_ai.steps import registration, registration_report
+
+    platform = open_platform(state.root)
+    build = "refuse" if not options.build else "skip" if options.plan else "run"
+    files = [Path(file).absolute() for file in options.files]
+    wanted = platform.read_files(files, os.environ, build) if files else platform.wanted
+    if options.plan:
+        steps = registration.read_plan(platform.api, wanted)
+    else:
+        steps = registration.register(
+            platform.api, wanted, f"clinical-ai register by {who()}", confirmed=options.confirm
+        )
+    unchecked = [each.full_name for each in wanted if not each.checked]
+    unresolved = platform.unresolved()
+    if options.json:
+        told = registration_report.as_json(steps, unchecked, unresolved)
+        terminal.plain(json.dumps(told, indent=1))
+        return 0
+    for line in registration_report.lines(steps):
+        terminal.plain(line)
+    for name in unchecked:
+        terminal.plain(f"unchecked  {name}: its flow is there only after a pull step")
+    for each in unresolved:
+        terminal.plain(f"unresolved {each}")
+    terminal.plain(registration_report.sentence(steps))
+    return 0
 
 
 def roll(_options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:

@@ -19,6 +19,10 @@ class TimedOut(Transient):
     """A wait had an end and reached it; the text tells what was last seen."""
 
 
+class Locked(Transient):
+    """Somebody else holds what this needs; it is free again when they have ended."""
+
+
 class NeedsOperator(PlatformError):  # noqa: N818 - named for what should happen next
     """Will not heal by itself; `remedy` says what a person can do."""
 

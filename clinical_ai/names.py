@@ -41,11 +41,17 @@ SUPERUSER_PASSWORD: Final = f"secret:{POSTGRES}/password"
 
 SETTINGS_BLOCK_TYPE: Final = "clinical-ai-settings"
 SETTINGS_BLOCK: Final = "platform"
-OWNER_TAG: Final = f"owner:{PRODUCT}"
+API_VARIABLE: Final = "CLINICAL_AI_REGISTER_API"  # where variables and blocks are looked up
+AUTH_VARIABLE: Final = "CLINICAL_AI_REGISTER_AUTH"
+REGISTRATION: Final = "clinical-ai-registration"  # the limit whose slot is the lease
+REGISTERING: Final = "clinical_ai_registering"  # the variable that tells who has it
+OWNER_PREFIX: Final = "owner:"  # of the tag that says which file a deployment belongs to
+OWNER_TAG: Final = f"{OWNER_PREFIX}{PRODUCT}"
 EVENT_PREFIX: Final = "clinical-ai"
 ZOMBIE_AUTOMATION: Final = f"{PRODUCT}: runs without a heartbeat"
 
 DEPLOY_SELF: Final = "deploy/self"
+REGISTER: Final = "register/flows"
 VERIFY: Final = "verify/platform"
 CANARY: Final = "canary/default"
 PIPELINE: Final = "run-connector-pipeline/run_connector_pipeline"

@@ -136,8 +136,9 @@ class Runtime(Protocol):
 class PrefectApi(Protocol):
     """Prefect's REST API, as answers decoded from JSON.
 
-    Raises Transient when the server cannot be reached or answers 5xx, NeedsOperator when it
-    refuses (4xx), with the field it names and never the body that was sent.
+    Raises Transient when the server cannot be reached or answers 5xx, Locked when a slot is taken
+    (423), NeedsOperator when it refuses (4xx), with the field it names and never the body that was
+    sent.
     """
 
     def get(self, path: str) -> Any:

@@ -1,7 +1,7 @@
 """Settings to ports with their adapters: the only place that knows both."""
 
 import os
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,8 @@ from clinical_ai.state_folder import StateFolder
 
 if TYPE_CHECKING:
     from clinical_ai.adapters.journal_file import StateFiles
+    from clinical_ai.deployment_plan import Wanted
+    from clinical_ai.steps.unresolved import Unresolved
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,31 @@ class Platform:
         from clinical_ai.adapters.supervisor import owner_of
 
         return ensure_rendered(self.place, owner_of(self.state.run))
+
+    def unresolved(self) -> "list[Unresolved]":
+        """Deployments of others whose flow, code, pool or queue is not there any more."""
+        from clinical_ai.adapters.entrypoints import wrong_code
+        from clinical_ai.steps.unresolved import find_unresolved
+
+        code = Path(self.place.code)
+        return find_unresolved(self.api, frozenset([names.PRODUCT]), lambda r: wrong_code(r, code))
+
+    @cached_property
+    def wanted(self) -> "list[Wanted]":
+        """The deployments of the release."""
+        from clinical_ai.deployment_plan import from_rendered
+
+        return [from_rendered(raw, "prefect.yaml") for raw in self.rendered["deployments"]]
+
+    def read_files(
+        self, files: Sequence[Path], environ: Mapping[str, str], steps: str = "refuse"
+    ) -> "list[Wanted]":
+        """The deployments of these prefect.yaml files; `environ` is what they may refer to."""
+        from clinical_ai.adapters.deployment_reader import read_deployments
+
+        auth = self.secrets.get(names.API_AUTH) if self.instance.auth else None
+        server = (self.instance.api_url, auth)
+        return read_deployments(files, environ, server=server, steps=steps)
 
     @cached_property
     def files(self) -> "StateFiles":

@@ -70,8 +70,9 @@ def ensure_automation(platform: Platform, report_only: bool) -> list[Change]:
 @acting
 def ensure_deployments(platform: Platform, report_only: bool) -> list[Change]:
     """The deployments of prefect.yaml are registered; unchanged ones are not touched."""
-    wanted = platform.rendered["deployments"]
-    return registration.ensure_deployments(platform.api, wanted, write=not report_only)
+    who = f"flow run {runtime.flow_run.name}"
+    write = not report_only
+    return registration.ensure_deployments(platform.api, platform.wanted, who, write=write)
 
 
 @acting

@@ -25,7 +25,7 @@ def change_lock(path: Path, what: str, *, seconds: float = 0) -> Iterator[None]:
     text = json.dumps(
         {
             "pid": os.getpid(),
-            "who": _who(),
+            "who": who(),
             "what": what,
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
@@ -63,7 +63,8 @@ def _take(file: TextIO, note: str) -> Sighting:
     return Sighting(done=True, summary="taken")
 
 
-def _who() -> str:
+def who() -> str:
+    """The name of the user, or its number."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a uid without a name, as in a container

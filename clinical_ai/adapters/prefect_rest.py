@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
-from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.errors import Locked, NeedsOperator, Transient
 
 if TYPE_CHECKING:
     import httpx
@@ -118,6 +118,8 @@ class PrefectRest:
             ) from None
         if answer.status_code == 404:
             return None
+        if answer.status_code == 423:
+            raise Locked(f"Prefect at {self._api_url}: somebody else holds it")
         if answer.status_code >= 500 or answer.status_code == 429:
             raise Transient(f"Prefect answered {answer.status_code} to {method} {path}")
         if answer.status_code == 401:

@@ -7,10 +7,11 @@ FOLDER`), because it imports Prefect and every flow; prints JSON.
 import json
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import yaml
+from clinical_ai.adapters.deployment_file import read
 
 
 def render(folder: Path) -> dict[str, Any]:
@@ -18,51 +19,17 @@ def render(folder: Path) -> dict[str, Any]:
     from prefect.workers.process import ProcessWorker
 
     os.chdir(folder)
-    wanted = yaml.safe_load((folder / "prefect.yaml").read_text())
+    with redirect_stdout(sys.stderr):
+        found = read(folder / "prefect.yaml")
+    if found["faults"]:
+        told = [f"prefect.yaml:{f['line']}: {f['problem']}; {f['remedy']}" for f in found["faults"]]
+        sys.exit("\n".join(told))
     return {
-        "deployments": [_deployment(entry, wanted["pull"]) for entry in wanted["deployments"]],
+        "deployments": found["deployments"],
         "block": _block(),
         "revision": _revision(),
         "job_template": ProcessWorker.get_default_base_job_template(),
     }
-
-
-def _deployment(entry: dict[str, Any], pull: list[dict[str, Any]]) -> dict[str, Any]:
-    """The body Prefect's own `deploy` would send, as far as this file uses its keys."""
-    from prefect.flows import load_flow_from_entrypoint
-    from prefect.utilities.callables import parameter_schema
-
-    flow: Any = load_flow_from_entrypoint(entry["entrypoint"], use_placeholder_flow=False)
-    limit = entry.get("concurrency_limit")
-    return {
-        "flow_name": flow.name,
-        "name": entry["name"],
-        "entrypoint": entry["entrypoint"],
-        "path": None,
-        "version": entry["version"],
-        "description": entry["description"],
-        "tags": entry["tags"],
-        "parameters": entry.get("parameters", {}),
-        "parameter_openapi_schema": parameter_schema(flow).model_dump(exclude_unset=True),
-        "enforce_parameter_schema": entry["enforce_parameter_schema"],
-        "pull_steps": pull,
-        "job_variables": entry["work_pool"].get("job_variables", {}),
-        "work_pool_name": entry["work_pool"]["name"],
-        "work_queue_name": entry["work_pool"]["work_queue_name"],
-        "concurrency_limit": limit["limit"] if limit else None,
-        "concurrency_options": (
-            {"collision_strategy": limit["collision_strategy"]} if limit else None
-        ),
-        "schedules": [_schedule(schedule) for schedule in entry.get("schedules", [])],
-    }
-
-
-def _schedule(entry: dict[str, Any]) -> dict[str, Any]:
-    timing = {key: entry[key] for key in ("cron", "interval", "rrule", "timezone") if key in entry}
-    rest: dict[str, Any] = {
-        key: entry[key] for key in ("slug", "parameters", "active") if key in entry
-    }
-    return {"schedule": timing, **rest}
 
 
 def _revision() -> str:

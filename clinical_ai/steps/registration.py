@@ -1,95 +1,292 @@
-"""Deployments of prefect.yaml: read first, write only what differs.
+"""Deployments of a prefect.yaml on a server: read first, write only what differs, all or nothing.
 
-Every write to a deployment, an identical one too, drops its future scheduled runs; so an unchanged
-deployment is not written, and a changed one only in the fields that changed.
+Every write to a deployment, an identical one too, drops its future scheduled runs; each is brought
+back, at the same times, before this ends.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from clinical_ai.change import Change, Did
-from clinical_ai.ports import PrefectApi
-
-_COMPARED: Final = (
-    *("entrypoint", "path", "version", "description", "tags", "parameters"),
-    *("parameter_openapi_schema", "enforce_parameter_schema", "pull_steps", "job_variables"),
-    *("work_pool_name", "work_queue_name", "concurrency_options"),
+from clinical_ai.deployment_plan import (
+    Action,
+    Found,
+    Step,
+    Wanted,
+    automation_body,
+    comparable,
+    old_body,
+    owned_by,
+    owners_of,
+    plan,
 )
+from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError
+from clinical_ai.ports import PrefectApi
+from clinical_ai.steps.registration_lease import registration_lease
+from clinical_ai.steps.scheduled_runs import Runs, bring_back, make_anew, read_runs
+
+_MOST_PRUNED: Final = 5
+_MOST_SHARE: Final = 0.2
+_OWNER: Final = "prefect.deployment."
+_NO_RUNS: Final = Runs()
+
+Undo = Callable[[], object]
+
+
+def register(
+    api: PrefectApi,
+    wanted: Sequence[Wanted],
+    who: str,
+    *,
+    confirmed: bool = False,
+    wait: float = 90,
+) -> list[Step]:
+    """The server has the wanted deployments; the plan that was carried out.
+
+    Raises when the plan is refused or a write fails; nothing is changed then. `who` is told to
+    whoever registers at the same time, and `wait` is how many seconds this waits for them.
+    """
+    steps = read_plan(api, wanted)
+    refuse_plan(steps, confirmed=confirmed)
+    if not any(step.writes for step in steps):
+        return steps
+    with registration_lease(api, who, seconds=wait) as renew:
+        steps = read_plan(api, wanted)
+        refuse_plan(steps, confirmed=confirmed)
+        apply(api, steps, renew)
+    return steps
 
 
 def ensure_deployments(
-    api: PrefectApi, wanted: Sequence[Mapping[str, Any]], *, write: bool = True
+    api: PrefectApi, wanted: Sequence[Wanted], who: str, *, write: bool = True
 ) -> list[Change]:
-    """Each wanted deployment is registered as the release renders it."""
-    return [_ensure_deployment(api, deployment, write=write) for deployment in wanted]
+    """The same for a release: what it no longer has goes, unless that is much and nobody looked."""
+    steps = read_plan(api, wanted)
+    if write and any(step.writes for step in steps):
+        with registration_lease(api, who, seconds=90) as renew:
+            steps = keep_many(read_plan(api, wanted))
+            refuse_plan(steps, confirmed=False)
+            apply(api, steps, renew)
+    return [_change(step) for step in keep_many(steps)]
 
 
-def _ensure_deployment(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool) -> Change:
-    full_name = f"{wanted['flow_name']}/{wanted['name']}"
-    what = f"deployment {full_name}"
+def keep_many(steps: Sequence[Step]) -> list[Step]:
+    """The plan without a large prune, which is left to somebody who confirms it."""
+    if not is_large(steps):
+        return list(steps)
+    reason = "too many would go at once: `clinical-ai register --confirm`"
+    return [
+        replace(step, action=Action.KEPT, reason=reason) if step.action is Action.PRUNE else step
+        for step in steps
+    ]
+
+
+def read_plan(api: PrefectApi, wanted: Sequence[Wanted]) -> list[Step]:
+    """What registering these would do; reads by page and writes nothing."""
+    if not wanted:
+        raise NeedsOperator("no deployment is wanted at all", "name a file that has some")
+    owners = frozenset().union(*(owners_of(each.body["tags"]) for each in wanted))
+    found = _read(api)
+    first = plan(wanted, found, owners)
+    touched = [s.found.row["id"] for s in first if s.found and s.writes]
+    runs = read_runs(api, touched)
+    known = [
+        replace(each, future=runs[key].future, in_flight=runs[key].in_flight)
+        if (key := each.row["id"]) in runs
+        else each
+        for each in found
+    ]
+    return plan(wanted, known, owners)
+
+
+def _read(api: PrefectApi) -> list[Found]:
+    owned: dict[str, list[Mapping[str, Any]]] = {}
+    for row in api.pages("/automations/filter"):
+        # Who owns one is not told; what it runs is.
+        for key in {action.get("deployment_id") for action in row["actions"]}:
+            owned.setdefault(str(key), []).append(row)
+    flows = {row["id"]: row["name"] for row in api.pages("/flows/filter")}
+    return [
+        Found({**row, "flow_name": flows[row["flow_id"]]}, tuple(owned.get(row["id"], ())))
+        for row in api.pages("/deployments/filter")
+        if row["flow_id"] in flows
+    ]
+
+
+def refuse_plan(steps: Sequence[Step], *, confirmed: bool) -> None:
+    """ManyFaults when the plan must not be carried out as it is; nothing was written."""
+    faults = [
+        NeedsOperator(
+            f"{step.wanted.place if step.wanted else ''}: {step.full_name}: {step.reason}",
+            "rename yours, or give the other its owner tag if it is yours",
+        )
+        for step in steps
+        if step.action is Action.PROTECTED
+    ]
+    if faults:
+        raise ManyFaults(faults)
+    pruned = [step.full_name for step in steps if step.action is Action.PRUNE]
+    if pruned and not confirmed and is_large(steps):
+        raise NeedsOperator(
+            f"{len(pruned)} deployments would be removed: {', '.join(pruned[:8])}",
+            "look at the plan, and confirm it (--confirm, or the form in the UI)",
+        )
+
+
+def is_large(steps: Sequence[Step]) -> bool:
+    """Whether more would be pruned than anybody takes away by accident."""
+    pruned = sum(step.action is Action.PRUNE for step in steps)
+    ours = sum(step.found is not None and step.action is not Action.PROTECTED for step in steps)
+    return pruned > _MOST_PRUNED or pruned > _MOST_SHARE * ours
+
+
+def apply(api: PrefectApi, steps: Sequence[Step], renew: Callable[[], None]) -> None:
+    """The plan is carried out; when a write fails, the earlier ones are undone.
+
+    `renew` is called before each write, and raises when somebody else may register by now. What
+    was edited since the plan was made is not overwritten: NeedsOperator names it. Pruning comes
+    last, since what is deleted can't be brought back as it was.
+    """
+    undo: list[tuple[str, Undo]] = []
+    dropped: dict[str, Sequence[str]] = {}
+    try:
+        for step in steps:
+            if not step.writes:
+                continue
+            renew()
+            if step.action is Action.CREATE:
+                _create(api, step, undo)
+            elif step.action is Action.UPDATE:
+                _update(api, step, undo, dropped)
+        bring_back(api, dropped)
+    except PlatformError as error:
+        _take_back(undo, error)
+        bring_back(api, dropped)
+        raise
+    for step in steps:
+        if step.action is Action.PRUNE:
+            renew()
+            _prune(api, step)
+
+
+def _create(api: PrefectApi, step: Step, undo: list[tuple[str, Undo]]) -> None:
+    wanted = _wanted(step)
+    flow_name, _, name = step.full_name.partition("/")
+    if api.get(f"/deployments/name/{step.full_name}") is not None:
+        raise _edited(step)
+    flow = api.post("/flows/", {"name": flow_name})
+    undo.append((step.full_name, lambda: _remove_named(api, step.full_name)))
+    body = {**wanted.body, "name": name, "flow_id": flow["id"]}
+    made = api.post("/deployments/", body)
+    _write_triggers(api, made["id"], wanted.triggers or ())
+
+
+def _update(
+    api: PrefectApi,
+    step: Step,
+    undo: list[tuple[str, Undo]],
+    dropped: dict[str, Sequence[str]],
+) -> None:
+    found, key = _found(step), _found(step).row["id"]
+    now = api.get(f"/deployments/{key}")
+    if now is None or comparable(now) != comparable(found.row):
+        raise _edited(step)
+    dropped[key] = found.future
+    undo.append((step.full_name, lambda: _restore(api, step)))
+    if step.patch:
+        api.patch(f"/deployments/{key}", step.patch)
+        if found.future:
+            make_anew(api, key)
+    if "triggers" in step.fields:
+        _write_triggers(api, key, _wanted(step).triggers or ())
+
+
+def _restore(api: PrefectApi, step: Step) -> None:
+    """The deployment is as it was before."""
+    found = _found(step)
+    key = found.row["id"]
+    if step.patch:
+        body = old_body(step)
+        if "schedules" in body:
+            name = {key: found.row[key] for key in ("flow_id", "name")}
+            api.post("/deployments/", {**body, **name})
+        else:
+            api.patch(f"/deployments/{key}", body)
+        if found.future:
+            make_anew(api, key)
+    if "triggers" in step.fields:
+        _write_triggers(api, key, found.triggers)
+
+
+def _take_back(undo: list[tuple[str, Undo]], error: PlatformError) -> None:
+    left = []
+    for name, step in reversed(undo):
+        try:
+            step()
+        except PlatformError as failed:
+            left.append(f"{name} ({failed})")
+    if left:
+        raise NeedsOperator(
+            f"{error}; and these could not be put back: {', '.join(left)}",
+            "see that the server runs, and register again: it goes on where it stands",
+        ) from error
+
+
+def _write_triggers(
+    api: PrefectApi, deployment: str, triggers: Sequence[Mapping[str, Any]]
+) -> None:
+    """The deployment owns these automations and no other."""
+    owner = f"{_OWNER}{deployment}"
+    api.delete(f"/automations/owned-by/{owner}")
+    for trigger in owned_by(deployment, triggers):
+        api.post("/automations/", {**automation_body(trigger), "owner_resource": owner})
+
+
+def _prune(api: PrefectApi, step: Step) -> None:
+    """The deployment and its automations are gone, unless it was edited or used meanwhile."""
+    found = _found(step)
+    key = found.row["id"]
+    now = api.get(f"/deployments/{key}")
+    if now is None:
+        return
+    if (
+        comparable(now) != comparable(found.row)
+        or read_runs(api, [key]).get(key, _NO_RUNS).in_flight
+    ):
+        raise _edited(step)
+    api.delete(f"/automations/owned-by/{_OWNER}{key}")
+    api.delete(f"/deployments/{key}")
+
+
+def _remove_named(api: PrefectApi, full_name: str) -> None:
     found = api.get(f"/deployments/name/{full_name}")
-    if found is None:
-        if write:
-            flow = api.post("/flows/", {"name": wanted["flow_name"]})
-            body = {key: value for key, value in wanted.items() if key != "flow_name"}
-            api.post("/deployments/", {**body, "flow_id": flow["id"]})
-        return Change(what, Did.CREATED)
-    patch = _patch(wanted, found)
-    if not patch:
-        return Change(what, Did.UNCHANGED)
-    if write:
-        api.patch(f"/deployments/{found['id']}", patch)
-    return Change(what, Did.UPDATED, ", ".join(sorted(patch)))
+    if found is not None:
+        api.delete(f"/automations/owned-by/{_OWNER}{found['id']}")
+        api.delete(f"/deployments/{found['id']}")
 
 
-def _patch(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """The narrowest body that makes the found deployment the wanted one."""
-    patch = {key: wanted[key] for key in _COMPARED if wanted[key] != found.get(key)}
-    limit = (found.get("global_concurrency_limit") or {}).get("limit")
-    if wanted["concurrency_limit"] != limit:
-        patch["concurrency_limit"] = wanted["concurrency_limit"]
-    elif "concurrency_options" in patch and _same_options(wanted, found):
-        del patch["concurrency_options"]
-    schedules = _schedules(wanted["schedules"], found["schedules"])
-    if schedules is not None:
-        patch["schedules"] = schedules
-    return patch
+def _change(step: Step) -> Change:
+    did = {
+        Action.CREATE: Did.CREATED,
+        Action.UPDATE: Did.UPDATED,
+        Action.PRUNE: Did.REMOVED,
+    }.get(step.action, Did.UNCHANGED)
+    return Change(f"deployment {step.full_name}", did, ", ".join(step.fields) or step.reason)
 
 
-def _same_options(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
-    ours, theirs = wanted["concurrency_options"] or {}, found.get("concurrency_options") or {}
-    return all(theirs.get(key) == value for key, value in ours.items()) and bool(ours) == bool(
-        theirs
+def _edited(step: Step) -> NeedsOperator:
+    return NeedsOperator(
+        f"{step.full_name} was changed by somebody while this was under way, and is left as it is",
+        "register again, which plans anew",
     )
 
 
-def _schedules(
-    wanted: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]] | None:
-    """Schedules to send, or None when all wanted ones are there.
-
-    One that an operator switched off stays off unless the file says `active`; one that an operator
-    added (a slug the file does not know) is sent along, since the list replaces all.
-    """
-    by_slug = {schedule.get("slug"): schedule for schedule in found}
-    if all(_is_there(schedule, by_slug.get(schedule["slug"])) for schedule in wanted):
-        return None
-    ours = [
-        {"active": by_slug.get(schedule["slug"], {}).get("active", True), **schedule}
-        for schedule in wanted
-    ]
-    slugs = {schedule["slug"] for schedule in wanted}
-    kept = [
-        {key: schedule[key] for key in ("schedule", "active", "slug", "parameters")}
-        for schedule in found
-        if schedule.get("slug") not in slugs
-    ]
-    return [*ours, *kept]
+def _found(step: Step) -> Found:
+    assert step.found is not None  # noqa: S101 - updates and prunes have one
+    return step.found
 
 
-def _is_there(wanted: Mapping[str, Any], found: Mapping[str, Any] | None) -> bool:
-    if found is None:
-        return False
-    timing = all(found["schedule"].get(key) == value for key, value in wanted["schedule"].items())
-    rest = all(found.get(key) == wanted[key] for key in ("active", "parameters") if key in wanted)
-    return timing and rest
+def _wanted(step: Step) -> Wanted:
+    assert step.wanted is not None  # noqa: S101 - creations and updates have one
+    return step.wanted

@@ -216,7 +216,7 @@ def _deployments(parts: Parts) -> str:
     """Ours are registered; everybody's name a pool and an entrypoint that exist."""
     pools = {row["name"] for row in parts.api.pages("/work_pools/filter")}
     known = list(parts.api.pages("/deployments/filter"))
-    ours = {(d["name"], d["entrypoint"]) for d in parts.rendered["deployments"]}
+    ours = {(d["body"]["name"], d["body"]["entrypoint"]) for d in parts.rendered["deployments"]}
     missing = ours - {(row["name"], row["entrypoint"]) for row in known}
     if missing:
         told = ", ".join(sorted(name for name, _ in missing))

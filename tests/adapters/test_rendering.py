@@ -28,7 +28,7 @@ def test_the_rendered_block_is_the_one_that_prefect_would_register(
 
 
 def test_parameters_of_each_deployment_are_known_to_its_schema(rendered: dict[str, Any]) -> None:
-    for deployment in rendered["deployments"]:
+    for deployment in [raw["body"] for raw in rendered["deployments"]]:
         known = deployment["parameter_openapi_schema"]["properties"].keys()
         given = {*deployment["parameters"]}
         given.update(*(schedule.get("parameters", {}) for schedule in deployment["schedules"]))

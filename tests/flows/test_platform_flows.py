@@ -20,6 +20,7 @@ import flows.deploy
 import flows.verify
 from clinical_ai import names
 from clinical_ai.adapters.postgres import PostgresDatabase
+from clinical_ai.deployment_plan import Wanted, from_rendered
 from clinical_ai.errors import ManyFaults, NeedsOperator, TimedOut, Transient
 from clinical_ai.instance import Instance
 from clinical_ai.manifests.processes import Place, processes
@@ -63,6 +64,10 @@ class FakePlatform:
     storage: MemoryStore = field(default_factory=MemoryStore)
     files: Files = field(default_factory=Files)
     faults: list[NeedsOperator] = field(default_factory=list)
+
+    @property
+    def wanted(self) -> list[Wanted]:
+        return [from_rendered(raw, "prefect.yaml") for raw in self.rendered["deployments"]]
 
     def refuse_faults(self, settings: Development) -> None:
         assert settings is self.settings

@@ -347,6 +347,50 @@ def roll_ended(site: Site) -> Sighting:
     return Sighting(done=ended, summary=str(journal and journal.stage))
 
 
+def test_a_teams_own_file_is_registered_beside_the_platforms_and_runs(site: Site) -> None:
+    folder = site.root / "team"
+    folder.mkdir()
+    (folder / "flows.py").write_text("from prefect import flow\n\n@flow\ndef mine(n: int): ...\n")
+    entry = (
+        "    entrypoint: flows.py:mine\n    tags: ['owner:team']\n    work_pool: {name: default}\n"
+    )
+    step = f"prefect.deployments.steps.set_working_directory: {{directory: '{folder}'}}"
+    head = f"pull:\n  - {step}\ndeployments:\n"
+    file = folder / "prefect.yaml"
+    file.write_text(f"{head}  - name: one\n{entry}    parameters: {{m: 1}}\n")
+    refused = site.run("register", str(file))
+    assert refused.returncode == 1
+    assert f"{file}:8: parameter m: the flow has no such parameter" in refused.stderr
+    file.write_text(f"{head}  - name: one\n{entry}    parameters: {{n: 1}}\n")
+    before = written(site)
+    planned = json.loads(site.run("register", "--plan", "--json", str(file)).stdout)
+    assert [step["action"] for step in planned["steps"]] == ["create"]
+    assert written(site) == before
+    done = site.run("register", str(file))
+    assert "create     mine/one" in done.stdout
+    assert "1 unchanged" in site.run("register", str(file)).stdout
+    try:
+        assert follow_run(
+            site.platform.api, start_run(site.platform.api, "mine/one", {}), seconds=60
+        ).completed
+        assert "unchanged" in site.run("register").stdout, "the platform's own are left alone"
+    finally:
+        row = site.platform.api.get("/deployments/name/mine/one")
+        site.platform.api.delete(f"/deployments/{row['id']}")
+
+
+def test_register_runs_as_a_flow_and_reports_drift(site: Site) -> None:
+    api = site.platform.api
+    row = api.get(f"/deployments/name/{names.VERIFY}")
+    api.patch(f"/deployments/{row['id']}", {"description": "by hand"})
+    drift = deployed(site, names.REGISTER, report_only=True)
+    assert "1 update" in drift.message
+    assert "description: " in artifact(site, drift, "register-flows")
+    assert api.get(f"/deployments/{row['id']}")["description"] == "by hand"
+    assert deployed(site, names.REGISTER, report_only=False).completed
+    assert api.get(f"/deployments/{row['id']}")["description"] == row["description"]
+
+
 def test_a_settings_file_that_differs_is_refused_field_by_field_until_told(site: Site) -> None:
     file = site.root / "settings.toml"
     file.write_text(

@@ -91,7 +91,7 @@ def test_the_state_folder_is_told_whole() -> None:
 
 
 def test_deployments_are_told() -> None:
-    known = {names.DEPLOY_SELF, names.VERIFY, names.CANARY, names.PIPELINE}
+    known = {names.DEPLOY_SELF, names.REGISTER, names.VERIFY, names.CANARY, names.PIPELINE}
     assert set(first_cells(section(text("docs/operating.md"), "What the flows do"))) == known
 
 

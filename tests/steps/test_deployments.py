@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import uuid4
 
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from clinical_ai import names
 from clinical_ai.adapters.prefect_rest import PrefectRest
-from clinical_ai.change import Did
+from clinical_ai.change import Change, Did
+from clinical_ai.deployment_plan import Wanted, from_rendered
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports import PrefectApi
 from clinical_ai.steps.registration import ensure_deployments
@@ -35,7 +36,7 @@ def example(pool: str) -> Row:
         "path": None,
         "version": "1",
         "description": "first",
-        "tags": ["a"],
+        "tags": ["owner:team", "a"],
         "parameters": {"n": 1},
         "parameter_openapi_schema": {"type": "object", "properties": {"n": {"type": "integer"}}},
         "enforce_parameter_schema": True,
@@ -57,6 +58,20 @@ def wanted(api: PrefectApi) -> Row:
     return example(pool)
 
 
+def as_wanted(row: Row) -> Wanted:
+    """A file that names every field."""
+    body = {key: value for key, value in row.items() if key != "flow_name"}
+    return Wanted(f"{row['flow_name']}/{row['name']}", body, frozenset(body))
+
+
+def ensure(api: PrefectApi, rows: Sequence[Row], *, write: bool = True) -> list[Change]:
+    return ensure_deployments(api, [as_wanted(row) for row in rows], "a test", write=write)
+
+
+def release(rendered: Row) -> list[Wanted]:
+    return [from_rendered(raw, "prefect.yaml") for raw in rendered["deployments"]]
+
+
 def registered(api: PrefectApi, wanted: Mapping[str, Any]) -> Row:
     return get_deployment(api, f"{wanted['flow_name']}/{wanted['name']}")
 
@@ -66,7 +81,7 @@ def schedules(api: PrefectApi, wanted: Mapping[str, Any]) -> dict[str | None, Ro
 
 
 def ensured(api: PrefectApi, wanted: Mapping[str, Any]) -> tuple[Did, str]:
-    change = ensure_deployments(api, [wanted])[0]
+    change = ensure(api, [wanted])[0]
     return change.did, change.detail
 
 
@@ -81,19 +96,19 @@ def test_what_is_wanted_is_registered_in_full(api: PrefectApi, wanted: Row) -> N
 
 
 def test_an_unchanged_deployment_is_not_written(api: PrefectApi, wanted: Row) -> None:
-    ensure_deployments(api, [wanted])
+    ensure(api, [wanted])
     before = registered(api, wanted)
     assert ensured(api, wanted) == (Did.UNCHANGED, "")
     assert registered(api, wanted) == before
 
 
 def test_report_only_writes_nothing(api: PrefectApi, wanted: Row) -> None:
-    assert ensure_deployments(api, [wanted], write=False)[0].did is Did.CREATED
+    assert ensure(api, [wanted], write=False)[0].did is Did.CREATED
     with pytest.raises(NeedsOperator, match="is not registered"):
         registered(api, wanted)
-    ensure_deployments(api, [wanted])
+    ensure(api, [wanted])
     before = registered(api, wanted)
-    change = ensure_deployments(api, [{**wanted, "description": "second"}], write=False)[0]
+    change = ensure(api, [{**wanted, "description": "second"}], write=False)[0]
     assert (change.did, change.detail) == (Did.UPDATED, "description")
     assert registered(api, wanted) == before
 
@@ -103,11 +118,9 @@ def test_report_only_writes_nothing(api: PrefectApi, wanted: Row) -> None:
     [
         ("description", "second"),
         ("entrypoint", "flows/deploy.py:deploy"),
-        ("version", "2"),
-        ("tags", ["a", "b"]),
+        ("tags", ["owner:team", "a", "b"]),
         ("parameters", {"n": 2}),
         ("job_variables", {"env": {"A": "b"}}),
-        ("enforce_parameter_schema", False),
         ("pull_steps", [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]),
         ("concurrency_limit", 3),
         ("concurrency_options", {"collision_strategy": "CANCEL_NEW"}),
@@ -116,7 +129,7 @@ def test_report_only_writes_nothing(api: PrefectApi, wanted: Row) -> None:
 def test_only_the_field_that_changed_is_written(
     api: PrefectApi, wanted: Row, field: str, value: Any
 ) -> None:
-    ensure_deployments(api, [wanted])
+    ensure(api, [wanted])
     before = registered(api, wanted)
     other = {**wanted, field: value}
     did, detail = ensured(api, other)
@@ -129,7 +142,7 @@ def test_only_the_field_that_changed_is_written(
 
 
 def test_a_concurrency_limit_is_taken_away_and_given_back(api: PrefectApi, wanted: Row) -> None:
-    ensure_deployments(api, [wanted])
+    ensure(api, [wanted])
     none = {**wanted, "concurrency_limit": None, "concurrency_options": None}
     assert ensured(api, none)[0] is Did.UPDATED
     assert registered(api, wanted)["global_concurrency_limit"] is None
@@ -139,7 +152,7 @@ def test_a_concurrency_limit_is_taken_away_and_given_back(api: PrefectApi, wante
 
 
 def test_a_schedule_switched_off_in_the_ui_stays_off(api: PrefectApi, wanted: Row) -> None:
-    ensure_deployments(api, [wanted])
+    ensure(api, [wanted])
     found, daily = registered(api, wanted), schedules(api, wanted)["daily"]
     api.patch(f"/deployments/{found['id']}/schedules/{daily['id']}", {"active": False})
     assert ensured(api, wanted) == (Did.UNCHANGED, "")
@@ -151,7 +164,7 @@ def test_a_schedule_switched_off_in_the_ui_stays_off(api: PrefectApi, wanted: Ro
 
 
 def test_a_schedule_that_the_file_switches_off_is_off(api: PrefectApi, wanted: Row) -> None:
-    ensure_deployments(api, [wanted])
+    ensure(api, [wanted])
     off = {**wanted, "schedules": [{**DAILY, "active": False}, WEEKLY]}
     assert ensured(api, off) == (Did.UPDATED, "schedules")
     assert [schedules(api, wanted)[slug]["active"] for slug in ("daily", "weekly")] == [False, True]
@@ -159,7 +172,7 @@ def test_a_schedule_that_the_file_switches_off_is_off(api: PrefectApi, wanted: R
 
 
 def test_a_schedule_added_in_the_ui_is_kept(api: PrefectApi, wanted: Row) -> None:
-    ensure_deployments(api, [wanted])
+    ensure(api, [wanted])
     path = f"/deployments/{registered(api, wanted)['id']}/schedules"
     by_hand = {"slug": "by-hand", "schedule": {"interval": 3600}, "active": True}
     api.post(path, [by_hand])
@@ -175,21 +188,21 @@ def test_a_schedule_added_in_the_ui_is_kept(api: PrefectApi, wanted: Row) -> Non
 def test_schedules_added_in_the_ui_without_a_slug_are_all_kept(
     api: PrefectApi, wanted: Row
 ) -> None:
-    ensure_deployments(api, [wanted])
+    ensure(api, [wanted])
     path = f"/deployments/{registered(api, wanted)['id']}/schedules"
     for seconds in (3600, 7200):
         api.post(path, [{"schedule": {"interval": seconds}, "active": True}])
     extra = {"slug": "extra", "schedule": {"cron": "1 1 * * *", "timezone": "UTC"}}
-    ensure_deployments(api, [{**wanted, "schedules": [DAILY, WEEKLY, extra]}])
+    ensure(api, [{**wanted, "schedules": [DAILY, WEEKLY, extra]}])
     found = registered(api, wanted)["schedules"]
     assert sorted(row["schedule"].get("interval", 0) for row in found) == [0, 0, 0, 3600, 7200]
 
 
 def test_a_deployment_of_somebody_else_is_left_alone(api: PrefectApi, wanted: Row) -> None:
     theirs = {**wanted, "name": "theirs"}
-    ensure_deployments(api, [theirs])
+    ensure(api, [theirs])
     before = registered(api, theirs)
-    ensure_deployments(api, [wanted])
+    ensure(api, [wanted])
     assert registered(api, theirs) == before
 
 
@@ -214,7 +227,7 @@ def test_whatever_was_there_registering_brings_the_file_and_keeps_the_operators_
     api = FakePrefect()
     api.post("/work_pools/", {"name": "p", "type": "process"})
     wanted = {**example("p"), "description": before, "schedules": _as_file(first)}
-    ensure_deployments(api, [wanted])
+    ensure(api, [wanted])
     row = next(iter(api.deployments.values()))
     for slug, (cron, active) in ui.items():
         known = {schedule["slug"]: schedule for schedule in row["schedules"]}
@@ -226,7 +239,7 @@ def test_whatever_was_there_registering_brings_the_file_and_keeps_the_operators_
     there = {s["slug"]: (s["schedule"]["cron"], s["active"]) for s in row["schedules"]}
     stamp = row["updated"]
     wanted = {**wanted, "description": after, "schedules": _as_file(then)}
-    change = ensure_deployments(api, [wanted])[0]
+    change = ensure(api, [wanted])[0]
 
     model = dict(there)
     for slug, (cron, active) in then.items():
@@ -236,7 +249,7 @@ def test_whatever_was_there_registering_brings_the_file_and_keeps_the_operators_
     assert row["description"] == after
     assert change.wrote == (model != there or before != after)
     assert (row["updated"] != stamp) == change.wrote
-    assert not ensure_deployments(api, [wanted])[0].wrote
+    assert not ensure(api, [wanted])[0].wrote
 
 
 def _as_file(schedules: Mapping[str, Any]) -> list[Row]:
@@ -255,13 +268,13 @@ def test_prefects_own_deploy_and_ours_register_the_same(
         if api.get(f"/work_pools/{name}") is None:
             api.post("/work_pools/", {"name": name, "type": "process"})
     _deploy_all(prefect_server)
-    theirs = [_fields(api, wanted) for wanted in rendered["deployments"]]
-    assert {change.did for change in ensure_deployments(api, rendered["deployments"])} == {
+    theirs = [_fields(api, raw) for raw in rendered["deployments"]]
+    assert {change.did for change in ensure_deployments(api, release(rendered), "a test")} == {
         Did.UNCHANGED
     }
     _delete_all(api, rendered)
-    ensure_deployments(api, rendered["deployments"])
-    assert [_fields(api, wanted) for wanted in rendered["deployments"]] == theirs
+    ensure_deployments(api, release(rendered), "a test")
+    assert [_fields(api, raw) for raw in rendered["deployments"]] == theirs
     _delete_all(api, rendered)
 
 
@@ -284,13 +297,13 @@ def _deploy_all(server: PrefectServer) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def _fields(api: PrefectApi, wanted: Row) -> Row:
+def _fields(api: PrefectApi, raw: Row) -> Row:
     """What both tools decide; ids and times aside."""
-    found = registered(api, wanted)
+    found = get_deployment(api, f"{raw['flow_name']}/{raw['body']['name']}")
     kept = {
         key: found[key]
-        for key in wanted
-        if key not in {"flow_name", "schedules", "concurrency_limit"}
+        for key in raw["body"]
+        if key in found and key not in {"schedules", "concurrency_limit"}
     }
     kept["limit"] = (found["global_concurrency_limit"] or {}).get("limit")
     kept["schedules"] = [
@@ -301,5 +314,5 @@ def _fields(api: PrefectApi, wanted: Row) -> Row:
 
 
 def _delete_all(api: PrefectRest, rendered: Row) -> None:
-    for wanted in rendered["deployments"]:
-        api.delete(f"/deployments/{registered(api, wanted)['id']}")
+    for wanted in release(rendered):
+        api.delete(f"/deployments/{get_deployment(api, wanted.full_name)['id']}")

@@ -20,7 +20,7 @@ from tests.support.fakes import FakeRuntime, MemoryStore
 PROCESSES = (names.POSTGRES, names.SERVER, names.PLATFORM_WORKER, names.WORKER)
 RENDERED = {
     "revision": "abc",
-    "deployments": [{"name": "default", "entrypoint": "flows/canary.py:canary"}],
+    "deployments": [{"body": {"name": "default", "entrypoint": "flows/canary.py:canary"}}],
 }
 
 
@@ -77,7 +77,7 @@ def parts(database_url: SecretStr) -> Parts:
         "name": name,
         "flow_id": made.api.post("/flows/", {"name": flow})["id"],
         "work_pool_name": names.POOL,
-        "entrypoint": RENDERED["deployments"][0]["entrypoint"],  # type: ignore[index]
+        "entrypoint": "flows/canary.py:canary",
     }
     made.api.post("/deployments/", body)
     made.api.on_schedule = lambda deployment, schedule: fly(made, deployment, schedule)
@@ -163,7 +163,7 @@ def _no_column(parts: Parts) -> None:
 
 
 def _not_registered(parts: Parts) -> None:
-    more = {"name": "run_connector_pipeline", "entrypoint": "flows/x.py:x"}
+    more = {"body": {"name": "run_connector_pipeline", "entrypoint": "flows/x.py:x"}}
     parts.rendered["deployments"] = [*RENDERED["deployments"], more]
 
 

@@ -8,10 +8,11 @@ from itertools import count
 from typing import Any, Final
 from uuid import uuid4
 
-from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.errors import Locked, NeedsOperator, Transient
 
 _NEVER: Final = "1970-01-01T00:00:00+00:00"
 _PAGE: Final = 200
+_DAY: Final = timedelta(days=1)
 
 
 class FakePrefect:
@@ -33,6 +34,9 @@ class FakePrefect:
         self.block_types: dict[str, dict[str, Any]] = {}
         self.block_schemas: dict[str, dict[str, Any]] = {}
         self.block_documents: dict[str, dict[str, Any]] = {}
+        self.variables: dict[str, dict[str, Any]] = {}
+        self.limits: dict[str, dict[str, Any]] = {}
+        self.leases: dict[str, str] = {}
         self.artifacts: list[dict[str, Any]] = []
         self.logs: list[dict[str, Any]] = []
         self.on_schedule: Callable[[dict[str, Any], dict[str, Any]], None] | None = None
@@ -132,7 +136,15 @@ class FakePrefect:
         if flow is None or body["work_pool_name"] not in self.pools:
             return _ABSENT
         known = self._named(None, flow["name"], body["name"])
-        row = known or {"flow_name": flow["name"], "paused": False, "parameters": {}}
+        none = ("concurrency_limit", "global_concurrency_limit", "concurrency_options")
+        row = known or {
+            "flow_name": flow["name"],
+            "flow_id": flow["id"],
+            "paused": False,
+            "parameters": {},
+            "tags": [],
+            **dict.fromkeys(none),
+        }
         self.deployments[self._stamp(row, {"schedules": []})["id"]] = row
         return self._change_deployment(body, row["id"])
 
@@ -148,9 +160,48 @@ class FakePrefect:
             body["concurrency_options"] = {"grace_period_seconds": None, **options}
         written = body.pop("schedules", None)
         self._stamp(row, body)
+        self._drop_future_runs(found)
         if written is not None:
             self._write_schedules(row, written)
         return row
+
+    def _drop_future_runs(self, deployment: str) -> None:
+        """As every write does on the server."""
+        self.runs = {
+            key: run
+            for key, run in self.runs.items()
+            if not (
+                run["deployment_id"] == deployment
+                and run["state_name"] == "Scheduled"
+                and run["auto_scheduled"]
+                and datetime.fromisoformat(run["expected_start_time"]) > datetime.now(UTC)
+            )
+        }
+
+    def _make_runs(self, body: dict[str, Any], found: str) -> Any:
+        """As the scheduler does: each run once, by schedule and time."""
+        row = self.deployments.get(found)
+        if row is None:
+            return _ABSENT
+        start = datetime.fromisoformat(body["start_time"]) if body else datetime.now(UTC)
+        end = datetime.fromisoformat(body["end_time"]) if body else start + timedelta(days=99)
+        made = {run.get("idempotency_key") for run in self.runs.values()}
+        for schedule in [schedule for schedule in row["schedules"] if schedule["active"]]:
+            moments = [at for at in _moments(schedule["schedule"], start) if at <= end]
+            for at in moments[: body.get("max_runs", 3)]:
+                key = f"{schedule['id']} {at.isoformat()}"
+                if key not in made:
+                    self._schedule_run(row, at, key)
+        return None
+
+    def _schedule_run(self, row: dict[str, Any], at: datetime, key: str) -> None:
+        body = {"state": {"type": "SCHEDULED", "state_details": {"scheduled_time": at.isoformat()}}}
+        run = self._new_run(body, row["id"])
+        run |= {"auto_scheduled": True, "idempotency_key": key}
+
+    def _delete_deployment(self, _body: Any, found: str) -> Any:
+        self._drop_future_runs(found)
+        return self.deployments.pop(found, None)
 
     def _write_schedules(self, row: dict[str, Any], written: list[dict[str, Any]]) -> None:
         """As the server does: with slugs everywhere none is taken away, else the list replaces."""
@@ -161,9 +212,14 @@ class FakePrefect:
             raise _refusal(422, "Please provide a slug for each schedule in your request")
         else:
             for new in written:
-                if old := known.get(new["slug"]):
-                    self._stamp(old, _schedule({**old, **new}))
-            fresh = [self._stamp(_schedule(new)) for new in written if new["slug"] not in known]
+                if old := known.get(new.get("replaces") or new["slug"]):
+                    change = {key: new[key] for key in new if key != "replaces"}
+                    self._stamp(old, _schedule({**old, **change}))
+            fresh = [
+                self._stamp(_schedule(new))
+                for new in written
+                if new["slug"] not in known and new.get("replaces") not in known
+            ]
             row["schedules"] += fresh
         for schedule in fresh:
             if self.on_schedule and schedule["active"]:
@@ -207,6 +263,8 @@ class FakePrefect:
                 "tags": body.get("tags", []),
                 "labels": {"prefect.deployment.id": deployment["id"]},
                 "start_time": None,
+                "auto_scheduled": False,
+                "run_count": 0,
             }
         )
         row["expected_start_time"] = moment or row["updated"]
@@ -238,6 +296,9 @@ class FakePrefect:
             rows = [row for row in rows if row["state_type"] in states]
         if tags := wanted.get("tags", {}).get("all_"):
             rows = [row for row in rows if set(tags) <= set(row["tags"])]
+        if since := wanted.get("expected_start_time", {}).get("after_"):
+            moment = datetime.fromisoformat(since)
+            rows = [r for r in rows if datetime.fromisoformat(r["expected_start_time"]) >= moment]
         if pools := _any(body.get("work_pools", {}), "name"):
             rows = [row for row in rows if row["work_pool_name"] in pools]
         field, _, way = body.get("sort", "ID_DESC").rpartition("_")
@@ -266,8 +327,41 @@ class FakePrefect:
         return row
 
     def _filter_automations(self, body: dict[str, Any]) -> Any:
-        names = _any(body["automations"], "name")
-        return _page([row for row in self.automations.values() if row["name"] in names], body)
+        names = _any(body.get("automations", {}), "name")
+        rows = [row for row in self.automations.values() if not names or row["name"] in names]
+        return _page(rows, body)
+
+    def _drop_owned(self, _body: Any, owner: str) -> Any:
+        kept = {k: a for k, a in self.automations.items() if a.get("owner_resource") != owner}
+        self.automations = kept
+
+    # Variables and concurrency limits.
+
+    def _variable(self, body: dict[str, Any], name: str | None = None) -> Any:
+        if name is not None and name not in self.variables:
+            return None
+        row = self.variables.setdefault(body["name"], {})
+        return self._stamp(row, body)
+
+    def _limit(self, body: dict[str, Any]) -> Any:
+        return self.limits.setdefault(body["name"], self._stamp({"active_slots": 0, **body}))
+
+    def _take_slot(self, body: dict[str, Any]) -> Any:
+        for name in body["names"]:
+            if self.limits[name]["active_slots"] >= self.limits[name]["limit"]:
+                raise Locked("somebody else holds it")
+            self.limits[name]["active_slots"] += 1
+        lease = str(uuid4())
+        self.leases[lease] = body["names"][0]
+        return {"lease_id": lease, "limits": []}
+
+    def _renew(self, _body: Any, lease: str) -> Any:
+        return _ABSENT if lease not in self.leases else None
+
+    def _free_slot(self, body: dict[str, Any]) -> Any:
+        name = self.leases.pop(body["lease_id"], None)
+        if name:
+            self.limits[name]["active_slots"] -= 1
 
     def _new_block_type(self, body: dict[str, Any]) -> Any:
         return self.block_types.setdefault(body["slug"], self._stamp(body))
@@ -333,7 +427,10 @@ _ROUTES: Final[tuple[_Route, ...]] = (
     ("POST", "/deployments/", FakePrefect._new_deployment),
     ("POST", "/deployments/filter", lambda self, body: _page(self.deployments.values(), body)),
     ("PATCH", "/deployments/([^/]+)", FakePrefect._change_deployment),
-    ("DELETE", "/deployments/([^/]+)", lambda self, _body, it: self.deployments.pop(it, None)),
+    ("GET", "/deployments/([^/]+)", lambda self, _body, found: self.deployments.get(found)),
+    ("DELETE", "/deployments/([^/]+)", FakePrefect._delete_deployment),
+    ("POST", "/deployments/([^/]+)/schedule", FakePrefect._make_runs),
+    ("POST", "/flows/filter", lambda self, body: _page(self.flows.values(), body)),
     ("POST", "/deployments/([^/]+)/schedules", FakePrefect._add_schedules),
     ("PATCH", "/deployments/([^/]+)/schedules/([^/]+)", FakePrefect._change_schedule),
     ("DELETE", "/deployments/([^/]+)/schedules/([^/]+)", FakePrefect._drop_schedule),
@@ -347,18 +444,16 @@ _ROUTES: Final[tuple[_Route, ...]] = (
     ("POST", "/artifacts/", lambda self, body: self.artifacts.append(body)),
     ("POST", "/artifacts/filter", FakePrefect._filter_artifacts),
     ("POST", "/automations/", FakePrefect._automation),
-    (
-        "POST",
-        "/automations/filter",
-        lambda self, body: _page(
-            [
-                a
-                for a in self.automations.values()
-                if a["name"] in _any(body["automations"], "name")
-            ],
-            body,
-        ),
-    ),
+    ("POST", "/automations/filter", FakePrefect._filter_automations),
+    ("DELETE", "/automations/owned-by/(.+)", FakePrefect._drop_owned),
+    ("GET", "/variables/name/(.+)", lambda self, _body, name: self.variables.get(name)),
+    ("POST", "/variables/", FakePrefect._variable),
+    ("PATCH", "/variables/name/(.+)", FakePrefect._variable),
+    ("POST", "/v2/concurrency_limits/", FakePrefect._limit),
+    ("POST", "/v2/concurrency_limits/increment-with-lease", FakePrefect._take_slot),
+    ("POST", "/v2/concurrency_limits/decrement-with-lease", FakePrefect._free_slot),
+    ("POST", "/v2/concurrency_limits/leases/([^/]+)/renew", FakePrefect._renew),
+    ("GET", "/v2/concurrency_limits/([^/]+)", lambda self, _body, name: self.limits.get(name)),
     ("PUT", "/automations/([^/]+)", FakePrefect._automation),
     ("DELETE", "/automations/([^/]+)", lambda self, _body, it: self.automations.pop(it, None)),
     ("POST", "/block_types/", FakePrefect._new_block_type),
@@ -386,6 +481,18 @@ def _page(rows: Iterable[dict[str, Any]], body: Mapping[str, Any]) -> list[dict[
 def _any(wanted: Mapping[str, Any], name: str) -> list[Any]:
     found: list[Any] = wanted.get(name, {}).get("any_", [])
     return found
+
+
+def _moments(schedule: Mapping[str, Any], start: datetime) -> list[datetime]:
+    """The next three times; of cron, minute and hour are understood."""
+    if "interval" in schedule:
+        anchor, step = datetime(2026, 1, 1, tzinfo=UTC), timedelta(seconds=schedule["interval"])
+        first = anchor + step * -((anchor - start) // step)
+    else:
+        minute, hour = map(int, schedule["cron"].split()[:2])
+        first, step = start.replace(hour=hour, minute=minute, second=0, microsecond=0), _DAY
+        first += _DAY * (first < start)
+    return [first + step * number for number in range(3)]
 
 
 def _schedule(new: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,115 @@
+"""Reads prefect.yaml files in a process of their own, which imports their flows."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from clinical_ai import names
+from clinical_ai.deployment_plan import Wanted, from_rendered
+from clinical_ai.errors import ManyFaults, NeedsOperator
+
+_SECONDS: Final = 300
+
+
+def read_deployments(
+    files: Sequence[Path],
+    environ: Mapping[str, str],
+    *,
+    server: tuple[str, SecretStr | None] | None = None,
+    steps: str = "refuse",
+    seconds: float = _SECONDS,
+) -> list[Wanted]:
+    """The deployments of all files, in their order; ManyFaults with file and line of each fault.
+
+    `server`: address and password of Prefect, for variables and blocks that a file refers to.
+    `environ`: what `{{ $NAME }}` in a file means. `steps`: what becomes of build and push steps,
+    `refuse`, `skip` or `run`. `seconds`: for the flows of one file.
+    """
+    wanted: list[Wanted] = []
+    faults: list[NeedsOperator] = []
+    for file in files:
+        found = _read(file, _environment(environ, server), steps, seconds)
+        faults += [_fault(file, fault) for fault in found["faults"]]
+        wanted += [from_rendered(raw, str(file)) for raw in found["deployments"]]
+    faults += _twice(wanted)
+    if faults:
+        raise ManyFaults(faults)
+    return wanted
+
+
+def _read(file: Path, environ: dict[str, str], steps: str, seconds: float) -> dict[str, Any]:
+    words = [sys.executable, "-m", "clinical_ai.adapters.deployment_file", str(file)]
+    child = subprocess.Popen(
+        [*words, "--steps", steps],
+        cwd=Path(__file__).resolve().parent.parent.parent,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=None if steps == "run" else subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # so that what a flow starts on import ends with it
+    )
+    try:
+        out, said = child.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return _failed(f"its flows took more than {seconds:g} s to import", "see what they do then")
+    finally:
+        _end(child)
+    try:
+        answer: dict[str, Any] = json.loads(out)
+    except ValueError:
+        why = f"exit code {child.returncode}"
+        if "Traceback" in (said or ""):
+            why = f"{said.strip().splitlines()[-1]:.200}"
+        return _failed(f"its flows ended the process that imports them: {why}", "mend them")
+    return answer
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        child.wait()
+
+
+def _environment(
+    environ: Mapping[str, str], server: tuple[str, SecretStr | None] | None
+) -> dict[str, str]:
+    """The caller's, but for settings of a Prefect of theirs; nothing is to be reached there."""
+    kept = {name: value for name, value in environ.items() if not name.startswith("PREFECT_")}
+    kept |= {"PREFECT_API_URL": "http://127.0.0.1:9/api", "DO_NOT_TRACK": "1"}
+    if server is not None:
+        url, auth = server
+        kept[names.API_VARIABLE] = url
+        if auth is not None:
+            kept[names.AUTH_VARIABLE] = auth.get_secret_value()
+    return kept
+
+
+def _failed(problem: str, remedy: str) -> dict[str, Any]:
+    return {"deployments": [], "faults": [{"line": 1, "problem": problem, "remedy": remedy}]}
+
+
+def _fault(file: Path, fault: Mapping[str, Any]) -> NeedsOperator:
+    return NeedsOperator(f"{file}:{fault['line']}: {fault['problem']}", fault["remedy"])
+
+
+def _twice(wanted: Sequence[Wanted]) -> list[NeedsOperator]:
+    """Of one file the reader tells it itself."""
+    first: dict[str, str] = {}
+    faults = []
+    for each in wanted:
+        if each.full_name in first:
+            told = f"{each.place}: {each.full_name} stands in {first[each.full_name]}, too"
+            faults.append(NeedsOperator(told, "rename one"))
+        first.setdefault(each.full_name, each.place)
+    return faults

@@ -1,0 +1,86 @@
+"""A YAML file with the line of every key, so that a fault can be found in it."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import yaml
+
+# The parser in C where the wheel has it: a file of many deployments is read twice.
+_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MERGE: Final = "tag:yaml.org,2002:merge"
+
+Path = tuple[Hashable, ...]
+
+
+@dataclass
+class Located:
+    """What the file says, and where. `twice`: keys that a later one of the same name hides."""
+
+    content: Any
+    lines: dict[Path, int] = field(default_factory=dict)
+    twice: list[Path] = field(default_factory=list)
+
+    def line(self, path: Path) -> int:
+        """The line of this key, or of the nearest one above it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+
+class NotYaml(ValueError):  # noqa: N818 - named for what is wrong
+    """The text can't be read; `line` tells where."""
+
+    def __init__(self, problem: str, line: int) -> None:
+        super().__init__(problem, line)
+        self.problem = problem
+        self.line = line
+
+
+def locate(text: str) -> Located:
+    """Content and lines of a YAML text. Raises NotYaml, which repeats no value."""
+    try:
+        found = Located(yaml.load(text, _LOADER))  # noqa: S506 - a safe loader
+        node = yaml.compose(text, _LOADER)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise NotYaml(error.problem or "not YAML", mark.line + 1 if mark else 1) from None
+    except yaml.YAMLError:
+        raise NotYaml("it has characters that YAML does not allow", 1) from None
+    if node is not None:
+        _walk(node, (), found)
+    return found
+
+
+def _walk(node: yaml.Node, path: Path, found: Located) -> None:
+    if isinstance(node, yaml.MappingNode):
+        _walk_mapping(node, path, found)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            found.lines[(*path, number)] = item.start_mark.line + 1
+            _walk(item, (*path, number), found)
+
+
+def _walk_mapping(node: yaml.MappingNode, path: Path, found: Located) -> None:
+    own: set[Hashable] = set()
+    for key, value in node.value:
+        if key.tag == _MERGE:
+            continue
+        here = (*path, key.value)
+        if key.value in own:
+            found.twice.append(here)
+        own.add(key.value)
+        found.lines[here] = key.start_mark.line + 1
+        _walk(value, here, found)
+    for key, value in node.value:
+        for merged in _merged(key, value):
+            inherited = Located(None)
+            _walk(merged, path, inherited)
+            found.lines = {**inherited.lines, **found.lines}
+
+
+def _merged(key: yaml.Node, value: yaml.Node) -> list[yaml.Node]:
+    """The mappings that `<<` brings in."""
+    if key.tag != _MERGE:
+        return []
+    return list(value.value) if isinstance(value, yaml.SequenceNode) else [value]

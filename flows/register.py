@@ -1,0 +1,86 @@
+"""register/flows: the deployments of prefect.yaml are on the server, all or nothing."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, pause_flow_run, runtime
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.states import Completed
+
+from clinical_ai import names
+from clinical_ai.deployment_plan import Step, Wanted
+from clinical_ai.steps import registration, registration_report
+from clinical_ai.steps.unresolved import Unresolved
+from clinical_ai.wiring import Platform, open_platform
+from flows.tasks import acting
+
+_PATIENCE = 3600  # seconds that a run waits for an answer
+
+
+@flow(name="register")
+def register(
+    files: list[str] | None = None, report_only: bool = False, confirm_removal: bool = False
+) -> State[Any]:
+    """Register the deployments of the release, or of the files named by their absolute paths."""
+    platform = open_platform()
+    wanted = read(platform, files or [])
+    steps = plan(platform, wanted)
+    publish(steps, find_unresolved(platform), report_only)
+    if not report_only:
+        carry_out(platform, wanted, confirm_removal or confirm(steps))
+    return Completed(message=registration_report.sentence(steps))
+
+
+@acting
+def read(platform: Platform, files: list[str]) -> list[Wanted]:
+    """What is wanted; every fault of every file at once."""
+    if not files:
+        return platform.wanted
+    return platform.read_files([Path(file) for file in files], os.environ)
+
+
+@acting
+def plan(platform: Platform, wanted: list[Wanted]) -> list[Step]:
+    """What would happen; nothing is written."""
+    return registration.read_plan(platform.api, wanted)
+
+
+def confirm(steps: list[Step]) -> bool:
+    """Whether a person agrees that many deployments go; the run pauses and asks in the UI."""
+    if not registration.is_large(steps):
+        return False
+    return bool(pause_flow_run(wait_for_input=bool, timeout=_PATIENCE))
+
+
+@acting
+def carry_out(platform: Platform, wanted: list[Wanted], confirmed: bool) -> list[Step]:
+    """Write what differs; a failure undoes what was written."""
+    who = f"flow run {runtime.flow_run.name}"
+    return registration.register(platform.api, wanted, who, confirmed=confirmed)
+
+
+@acting
+def find_unresolved(platform: Platform) -> list[Unresolved]:
+    """What others registered and can't run any more."""
+    return platform.unresolved()
+
+
+@acting
+def publish(steps: list[Step], unresolved: list[Unresolved], report_only: bool) -> None:
+    """Leave the plan as artifacts, and an event when something differs."""
+    told = registration_report.sentence(steps)
+    lines = [*registration_report.lines(steps), *(f"unresolved {each}" for each in unresolved)]
+    report = "\n".join([f"# {told}", "", "```", *lines, "```", ""])
+    create_markdown_artifact(key="register-flows", markdown=report, description=told)
+    table = registration_report.rows(steps)
+    create_table_artifact(key="register-flows-plan", table=table, description=told)
+    differing = [step.full_name for step in steps if step.writes]
+    if differing:
+        emit_event(
+            f"{names.EVENT_PREFIX}.register.{'drift' if report_only else 'started'}",
+            resource={"prefect.resource.id": f"{names.EVENT_PREFIX}.platform"},
+            payload={"deployments": differing, "plan": told},
+        )

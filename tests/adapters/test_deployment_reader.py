@@ -1,0 +1,271 @@
+"""A prefect.yaml is read whole: every fault with its line, and exactly what Prefect would send."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from pydantic import SecretStr
+
+from clinical_ai.adapters import deployment_file
+from clinical_ai.adapters.deployment_reader import read_deployments
+from clinical_ai.deployment_plan import SELF, Wanted
+from clinical_ai.errors import ManyFaults
+from tests.support.prefect_server import PrefectServer
+
+FLOWS: Final = """\
+from prefect import flow
+
+@flow
+def load(source: str, rows: int = 10):
+    \"\"\"Loads rows.\"\"\"
+
+@flow(name="other-name", version="3", description="described")
+def second():
+    pass
+
+not_a_flow = 1
+"""
+HEAD: Final = """\
+name: team
+pull:
+  - prefect.deployments.steps.set_working_directory: {directory: "."}
+deployments:
+"""
+GOOD: Final = """\
+  - name: one
+    entrypoint: flows.py:load
+    tags: ["owner:team"]
+    work_pool: {name: default}
+"""
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    (tmp_path / "flows.py").write_text(FLOWS)
+
+    def put(text: str) -> Path:
+        file = tmp_path / "prefect.yaml"
+        file.write_text(text)
+        return file
+
+    return put
+
+
+def read(file: Path, **more: Any) -> list[Wanted]:
+    return read_deployments([file], {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}, **more)
+
+
+def told(file: Path, **more: Any) -> list[str]:
+    """Faults as `line: problem`, by a process of its own."""
+    with pytest.raises(ManyFaults) as met:
+        read(file, **more)
+    assert all(fault.remedy for fault in met.value.faults)
+    return [fault.problem.removeprefix(f"{file}:") for fault in met.value.faults]
+
+
+def told_here(file: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The same, in this process: a tenth of the time."""
+    monkeypatch.chdir(file.parent)
+    faults = deployment_file.read(file)["faults"]
+    assert all(fault["remedy"] for fault in faults)
+    return [f"{fault['line']}: {fault['problem']}" for fault in faults]
+
+
+def test_a_deployment_is_what_prefect_would_send(write: Write) -> None:
+    (found,) = read(write(HEAD + GOOD))
+    assert found.full_name == "load/one"
+    assert found.body["description"] == "Loads rows."
+    assert found.body["parameter_openapi_schema"]["required"] == ["source"]
+    assert found.body["work_pool_name"] == "default"
+    assert found.named == {"entrypoint", "tags"}
+    assert found.place.endswith("prefect.yaml:5")
+    assert found.triggers is None
+    assert found.checked
+
+
+def test_only_what_a_schedule_says_is_wanted_of_it(write: Write) -> None:
+    text = GOOD + "    schedules:\n      - {slug: a, interval: 60}\n"
+    text += "      - {slug: b, cron: '0 5 * * *', active: false, parameters: {source: x}}\n"
+    (found,) = read(write(HEAD + text))
+    interval, cron = found.body["schedules"]
+    assert interval == {"slug": "a", "schedule": {"interval": 60.0, "timezone": "UTC"}}
+    assert (cron["active"], cron["parameters"]) == (False, {"source": "x"})
+
+
+def test_every_fault_of_form_is_told_with_its_line(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """\
+nmae: team
+deployments:
+  - name: a
+    entrypoint: flows.py:load
+    tags: ["owner:team"]
+    paramters: {a: 1}
+    work_pool: {nam: default}
+  - name: b
+    entrypoint: flows.py:load
+    work_pool:
+      name: default
+      job_variables:
+        env: {DB_PASSWORD: x, URL: "http://me:word@h/", B: "{{ prefect.blocks.secret.s }}", N: s}
+    schedules:
+      - cron: "0 5 * * *"
+      - {slug: a, interval: 60, chron: 1}
+      - {slug: a, interval: 60}
+    concurrency_limit: {limit: 1, colision_strategy: ENQUEUE}
+"""
+    found = told_here(write(text), monkeypatch)
+    wanted = [
+        "1: unknown key 'nmae'",
+        "3: deployment 'a' has no work_pool.name",
+        "6: unknown key 'paramters'",
+        "7: unknown key 'nam'",
+        "8: deployment 'b' has no owner",
+        "13: job variable DB_PASSWORD looks like a secret in clear",
+        "13: job variable URL is an address with a password",
+        "13: job variable B would hold a block's value in clear",
+        "15: a schedule of deployment 'b' has no slug",
+        "16: unknown key 'chron'",
+        "17: two schedules of deployment 'b' have the slug a",
+        "18: unknown key 'colision_strategy'",
+    ]
+    for start in wanted:
+        assert any(line.startswith(start) for line in found), (start, found)
+    assert not any("word" in line.replace("password", "").replace("PASSWORD", "") for line in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("deployments: [", "2: "),
+        ("a: 1\n\tb: 2\n", "2: "),
+        ("- 1\n", "1: it is not a table of keys"),
+        ("name: x\n", "1: it names no deployment"),
+        (HEAD + GOOD + "    name: two\n", "9: name is given twice"),
+        (HEAD + GOOD + "    tags: 5\n", "9: tags is given twice"),
+        (HEAD + GOOD.replace('["owner:team"]', "5"), "7: deployments.0.tags"),
+        (HEAD + GOOD + "    schedules: [{slug: a}]\n", "9: deployments.0.schedules.0: Exactly one"),
+        (
+            HEAD + GOOD + GOOD.replace("owner:team", "owner:x").replace("one", "two"),
+            "9: deployments of several owners",
+        ),
+    ],
+)
+def test_a_text_that_is_wrong_is_told_with_its_line(
+    write: Write, text: str, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = told_here(write(text), monkeypatch)
+    assert any(each.startswith(line) for each in found), found
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (
+            GOOD.replace("flows.py:load", "flowz.py:load"),
+            "6: entrypoint flowz.py:load: there is",
+        ),
+        (GOOD.replace(":load", ":lode"), "6: entrypoint flows.py:lode: MissingFlowError"),
+        (GOOD.replace(":load", ":not_a_flow"), "6: entrypoint flows.py:not_a_flow: MissingFlow"),
+        (GOOD.replace("flows.py:load", "flows"), "6: entrypoint 'flows' names no flow"),
+        (GOOD.replace("flows.py:load", "bad.py:load"), "can't be imported: ZeroDivisionError"),
+        (GOOD + "    parameters: {rows: many}\n", "9: parameter rows: its value is not of"),
+        (
+            GOOD + "    parameters: {source: a, rose: 1}\n",
+            "9: parameter rose: the flow has no such",
+        ),
+        (
+            GOOD + "    schedules: [{slug: a, interval: 60, parameters: {rose: 1}}]\n",
+            "9: parameter rose: the flow has no such parameter",
+        ),
+        (GOOD + "    schedules: [{slug: a, cron: '61 5 * * *'}]\n", "5: deployment 'one': Valid"),
+        (GOOD + "    schedules: [{slug: a, cron: '1 5 * * *', timezone: X/Y}]\n", "5: deployment"),
+        (GOOD + GOOD, "9: two deployments are named load/one"),
+        (GOOD + "    push: [{x: {}}]\n", "9: push steps are not run by register"),
+        (GOOD + "    description: '{{ prefect.variables.v }}'\n", "no server is known here"),
+    ],
+)
+def test_a_deployment_that_can_not_run_is_told_with_its_line(
+    write: Write, tmp_path: Path, entry: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bad.py").write_text("1 / 0\n")
+    found = told_here(write(HEAD + entry), monkeypatch)
+    assert any(said in line for line in found), found
+
+
+def test_flows_that_end_or_block_the_process_that_imports_them_are_told(
+    write: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "ends.py").write_text("import os; os._exit(3)\n")
+    file = write(HEAD + GOOD.replace("flows.py", "ends.py"))
+    assert told(file) == ["1: its flows ended the process that imports them: exit code 3"]
+    (tmp_path / "ends.py").write_text("import time; time.sleep(60)\n")
+    assert told(file, seconds=4) == ["1: its flows took more than 4 s to import"]
+
+
+def test_what_flows_print_is_no_answer(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "flows.py").write_text("print('{}')\n" + FLOWS)
+    assert len(read(write(HEAD + GOOD))) == 1
+
+
+def test_a_flow_that_a_pull_step_brings_is_unchecked(write: Write) -> None:
+    text = GOOD.replace("flows.py", "elsewhere/flows.py")
+    text += "    pull: [{prefect.deployments.steps.git_clone: {repository: 'https://h/r'}}]\n"
+    (found,) = read(write(HEAD + text))
+    assert not found.checked
+    assert found.full_name == "load/one"
+
+
+def test_build_steps_run_when_they_are_asked_for_and_are_skipped_for_a_plan(
+    write: Write, tmp_path: Path
+) -> None:
+    step = "prefect.deployments.steps.run_shell_script"
+    text = f"    build: [{{{step}: {{script: touch {tmp_path}/built}}}},"
+    text += f" {{{step}: {{id: b, script: echo image-7}}}}]\n"
+    text += "    description: '{{ b.stdout }}'\n"
+    file = write(HEAD + GOOD + text)
+    assert len(read(file, steps="skip")) == 1
+    assert not (tmp_path / "built").exists()
+    (found,) = read(file, steps="run")
+    assert (tmp_path / "built").exists()
+    assert found.body["description"] == "image-7"
+
+
+def test_variables_are_looked_up_on_the_server(write: Write, prefect_server: PrefectServer) -> None:
+    api = prefect_server.open()
+    if api.get("/variables/name/team_words") is None:
+        api.post("/variables/", {"name": "team_words", "value": "from the server"})
+    server = (prefect_server.url, prefect_server.auth)
+    text = HEAD + GOOD + "    description: '{{ prefect.variables.team_words }}'\n"
+    (found,) = read(write(text), server=server)
+    assert found.body["description"] == "from the server"
+    other = told(write(text.replace("team_words", "nothing")), server=server)
+    assert any("nothing does not exist on the server" in line for line in other)
+
+
+def test_two_files_with_the_same_deployment_are_told(write: Write, tmp_path: Path) -> None:
+    file = write(HEAD + GOOD)
+    twin = tmp_path / "twin.yaml"
+    twin.write_text(file.read_text())
+    with pytest.raises(ManyFaults, match=r"twin.yaml:5: load/one stands in .*prefect.yaml:5, too"):
+        read_deployments([file, twin], {"PATH": "/usr/bin:/bin"})
+
+
+def test_a_trigger_is_an_automation_that_the_deployment_owns(write: Write) -> None:
+    text = GOOD + "    triggers:\n      - {expect: [a.b], match: {x: y}}\n"
+    (found,) = read(write(HEAD + text))
+    assert found.triggers is not None
+    (trigger,) = found.triggers
+    assert trigger["owner_resource"] == f"prefect.deployment.{SELF}"
+    assert trigger["name"] == "one__automation_1"
+
+
+def test_a_password_is_in_no_argument_and_no_answer(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(HEAD + GOOD)
+    found = read(file, server=("http://127.0.0.1:9/api", SecretStr("admin:hidden")))
+    assert "hidden" not in str(found)

@@ -1,0 +1,426 @@
+"""Registering loses no scheduled run, is all or nothing, and touches nobody else's deployments."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+import pytest
+
+from clinical_ai.deployment_plan import Action, Step, Wanted
+from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, Transient
+from clinical_ai.ports import PrefectApi
+from clinical_ai.steps.registration import apply, ensure_deployments, read_plan, register
+from clinical_ai.steps.registration_lease import registration_lease
+from clinical_ai.steps.unresolved import find_unresolved
+from tests.support.fake_prefect import FakePrefect
+
+Row = dict[str, Any]
+SCHEMA: Final[Row] = {"type": "object", "properties": {"n": {"type": "integer"}}}
+DAILY: Final[Row] = {"slug": "daily", "schedule": {"cron": "0 5 * * *", "timezone": "UTC"}}
+WEEKLY: Final[Row] = {"slug": "weekly", "schedule": {"interval": 604800.0, "timezone": "UTC"}}
+
+
+class Site:
+    """A server with a pool of its own, and an owner that no other test has."""
+
+    def __init__(self, api: PrefectApi, mark: str = "") -> None:
+        self.api = api
+        self.mark = mark or uuid4().hex[:8]
+        api.post("/work_pools/", {"name": self.pool, "type": "process"})
+
+    @property
+    def pool(self) -> str:
+        return f"pool-{self.mark}"
+
+    def wanted(self, name: str, **changes: Any) -> Wanted:
+        body = {
+            "name": name,
+            "entrypoint": "flows/canary.py:canary",
+            "path": None,
+            "description": "first",
+            "tags": [f"owner:{self.mark}"],
+            "parameters": {"n": 1},
+            "parameter_openapi_schema": SCHEMA,
+            "enforce_parameter_schema": True,
+            "pull_steps": [],
+            "work_pool_name": self.pool,
+            "work_queue_name": "default",
+            "job_variables": {},
+            "version": "1",
+            "schedules": [DAILY, WEEKLY],
+            **changes,
+        }
+        return Wanted(f"flow-{self.mark}/{name}", body, frozenset(body), place=f"f.yaml:{name}")
+
+    def five(self, **changes: Any) -> list[Wanted]:
+        return [self.wanted(name, **changes) for name in "abcde"]
+
+    def register(self, wanted: list[Wanted], **more: Any) -> list[Step]:
+        return register(self.api, wanted, "a test", wait=0, **more)
+
+    def row(self, name: str) -> Row:
+        found = self.api.get(f"/deployments/name/flow-{self.mark}/{name}")
+        assert found is not None
+        return dict(found)
+
+    def there(self) -> list[str]:
+        rows = self.api.pages("/deployments/filter")
+        return sorted(row["name"] for row in rows if f"owner:{self.mark}" in row["tags"])
+
+    def schedule(self, name: str, body: Row | None = None) -> None:
+        """What the scheduler does now and then; the tests' server has none."""
+        self.api.post(f"/deployments/{self.row(name)['id']}/schedule", body)
+
+    def due(self, name: str) -> list[str]:
+        """When its scheduled runs are due, in order; one that stands twice is told twice."""
+        wanted = {"deployment_id": {"any_": [self.row(name)["id"]]}}
+        wanted["state"] = {"type": {"any_": ["SCHEDULED"]}}
+        rows = self.api.pages("/flow_runs/filter", {"flow_runs": wanted})
+        return sorted(row["expected_start_time"].replace("Z", "+00:00") for row in rows)
+
+
+@pytest.fixture
+def site(api: PrefectApi) -> Iterator[Site]:
+    made = Site(api)
+    yield made
+    for name in made.there():
+        api.delete(f"/deployments/{made.row(name)['id']}")
+
+
+def comparable(row: Row) -> Row:
+    """A row without what the server counts."""
+    counted = {"updated", "status", "last_polled", "labels", "updated_by"}
+    row = {key: value for key, value in row.items() if key not in counted}
+    timing = ("slug", "schedule", "active", "parameters")
+    row["schedules"] = sorted(
+        ({key: each[key] for key in timing} for each in row["schedules"]),
+        key=lambda each: str(each["slug"]),
+    )
+    if limit := row.get("global_concurrency_limit"):
+        row["global_concurrency_limit"] = limit["limit"]
+    return row
+
+
+def test_scheduled_runs_of_a_changed_deployment_are_there_again_at_the_same_times(
+    site: Site,
+) -> None:
+    site.register([site.wanted("a")])
+    site.schedule("a")
+    before = site.due("a")
+    assert len(before) >= 6
+    steps = site.register([site.wanted("a", description="second")])
+    assert [(step.action, set(step.fields)) for step in steps] == [(Action.UPDATE, {"description"})]
+    assert site.row("a")["description"] == "second"
+    assert site.due("a") == before
+    site.schedule("a")
+    assert site.due("a") == before, "and the scheduler adds none"
+
+
+def test_a_late_run_stays(site: Site) -> None:
+    site.register([site.wanted("a", schedules=[WEEKLY])])
+    past = datetime.now(UTC) - timedelta(days=8)
+    window = {"start_time": past.isoformat(), "end_time": datetime.now(UTC).isoformat()}
+    site.schedule("a", {**window, "min_runs": 1, "max_runs": 1})
+    site.schedule("a")
+    before = site.due("a")
+    assert datetime.fromisoformat(before[0]) < datetime.now(UTC)
+    site.register([site.wanted("a", schedules=[WEEKLY], description="second")])
+    assert site.due("a") == before
+
+
+def test_an_unchanged_deployment_is_not_touched(site: Site) -> None:
+    site.register([site.wanted("a")])
+    site.schedule("a")
+    before, due = site.row("a"), site.due("a")
+    assert [step.action for step in site.register([site.wanted("a")])] == [Action.UNCHANGED]
+    assert (site.row("a"), site.due("a")) == (before, due)
+
+
+def test_a_plan_tells_fields_and_runs_and_writes_nothing(site: Site) -> None:
+    site.register([site.wanted("a")])
+    site.schedule("a")
+    before = site.row("a")
+    (step,) = read_plan(
+        site.api, [site.wanted("a", parameters={"n": 2}, tags=[f"owner:{site.mark}", "x"])]
+    )
+    assert step.fields["parameters"] == ({"n": 1}, {"n": 2})
+    assert set(step.fields) == {"parameters", "tags"}
+    assert step.found is not None
+    assert len(step.found.future) == len(site.due("a"))
+    assert site.row("a") == before
+
+
+def test_what_the_file_does_not_name_stays_as_the_operator_set_it(site: Site) -> None:
+    wanted = site.wanted("a")
+    site.register([wanted])
+    edits = {"description": "by hand", "paused": True, "parameters": {"n": 7}, "version": "9"}
+    site.api.patch(f"/deployments/{site.row('a')['id']}", edits)
+    silent = replace(wanted, named=frozenset({"tags", "schedules"}))
+    assert [step.action for step in site.register([silent])] == [Action.UNCHANGED]
+    changed = replace(silent, body={**silent.body, "entrypoint": "flows/deploy.py:deploy"})
+    site.register([changed])
+    row = site.row("a")
+    assert row["entrypoint"] == "flows/deploy.py:deploy"
+    assert {key: row[key] for key in edits} == edits
+
+
+def test_when_the_third_of_five_fails_the_others_are_as_before(site: Site) -> None:
+    more = {"job_variables": {"env": {"A": "b"}}, "concurrency_limit": 3}
+    site.register(site.five(concurrency_options={"collision_strategy": "CANCEL_NEW"}, **more)[:2])
+    for name in "ab":
+        site.schedule(name)
+    before = {name: (comparable(site.row(name)), site.due(name)) for name in "ab"}
+    schedules = [DAILY, {**WEEKLY, "parameters": {"n": 5}}, {**DAILY, "slug": "third"}]
+    new = site.five(description="second", schedules=schedules, concurrency_limit=None)
+    new[2] = site.wanted("c", work_pool_name=f"no-such-{site.mark}")
+    with pytest.raises(NeedsOperator):
+        site.register(new)
+    assert site.there() == ["a", "b"]
+    assert {name: (comparable(site.row(name)), site.due(name)) for name in "ab"} == before
+
+
+def test_a_failure_takes_a_changed_field_back_without_new_schedules(site: Site) -> None:
+    site.register([site.wanted("a")])
+    site.schedule("a")
+    before, due = site.row("a"), site.due("a")
+    broken = site.wanted("b", work_pool_name=f"no-such-{site.mark}")
+    with pytest.raises(NeedsOperator):
+        site.register([site.wanted("a", description="second"), broken])
+    assert comparable(site.row("a")) == comparable(before)
+    ids = [[each["id"] for each in row["schedules"]] for row in (before, site.row("a"))]
+    assert ids[0] == ids[1]
+    assert site.due("a") == due
+
+
+def test_what_somebody_edits_meanwhile_is_not_overwritten(site: Site) -> None:
+    site.register(site.five()[:2])
+    steps = read_plan(site.api, site.five(description="second")[:2])
+    site.api.patch(f"/deployments/{site.row('b')['id']}", {"description": "by hand"})
+    before = comparable(site.row("a"))
+    with pytest.raises(NeedsOperator, match=r"/b was changed by somebody.*register again"):
+        apply(site.api, steps, lambda: None)
+    assert site.row("b")["description"] == "by hand"
+    assert comparable(site.row("a")) == before, "and the other is taken back"
+
+
+def test_one_that_somebody_makes_meanwhile_is_not_overwritten(site: Site) -> None:
+    steps = read_plan(site.api, [site.wanted("a")])
+    site.register([site.wanted("a", description="theirs")])
+    with pytest.raises(NeedsOperator, match="changed by somebody"):
+        apply(site.api, steps, lambda: None)
+    assert site.row("a")["description"] == "theirs"
+
+
+def test_only_ours_is_removed_and_nothing_that_runs(site: Site) -> None:
+    site.register(site.five())
+    theirs = site.wanted("theirs", tags=["backend"])
+    flow = site.api.post("/flows/", {"name": f"flow-{site.mark}"})
+    row = site.api.post("/deployments/", {**theirs.body, "flow_id": flow["id"]})
+    running = f"/deployments/{site.row('d')['id']}/create_flow_run"
+    site.api.post(running, {"state": {"type": "RUNNING"}})
+    steps = site.register(site.five()[:3], confirmed=True)
+    told = {step.full_name[-1]: step.action for step in steps}
+    assert (told["d"], told["e"]) == (Action.KEPT, Action.PRUNE)
+    assert site.there() == ["a", "b", "c", "d"]
+    assert site.api.get(f"/deployments/{row['id']}") is not None
+    site.api.delete(f"/deployments/{row['id']}")
+
+
+def test_many_at_once_go_only_when_somebody_confirms(site: Site) -> None:
+    site.register(site.five())
+    with pytest.raises(NeedsOperator, match=r"3 deployments would be removed.*--confirm"):
+        site.register(site.five()[:2])
+    changes = ensure_deployments(site.api, site.five()[:2], "make up")
+    assert site.there() == ["a", "b", "c", "d", "e"], "and an installation keeps them"
+    assert sum("register --confirm" in change.detail for change in changes) == 3
+    site.register(site.five()[:2], confirmed=True)
+    assert site.there() == ["a", "b"]
+    with pytest.raises(NeedsOperator, match="no deployment is wanted at all"):
+        site.register([], confirmed=True)
+
+
+def test_one_of_that_name_without_our_mark_is_protected(site: Site) -> None:
+    flow = site.api.post("/flows/", {"name": f"flow-{site.mark}"})
+    theirs = {**site.wanted("a").body, "tags": ["backend"], "flow_id": flow["id"]}
+    row = site.api.post("/deployments/", theirs)
+    with pytest.raises(ManyFaults, match=r"f.yaml:a: .*/a: it is on the server without our owner"):
+        site.register([site.wanted("a", description="second"), site.wanted("b")])
+    assert site.there() == []
+    assert site.api.get(f"/deployments/{row['id']}")["description"] == "first"
+    site.api.delete(f"/deployments/{row['id']}")
+
+
+def test_the_second_of_two_is_told_who_registers(site: Site) -> None:
+    with (
+        registration_lease(site.api, "the nightly run", seconds=0),
+        pytest.raises(NeedsOperator, match="another registration is under way: the nightly run"),
+    ):
+        site.register([site.wanted("a")])
+    assert site.there() == []
+    site.register([site.wanted("a")])
+
+
+def test_the_lease_is_free_after_a_failure(site: Site) -> None:
+    broken = [site.wanted("a", work_pool_name=f"no-such-{site.mark}")]
+    for _ in range(2):
+        with pytest.raises(NeedsOperator, match=r"404|knows nothing"):
+            site.register(broken)
+
+
+def test_a_backends_deployments_are_the_same_to_the_byte_after_many_registrations(
+    site: Site,
+) -> None:
+    flow = site.api.post("/flows/", {"name": f"backend-{site.mark}"})
+    theirs = {**site.wanted("t").body, "tags": [], "flow_id": flow["id"]}
+    ids = [site.api.post("/deployments/", {**theirs, "name": name})["id"] for name in "xy"]
+    for found in ids:
+        site.api.post(f"/deployments/{found}/schedule")
+    path = {"flow_runs": {"deployment_id": {"any_": ids}}}
+    before = [site.api.get(f"/deployments/{found}") for found in ids]
+    runs = sorted(row["id"] for row in site.api.pages("/flow_runs/filter", path))
+    rounds = 50 if isinstance(site.api, FakePrefect) else 4  # the server takes its time
+    for number in range(rounds):
+        count = 1 + number % 3
+        site.register(site.five(description=str(number))[:count], confirmed=True)
+    assert [site.api.get(f"/deployments/{found}") for found in ids] == before
+    assert sorted(row["id"] for row in site.api.pages("/flow_runs/filter", path)) == runs
+    for found in ids:
+        site.api.delete(f"/deployments/{found}")
+
+
+# Killed, or without an answer, at any write.
+
+
+class Killed(BaseException):
+    """What SIGKILL is to a process: nothing catches it."""
+
+
+class Mortal:
+    """A server whose write number `fatal` fails, before or after it took effect."""
+
+    def __init__(self, api: FakePrefect, fatal: int, *, after: bool, error: BaseException) -> None:
+        self._api, self.fatal, self._after, self._error = api, fatal, after, error
+        self.writes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._api, name)
+        reading = name in {"get", "pages"}
+
+        def call(path: str, *words: Any) -> Any:
+            if reading or path.endswith("/filter"):
+                return found(path, *words)
+            self.writes += 1
+            fatal = self.writes == self.fatal
+            if fatal and not self._after:
+                raise self._error
+            answer = found(path, *words)
+            if fatal:
+                raise self._error
+            return answer
+
+        return call
+
+
+def world() -> tuple[Site, list[Wanted], Callable[[], Any]]:
+    """Three that change, one that goes, one that comes, with their scheduled runs."""
+    site = Site(FakePrefect(), "same")
+    site.register(site.five()[:4])
+    for name in "abcd":
+        site.schedule(name)
+    more = [DAILY, WEEKLY, {**DAILY, "slug": "third"}]
+    wanted = [
+        site.wanted("a", description="second"),
+        site.wanted("b", schedules=more),
+        site.wanted("c", work_queue_name="other"),
+        site.wanted("e"),
+    ]
+
+    def seen() -> Any:
+        return {name: (comparable(site.row(name)), site.due(name)) for name in site.there()}
+
+    return site, wanted, seen
+
+
+def strip(seen: Mapping[str, Any]) -> Any:
+    """Without ids, which a deployment made anew has others of."""
+    return {
+        name: ({key: row[key] for key in row if "id" not in key.split("_")}, due)
+        for name, (row, due) in seen.items()
+    }
+
+
+def writes_of_a_registration() -> int:
+    site, wanted, _ = world()
+    counting = Mortal(site.api, 0, after=False, error=Killed())  # type: ignore[arg-type]
+    register(counting, wanted, "a test", confirmed=True, wait=0)  # type: ignore[arg-type]
+    return counting.writes
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_at_any_write_the_next_registration_completes_it(after: bool) -> None:
+    site, wanted, seen = world()
+    site.register(wanted, confirmed=True)
+    site.schedule("e")
+    whole = {name: (row["description"], due) for name, (row, due) in seen().items()}
+    number = writes_of_a_registration()
+    assert number > 10
+    for fatal in range(1, number + 1):
+        site, wanted, seen = world()
+        mortal = Mortal(site.api, fatal, after=after, error=Killed())  # type: ignore[arg-type]
+        with pytest.raises(Killed):
+            register(mortal, wanted, "a test", confirmed=True, wait=0)  # type: ignore[arg-type]
+        for limit in site.api.limits.values():  # type: ignore[attr-defined]
+            limit["active_slots"] = 0  # the lease of the dead one ran out
+        site.register(wanted, confirmed=True)
+        for name in site.there():
+            site.schedule(name)  # of one that was made and killed before its first tick
+        found = {name: (row["description"], due) for name, (row, due) in seen().items()}
+        assert found == whole, fatal
+
+
+@pytest.mark.parametrize("error", [Transient("away"), NeedsOperator("no", "act")])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_write_that_fails_leaves_all_as_before(error: PlatformError, after: bool) -> None:
+    site, wanted, seen = world()
+    before = strip(seen())
+    number = writes_of_a_registration()
+    undone = 0
+    for fatal in range(1, number + 1):
+        site, wanted, seen = world()
+        mortal = Mortal(site.api, fatal, after=after, error=error)  # type: ignore[arg-type]
+        try:
+            register(mortal, wanted, "a test", confirmed=True, wait=0)  # type: ignore[arg-type]
+        except PlatformError:
+            pruning = "d" not in site.there() or "e" in site.there()
+            if not pruning:
+                assert strip(seen()) == before, fatal
+                undone += 1
+    assert undone > 8
+
+
+def test_deployments_of_others_that_can_not_run_are_told_and_not_written(site: Site) -> None:
+    flow = site.api.post("/flows/", {"name": f"backend-{site.mark}"})
+    body = {**site.wanted("t").body, "tags": [], "flow_id": flow["id"]}
+    other = f"other-{site.mark}"
+    site.api.post("/work_pools/", {"name": other, "type": "process"})
+    fine = site.api.post("/deployments/", {**body, "name": "fine"})
+    stray = site.api.post("/deployments/", {**body, "name": "stray", "work_pool_name": other})
+    site.api.post(f"/deployments/{stray['id']}/schedule")
+    site.api.delete(f"/work_pools/{other}")
+    before = [site.api.get(f"/deployments/{row['id']}") for row in (fine, stray)]
+
+    def code(row: Mapping[str, Any]) -> str:
+        return "there is no f.py" if row["name"] == "fine" else ""
+
+    found = find_unresolved(site.api, frozenset([site.mark]), code)
+    told = {each.full_name.partition("/")[2]: each for each in found if site.mark in each.full_name}
+    assert told["fine"].reason == "there is no f.py"
+    assert "does not exist" in told["stray"].reason
+    assert told["stray"].schedules == ("0 5 * * * UTC", "every 604800.0 s")
+    assert told["stray"].next_run
+    assert "next " in str(told["stray"])
+    assert [site.api.get(f"/deployments/{row['id']}") for row in (fine, stray)] == before
+    for row in (fine, stray):
+        site.api.delete(f"/deployments/{row['id']}")
