@@ -42,8 +42,8 @@ test: .venv  ## all tests that need no cluster, with coverage
 	@$(ENV)/coverage erase
 	@mkdir -p build; status=0; \
 	$(ENV)/coverage run -m pytest -m platform > build/platform.log 2>&1 & platform=$$!; \
-	$(ENV)/coverage run -m pytest -m "not platform" $(served) > build/served.log 2>&1 & served=$$!; \
-	$(ENV)/coverage run -m pytest -m "not platform" $(served:%=--ignore=%) || status=$$?; \
+	nice $(ENV)/coverage run -m pytest -m "not platform" $(served) > build/served.log 2>&1 & served=$$!; \
+	nice $(ENV)/coverage run -m pytest -m "not platform" $(served:%=--ignore=%) || status=$$?; \
 	wait $$served || status=$$?; wait $$platform || status=$$?; \
 	cat build/served.log build/platform.log; exit $$status
 	@$(ENV)/coverage combine --quiet && $(ENV)/coverage report

@@ -149,14 +149,17 @@ def test_after_the_supervisor_was_killed_nothing_runs_twice(state: StateFolder) 
     wanted = [marked(spec(names.SERVER), state), marked(spec(names.WORKER), state)]
     runtime.ensure(wanted)
     orphans = set(pids(runtime).values())
+    found = lambda: {process.pid for process in processes_of(state.root)}  # noqa: E731
+    look = lambda: Sighting(orphans <= found(), "not all have begun")  # noqa: E731
+    wait_until("each process to have its own environment", look, seconds=20, every=0.05)
     supervisor = next(p for p in processes_of(state.root) if "supervisord" in str(p.cmdline()))
     supervisor.kill()
     supervisor.wait(10)
     assert runtime.processes() == []
-    assert orphans <= {process.pid for process in processes_of(state.root)}
+    assert orphans <= found()
     runtime.ensure(wanted)
     assert pids(runtime).keys() == {names.SERVER, names.WORKER}
-    assert not orphans & {process.pid for process in processes_of(state.root)}
+    assert not orphans & found()
 
 
 def marked(wanted: ProcessSpec, state: StateFolder) -> ProcessSpec:

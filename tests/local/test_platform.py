@@ -286,7 +286,7 @@ def test_psql_opens_the_data_and_not_prefects_tables(site: Site) -> None:
 def test_an_edited_block_is_applied_without_cutting_a_run(site: Site) -> None:
     worker = pid_of(site, names.WORKER)
     with slow_deployment(site) as name:
-        run = start_run(site.platform.api, name, {"seconds": 8})
+        run = start_run(site.platform.api, name, {"seconds": 5})
         await_state(site, run, "RUNNING")
         edit(site, worker_query_seconds=4)
         applied = deployed(site, names.DEPLOY_SELF, report_only=False)
@@ -493,7 +493,7 @@ def test_down_waits_for_what_ends_in_time_stops_the_rest_and_up_brings_the_data_
         runs = [start_run(site.platform.api, name, {"seconds": seconds}) for seconds in (3, 200)]
         for run in runs:
             await_state(site, run, "RUNNING", "COMPLETED")
-        done = site.run("down", "--drain", "8")
+        done = site.run("down", "--drain", "5")
         assert done.returncode == 0, done.stderr
         assert "stopping anyway" in done.stdout
         assert processes_of(site.state) == []
@@ -509,7 +509,7 @@ def test_down_waits_for_what_ends_in_time_stops_the_rest_and_up_brings_the_data_
 def test_a_down_that_was_killed_leaves_no_pool_closed_and_cuts_no_run(site: Site) -> None:
     api = site.platform.api
     with slow_deployment(site) as name:
-        run = start_run(api, name, {"seconds": 12})
+        run = start_run(api, name, {"seconds": 9})
         await_state(site, run, "RUNNING")
         stopping = site.start("down", "--drain", "100")
         held = lambda: Sighting(bool(api.get(f"/work_pools/{names.POOL}")["is_paused"]), "open")  # noqa: E731
