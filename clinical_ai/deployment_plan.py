@@ -287,6 +287,8 @@ def covers(found: Any, wanted: Any) -> bool:
             covers(found.get(key), value) for key, value in wanted.items()
         )
     if isinstance(wanted, list) and isinstance(found, list):
+        if all(isinstance(item, str) for item in [*wanted, *found]):
+            return sorted(wanted) == sorted(found)  # sets on the server, which have no order
         return len(wanted) == len(found) and all(map(covers, found, wanted))
     return bool(found == wanted)
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from clinical_ai.adapters.deployment_flows import Flows, first_line
 from clinical_ai.adapters.deployment_keys import Fault, entries, file_faults
+from clinical_ai.adapters.entrypoints import brings_code
 from clinical_ai.adapters.yaml_lines import Located, NotYaml, locate
 
 _STEPS: Final = ("build", "push")
@@ -81,7 +82,9 @@ async def _deploy_all(located: Located, *, skip: bool) -> tuple[list[dict[str, A
     faults: list[Fault] = []
     flows = Flows()
     for (path, entry), config in zip(entries(located), model.deployments, strict=True):
-        fault = flows.load(entry["entrypoint"], pulled=_is_pulled(entry, located.content))
+        fault = flows.load(
+            entry["entrypoint"], pulled=brings_code(entry.get("pull", located.content.get("pull")))
+        )
         if fault:
             faults.append(Fault(located.line((*path, "entrypoint")), *fault))
             continue
@@ -120,13 +123,6 @@ async def _deploy(config: dict[str, Any], actions: dict[str, Any], flows: Flows)
             is_interactive=lambda: False,
         )
     return dict(recorder.sent)
-
-
-def _is_pulled(entry: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
-    """Whether a step brings the code to where it runs; a mere change of folder does not."""
-    steps = entry.get("pull", content.get("pull")) or []
-    names = [name for step in steps for name in step]
-    return any(not name.endswith("set_working_directory") for name in names)
 
 
 def _as_written(schedules: list[dict[str, Any]], entry: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Whether the code that a deployment names is on this machine."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,8 @@ def wrong_code(row: Mapping[str, Any], code: Path) -> str:
 
     `code`: the working directory of runs. What a pull step brings, and modules, are not looked at.
     """
-    steps = [name for step in row.get("pull_steps") or [] for name in step]
     entrypoint = row.get("entrypoint") or ""
-    if any(not name.endswith("set_working_directory") for name in steps):
+    if brings_code(row.get("pull_steps")):
         return ""
     if not entrypoint:
         return "it names no entrypoint"
@@ -29,6 +28,12 @@ def wrong_code(row: Mapping[str, Any], code: Path) -> str:
     if function.partition(".")[0] not in _names(text):
         return f"{file} has no {function}"
     return ""
+
+
+def brings_code(pull_steps: Sequence[Mapping[str, Any]] | None) -> bool:
+    """Whether a step brings the code to where it runs; a mere change of folder does not."""
+    names = [name for step in pull_steps or [] for name in step]
+    return any(not name.endswith("set_working_directory") for name in names)
 
 
 def _folder(row: Mapping[str, Any], code: Path) -> Path:

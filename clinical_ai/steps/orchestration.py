@@ -5,6 +5,7 @@ from typing import Any
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
+from clinical_ai.deployment_plan import covers
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports import PrefectApi
 
@@ -54,22 +55,7 @@ def _ensure_pool(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool) -> 
 
 
 def _differing(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    return [key for key, value in wanted.items() if not _covers(found.get(key), value)]
-
-
-def _covers(found: Any, wanted: Any) -> bool:
-    """Whether all that is wanted is found; the server adds keys with defaults of its own."""
-    if isinstance(wanted, Mapping):
-        return isinstance(found, Mapping) and all(
-            _covers(found.get(key), value) for key, value in wanted.items()
-        )
-    if isinstance(wanted, list) and isinstance(found, list):
-        if all(isinstance(item, str) for item in [*wanted, *found]):
-            return sorted(wanted) == sorted(found)
-        return len(wanted) == len(found) and all(
-            _covers(there, here) for there, here in zip(found, wanted, strict=True)
-        )
-    return bool(found == wanted)
+    return [key for key, value in wanted.items() if not covers(found.get(key), value)]
 
 
 def find_workers(api: PrefectApi, pool: str) -> list[dict[str, Any]]:

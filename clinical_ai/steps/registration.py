@@ -51,24 +51,34 @@ def register(
     refuse_plan(steps, confirmed=confirmed)
     if not any(step.writes for step in steps):
         return steps
-    with registration_lease(api, who, seconds=wait) as renew:
-        steps = read_plan(api, wanted)
-        refuse_plan(steps, confirmed=confirmed)
-        apply(api, steps, renew)
-    return steps
+    return _carry_out(api, wanted, who, list, confirmed=confirmed, wait=wait)
 
 
 def ensure_deployments(
     api: PrefectApi, wanted: Sequence[Wanted], who: str, *, write: bool = True
 ) -> list[Change]:
     """The same for a release: what it no longer has goes, unless that is much and nobody looked."""
-    steps = read_plan(api, wanted)
+    steps = keep_many(read_plan(api, wanted))
     if write and any(step.writes for step in steps):
-        with registration_lease(api, who, seconds=90) as renew:
-            steps = keep_many(read_plan(api, wanted))
-            refuse_plan(steps, confirmed=False)
-            apply(api, steps, renew)
-    return [_change(step) for step in keep_many(steps)]
+        steps = _carry_out(api, wanted, who, keep_many, confirmed=False, wait=90)
+    return [_change(step) for step in steps]
+
+
+def _carry_out(
+    api: PrefectApi,
+    wanted: Sequence[Wanted],
+    who: str,
+    settle: Callable[[list[Step]], list[Step]],
+    *,
+    confirmed: bool,
+    wait: float,
+) -> list[Step]:
+    """Plan anew under the lease, since the world may have changed before it was had, and apply."""
+    with registration_lease(api, who, seconds=wait) as renew:
+        steps = settle(read_plan(api, wanted))
+        refuse_plan(steps, confirmed=confirmed)
+        apply(api, steps, renew)
+    return steps
 
 
 def keep_many(steps: Sequence[Step]) -> list[Step]:
@@ -255,15 +265,19 @@ def _prune(api: PrefectApi, step: Step) -> None:
         or read_runs(api, [key]).get(key, _NO_RUNS).in_flight
     ):
         raise _edited(step)
-    api.delete(f"/automations/owned-by/{_OWNER}{key}")
-    api.delete(f"/deployments/{key}")
+    _delete(api, key)
+
+
+def _delete(api: PrefectApi, deployment: str) -> None:
+    """Its automations first: they would stay behind."""
+    api.delete(f"/automations/owned-by/{_OWNER}{deployment}")
+    api.delete(f"/deployments/{deployment}")
 
 
 def _remove_named(api: PrefectApi, full_name: str) -> None:
     found = api.get(f"/deployments/name/{full_name}")
     if found is not None:
-        api.delete(f"/automations/owned-by/{_OWNER}{found['id']}")
-        api.delete(f"/deployments/{found['id']}")
+        _delete(api, found["id"])
 
 
 def _change(step: Step) -> Change:

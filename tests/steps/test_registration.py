@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from clinical_ai import names
 from clinical_ai.deployment_plan import Action, Step, Wanted
 from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, Transient
 from clinical_ai.ports import PrefectApi
@@ -235,6 +236,9 @@ def test_many_at_once_go_only_when_somebody_confirms(site: Site) -> None:
     changes = ensure_deployments(site.api, site.five()[:2], "make up")
     assert site.there() == ["a", "b", "c", "d", "e"], "and an installation keeps them"
     assert sum("register --confirm" in change.detail for change in changes) == 3
+    told = site.api.get(f"/variables/name/{names.REGISTERING}")
+    ensure_deployments(site.api, site.five()[:2], "make up")
+    assert site.api.get(f"/variables/name/{names.REGISTERING}") == told, "and writes nothing"
     site.register(site.five()[:2], confirmed=True)
     assert site.there() == ["a", "b"]
     with pytest.raises(NeedsOperator, match="no deployment is wanted at all"):
