@@ -9,7 +9,7 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import by_hand, imports, rest, up
+from benchmarks import by_hand, imports, registration, rest, up
 
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
 
@@ -17,11 +17,12 @@ RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rest", type=int, default=300, help="seconds to watch both at rest")
-    parser.add_argument("--rounds", type=int, default=3, help="repetitions of `make up`")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions of each")
     options = parser.parse_args(arguments)
     load = os.getloadavg()[0]
     rows = [*imports.measure()]
     rows += up.measure(options.rounds, by_hand.install)
+    rows += registration.measure(options.rounds)
     rows += rest.measure(options.rest)
     text = _document(rows, load)
     RESULTS.write_text(text)

@@ -39,6 +39,7 @@ class Place:
     def __init__(self, port: int) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="clinical-ai-bench-"))
         self.root.chmod(0o755)
+        self.state = self.root / "state"
         self._port = port
 
     def __enter__(self) -> "Place":
@@ -48,18 +49,17 @@ class Place:
         self._run("destroy", "--yes")
         shutil.rmtree(self.root)
 
-    def up(self) -> float:
+    def up(self, *options: str) -> float:
         """Seconds."""
         started = time.perf_counter()
-        self._run("up", "--port", str(self._port))
+        self._run("up", "--port", str(self._port), *options)
         return time.perf_counter() - started
 
     def platform(self) -> Platform:
-        return open_platform(self.root / "state")
+        return open_platform(self.state)
 
     def _run(self, *words: str) -> None:
-        state = str(self.root / "state")
-        command = [sys.executable, "-m", "clinical_ai.cli", *words, "--state", state]
+        command = [sys.executable, "-m", "clinical_ai.cli", *words, "--state", str(self.state)]
         run(command, env=_environment())
 
 

@@ -213,13 +213,13 @@ def register(options: argparse.Namespace, state: StateFolder, terminal: Terminal
     platform = open_platform(state.root)
     build = "refuse" if not options.build else "skip" if options.plan else "run"
     files = [Path(file).absolute() for file in options.files]
-    wanted = platform.read_files(files, os.environ, build) if files else platform.wanted
-    if options.plan:
-        steps = registration.read_plan(platform.api, wanted)
-    else:
-        steps = registration.register(
-            platform.api, wanted, f"clinical-ai register by {who()}", confirmed=options.confirm
-        )
+    with platform.reading(files, os.environ, build) as read:
+        found = registration.read_deployments(platform.api)
+        wanted = read()
+    steps = registration.read_plan(platform.api, wanted, found)
+    if not options.plan:
+        caller = f"clinical-ai register by {who()}"
+        steps = registration.follow(platform.api, wanted, steps, caller, confirmed=options.confirm)
     unchecked = [each.full_name for each in wanted if not each.checked]
     unresolved = platform.unresolved()
     if options.json:

@@ -29,6 +29,10 @@ def main(arguments: list[str]) -> int:
     """Become the Prefect process that the spec file describes."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     spec = json.loads(Path(arguments[0]).read_text())
+    kept = {"CLINICAL_AI_SPEC": os.environ.get("CLINICAL_AI_SPEC", "")}
+    os.environ.clear()
+    # Before pydantic is imported: zoneinfo reads PYTHONTZPATH then, and never again.
+    os.environ.update(spec["environment"] | kept)
     if spec["secrets"]:
         from clinical_ai.adapters.file_secrets import FileSecrets
 
@@ -37,8 +41,7 @@ def main(arguments: list[str]) -> int:
             variable: store.get(reference).get_secret_value()
             for variable, reference in spec["secrets"].items()
         }
-    os.environ.clear()
-    os.environ.update(_environment(spec))
+        os.environ.update(spec["environment"])
     return _become_prefect(spec)
 
 
@@ -61,11 +64,6 @@ def _become_prefect(spec: dict[str, Any]) -> int:
     sys.argv = ["prefect", *spec["command"][3:]]
     runpy.run_module("prefect", run_name="__main__")
     return 0
-
-
-def _environment(spec: dict[str, Any]) -> dict[str, str]:
-    kept = {"CLINICAL_AI_SPEC": os.environ.get("CLINICAL_AI_SPEC", "")}
-    return {**spec["environment"], **kept}
 
 
 def _await(spec: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """Settings to ports with their adapters: the only place that knows both."""
 
 import os
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -99,15 +100,20 @@ class Platform:
 
         return [from_rendered(raw, "prefect.yaml") for raw in self.rendered["deployments"]]
 
-    def read_files(
+    def reading(
         self, files: Sequence[Path], environ: Mapping[str, str], steps: str = "refuse"
-    ) -> "list[Wanted]":
-        """The deployments of these prefect.yaml files; `environ` is what they may refer to."""
-        from clinical_ai.adapters.deployment_reader import read_deployments
+    ) -> "AbstractContextManager[Callable[[], list[Wanted]]]":
+        """The deployments of these prefect.yaml files, or of the release when none is named.
 
+        They are read beside what the block does. `environ` is what the files may refer to.
+        """
+        from clinical_ai.adapters.deployment_reader import reading
+
+        if not files:
+            return nullcontext(lambda: self.wanted)
         auth = self.secrets.get(names.API_AUTH) if self.instance.auth else None
         server = (self.instance.api_url, auth)
-        return read_deployments(files, environ, server=server, steps=steps)
+        return reading(files, environ, server=server, steps=steps)
 
     @cached_property
     def files(self) -> "StateFiles":

@@ -26,26 +26,20 @@ def register(
 ) -> State[Any]:
     """Register the deployments of the release, or of the files named by their absolute paths."""
     platform = open_platform()
-    wanted = read(platform, files or [])
-    steps = plan(platform, wanted)
+    wanted, steps = plan(platform, [Path(file) for file in files or []])
     publish(steps, find_unresolved(platform), report_only)
     if not report_only:
-        carry_out(platform, wanted, confirm_removal or confirm(steps))
+        carry_out(platform, wanted, steps, confirm_removal or confirm(steps))
     return Completed(message=registration_report.sentence(steps))
 
 
 @acting
-def read(platform: Platform, files: list[str]) -> list[Wanted]:
-    """What is wanted; every fault of every file at once."""
-    if not files:
-        return platform.wanted
-    return platform.read_files([Path(file) for file in files], os.environ)
-
-
-@acting
-def plan(platform: Platform, wanted: list[Wanted]) -> list[Step]:
-    """What would happen; nothing is written."""
-    return registration.read_plan(platform.api, wanted)
+def plan(platform: Platform, files: list[Path]) -> tuple[list[Wanted], list[Step]]:
+    """What is wanted, with every fault of every file at once, and what would happen."""
+    with platform.reading(files, os.environ) as read:
+        found = registration.read_deployments(platform.api)
+        wanted = read()
+    return wanted, registration.read_plan(platform.api, wanted, found)
 
 
 def confirm(steps: list[Step]) -> bool:
@@ -56,10 +50,12 @@ def confirm(steps: list[Step]) -> bool:
 
 
 @acting
-def carry_out(platform: Platform, wanted: list[Wanted], confirmed: bool) -> list[Step]:
+def carry_out(
+    platform: Platform, wanted: list[Wanted], steps: list[Step], confirmed: bool
+) -> list[Step]:
     """Write what differs; a failure undoes what was written."""
     who = f"flow run {runtime.flow_run.name}"
-    return registration.register(platform.api, wanted, who, confirmed=confirmed)
+    return registration.follow(platform.api, wanted, steps, who, confirmed=confirmed)
 
 
 @acting

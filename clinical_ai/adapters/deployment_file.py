@@ -8,19 +8,24 @@ Prints JSON: `deployments` with their bodies, and `faults` with their lines.
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import sys
 from collections.abc import Hashable, Mapping
 from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clinical_ai.adapters.deployment_flows import Flows, first_line
-from clinical_ai.adapters.deployment_keys import Fault, entries, file_faults
+from clinical_ai.adapters.deployment_keys import Fault, entries, parse
 from clinical_ai.adapters.entrypoints import brings_code
 from clinical_ai.adapters.yaml_lines import Located, NotYaml, locate
+
+if TYPE_CHECKING:
+    from prefect.cli.deploy._models import PrefectYamlModel
+
+    from clinical_ai.adapters.deploy_recorder import Recorder
 
 _STEPS: Final = ("build", "push")
 _POOL_KEYS: Final = {"work_queue_name", "job_variables"}
@@ -40,16 +45,18 @@ def read(file: Path, steps: str = "refuse") -> dict[str, Any]:
         return _answer([], [Fault(error.line, error.problem, "correct that line")])
     except (OSError, UnicodeDecodeError) as error:
         return _answer([], [Fault(1, f"it can't be read: {error}", "name another file")])
-    from clinical_ai.adapters.deploy_recorder import known_time_zones
+    from clinical_ai.adapters.deploy_recorder import recording
 
-    with known_time_zones():
-        faults = file_faults(located)
+    flows = Flows()
+    with recording(flows) as recorder:
+        model, faults = parse(located)
         if steps == "refuse" and isinstance(located.content, Mapping):
             faults += _step_faults(located)
-        if faults:
+        if faults or model is None:
             return _answer([], faults)
         os.chdir(file.parent)
-        return _answer(*asyncio.run(_deploy_all(located, skip=steps == "skip")))
+        job = _deploy_all(located, model, flows, recorder, skip=steps == "skip")
+        return _answer(*asyncio.run(job))
 
 
 def _answer(deployments: list[dict[str, Any]], faults: list[Fault]) -> dict[str, Any]:
@@ -72,15 +79,18 @@ def _step_faults(located: Located) -> list[Fault]:
     ]
 
 
-async def _deploy_all(located: Located, *, skip: bool) -> tuple[list[dict[str, Any]], list[Fault]]:
-    from prefect.cli.deploy._models import PrefectYamlModel
-
-    model = PrefectYamlModel.model_validate(located.content)
+async def _deploy_all(
+    located: Located,
+    model: "PrefectYamlModel",
+    flows: Flows,
+    recorder: "Recorder",
+    *,
+    skip: bool,
+) -> tuple[list[dict[str, Any]], list[Fault]]:
     none: dict[str, Any] = {step: [] for step in _STEPS if skip}
     actions = {"build": model.build or [], "push": model.push or [], "pull": model.pull, **none}
     found: list[dict[str, Any]] = []
     faults: list[Fault] = []
-    flows = Flows()
     for (path, entry), config in zip(entries(located), model.deployments, strict=True):
         fault = flows.load(
             entry["entrypoint"], pulled=brings_code(entry.get("pull", located.content.get("pull")))
@@ -90,7 +100,7 @@ async def _deploy_all(located: Located, *, skip: bool) -> tuple[list[dict[str, A
             continue
         try:
             given = {**config.model_dump(exclude_unset=True, mode="json"), **none}
-            sent = await _deploy(given, actions, flows)
+            sent = await _deploy(given, actions, recorder)
         except _REFUSED as error:
             problem = f"deployment {entry['name']!r}: {first_line(error)}"
             faults.append(Fault(located.line(path), problem, "correct its entry"))
@@ -107,22 +117,19 @@ async def _deploy_all(located: Located, *, skip: bool) -> tuple[list[dict[str, A
     return found, faults + _name_faults(found)
 
 
-async def _deploy(config: dict[str, Any], actions: dict[str, Any], flows: Flows) -> dict[str, Any]:
+async def _deploy(
+    config: dict[str, Any], actions: dict[str, Any], recorder: "Recorder"
+) -> dict[str, Any]:
     """The body and the automations that Prefect's deploy sends for one entry."""
     from prefect.cli.deploy import _core
-    from rich.console import Console
 
-    from clinical_ai.adapters.deploy_recorder import recording
+    from clinical_ai.adapters.deploy_recorder import Unread
 
-    with recording(flows) as recorder:
-        await _core._run_single_deploy(
-            config,
-            actions,
-            client=recorder,
-            console=Console(file=StringIO()),
-            is_interactive=lambda: False,
-        )
-    return dict(recorder.sent)
+    recorder.forget()
+    await _core._run_single_deploy(
+        config, actions, client=recorder, console=Unread(), is_interactive=lambda: False
+    )
+    return recorder.sent
 
 
 def _as_written(schedules: list[dict[str, Any]], entry: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -163,8 +170,6 @@ def _wrong_parameters(
     parameters: Mapping[str, Any], schema: dict[str, Any]
 ) -> list[tuple[str, str]]:
     """Name and fault of each, without the value; a template is filled in when a run starts."""
-    from prefect.utilities.schema_tools.validation import validate
-
     known = schema.get("properties", {})
     wrong = [(name, "the flow has no such parameter") for name in parameters if name not in known]
     fixed = {
@@ -172,6 +177,10 @@ def _wrong_parameters(
         for name, value in parameters.items()
         if name in known and "{{" not in str(value) and "__prefect_kind" not in str(value)
     }
+    if not fixed:
+        return wrong
+    from prefect.utilities.schema_tools.validation import validate
+
     for error in validate(fixed, schema, ignore_required=True):
         name = str(error.absolute_path[0]) if error.absolute_path else next(iter(fixed), "")
         wrong.append((name, f"its value is not of the flow's type ({error.validator})"))
@@ -196,6 +205,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("file", type=Path)
     parser.add_argument("--steps", choices=("refuse", "skip", "run"), default="refuse")
     options = parser.parse_args(arguments)
+    gc.disable()  # a sixth of the time, in a process that ends before it needs memory back
     with redirect_stdout(sys.stderr):
         answer = read(options.file.absolute(), options.steps)
     json.dump(answer, sys.stdout)

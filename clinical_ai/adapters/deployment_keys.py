@@ -6,11 +6,15 @@ Prefect's own reader ignores a misspelled key, and skips a whole file that is wr
 import re
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clinical_ai import names
 from clinical_ai.adapters.yaml_lines import Located
 from clinical_ai.errors import nearest
+
+if TYPE_CHECKING:
+    from prefect.cli.deploy._models import PrefectYamlModel
+    from pydantic import ValidationError
 
 # `definitions` holds the anchors that Prefect's documentation shows.
 _TOP_EXTRA: Final = {"definitions", "prefect-version"}
@@ -33,18 +37,24 @@ class Fault:
     remedy: str
 
 
-def file_faults(located: Located) -> list[Fault]:
-    """Everything that is wrong by form, in the order of lines."""
+def parse(located: Located) -> tuple["PrefectYamlModel | None", list[Fault]]:
+    """Prefect's own model of the file, and everything that is wrong by form."""
+    from prefect.cli.deploy._models import PrefectYamlModel
+    from pydantic import ValidationError
+
     if not isinstance(located.content, Mapping):
-        return [Fault(1, "it is not a table of keys", "write `deployments:` and a list below it")]
+        remedy = "write `deployments:` and a list below it"
+        return None, [Fault(1, "it is not a table of keys", remedy)]
     faults = [
         Fault(located.line(path), f"{path[-1]} is given twice", "keep one of them")
         for path in located.twice
     ]
     faults += _unknown_keys(located)
-    faults += _wrong_types(located)
     faults += _deployment_faults(located)
-    return sorted(faults, key=lambda fault: fault.line)
+    try:
+        return PrefectYamlModel.model_validate(located.content), faults
+    except ValidationError as error:
+        return None, faults + _type_faults(located, error)
 
 
 def entries(located: Located) -> Iterator[tuple[tuple[Hashable, ...], Mapping[str, Any]]]:
@@ -84,22 +94,16 @@ def _unknown_keys(located: Located) -> list[Fault]:
     return faults
 
 
-def _wrong_types(located: Located) -> list[Fault]:
-    from prefect.cli.deploy._models import PrefectYamlModel
-    from pydantic import ValidationError
-
-    try:
-        PrefectYamlModel.model_validate(located.content)
-    except ValidationError as error:
-        faults: dict[tuple[Hashable, ...], Fault] = {}
-        told = error.errors(include_input=False, include_url=False)
-        for one in [one for one in told if one["type"] != "extra_forbidden"]:  # told already
-            # The location names members of unions behind the field: the path in the file is kept.
-            path = _in_file(one["loc"], located)
-            text = f"{'.'.join(map(str, path))}: {one['msg'].removeprefix('Value error, ')}"
-            faults.setdefault(path, Fault(located.line(path), text, f"correct {path[-1]}"))
-        return list(faults.values())
-    return []
+def _type_faults(located: Located, error: "ValidationError") -> list[Fault]:
+    """What Prefect's model refuses, one fault a field."""
+    faults: dict[tuple[Hashable, ...], Fault] = {}
+    told = error.errors(include_input=False, include_url=False)
+    for one in [one for one in told if one["type"] != "extra_forbidden"]:  # told already
+        # The location names members of unions behind the field: the path in the file is kept.
+        path = _in_file(one["loc"], located)
+        text = f"{'.'.join(map(str, path))}: {one['msg'].removeprefix('Value error, ')}"
+        faults.setdefault(path, Fault(located.line(path), text, f"correct {path[-1]}"))
+    return list(faults.values())
 
 
 def _in_file(loc: tuple[Hashable, ...], located: Located) -> tuple[Hashable, ...]:

@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,24 +19,42 @@ from clinical_ai.errors import ManyFaults, NeedsOperator
 _SECONDS: Final = 300
 
 
-def read_deployments(
+@contextmanager
+def reading(
     files: Sequence[Path],
     environ: Mapping[str, str],
     *,
     server: tuple[str, SecretStr | None] | None = None,
     steps: str = "refuse",
     seconds: float = _SECONDS,
-) -> list[Wanted]:
-    """The deployments of all files, in their order; ManyFaults with file and line of each fault.
+) -> Iterator[Callable[[], list[Wanted]]]:
+    """All files are read at once, beside whatever the block does; gives what waits for them.
 
-    `server`: address and password of Prefect, for variables and blocks that a file refers to.
-    `environ`: what `{{ $NAME }}` in a file means. `steps`: what becomes of build and push steps,
-    `refuse`, `skip` or `run`. `seconds`: for the flows of one file.
+    That returns the deployments of all files, in their order; ManyFaults with file and line of
+    each fault. `server`: address and password of Prefect, for variables and blocks that a file
+    refers to. `environ`: what `{{ $NAME }}` in a file means. `steps`: what becomes of build and
+    push steps, `refuse`, `skip` or `run`; run, they come one file after the other. `seconds`: for
+    the flows of one file.
     """
+    environment = _environment(environ, server)
+    with ExitStack() as ends:
+
+        def start(file: Path) -> "subprocess.Popen[str]":
+            child = _start(file, environment, steps)
+            ends.callback(_end, child)
+            return child
+
+        children = map(start, files) if steps == "run" else [start(file) for file in files]
+        yield lambda: _collect(zip(files, children, strict=True), seconds)
+
+
+def _collect(
+    children: Iterable[tuple[Path, "subprocess.Popen[str]"]], seconds: float
+) -> list[Wanted]:
     wanted: list[Wanted] = []
     faults: list[NeedsOperator] = []
-    for file in files:
-        found = _read(file, _environment(environ, server), steps, seconds)
+    for file, child in children:
+        found = _answer(child, seconds)
         faults += [_fault(file, fault) for fault in found["faults"]]
         wanted += [from_rendered(raw, str(file)) for raw in found["deployments"]]
     faults += _twice(wanted)
@@ -44,18 +63,21 @@ def read_deployments(
     return wanted
 
 
-def _read(file: Path, environ: dict[str, str], steps: str, seconds: float) -> dict[str, Any]:
+def _start(file: Path, environment: dict[str, str], steps: str) -> "subprocess.Popen[str]":
     words = [sys.executable, "-m", "clinical_ai.adapters.deployment_file", str(file)]
-    child = subprocess.Popen(
+    return subprocess.Popen(
         [*words, "--steps", steps],
         cwd=Path(__file__).resolve().parent.parent.parent,
-        env=environ,
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=None if steps == "run" else subprocess.PIPE,
         text=True,
         start_new_session=True,  # so that what a flow starts on import ends with it
     )
+
+
+def _answer(child: "subprocess.Popen[str]", seconds: float) -> dict[str, Any]:
     try:
         out, said = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -87,6 +109,7 @@ def _environment(
     """The caller's, but for settings of a Prefect of theirs; nothing is to be reached there."""
     kept = {name: value for name, value in environ.items() if not name.startswith("PREFECT_")}
     kept |= {"PREFECT_API_URL": "http://127.0.0.1:9/api", "DO_NOT_TRACK": "1"}
+    kept["PYTHONTZPATH"] = ""  # as runs have it, see manifests.processes
     if server is not None:
         url, auth = server
         kept[names.API_VARIABLE] = url

@@ -35,6 +35,7 @@ def ensure_rendered(place: Place, user: tuple[int, int] | None) -> dict[str, Any
         env={
             "PATH": "/usr/bin:/bin",
             "LANG": "C.UTF-8",
+            "PYTHONTZPATH": "",
             "HOME": str(place.state.scratch),
             "PREFECT_HOME": str(place.state.prefect),
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",

@@ -23,8 +23,8 @@ from clinical_ai.deployment_plan import (
 )
 from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError
 from clinical_ai.ports import PrefectApi
-from clinical_ai.steps.registration_lease import registration_lease
-from clinical_ai.steps.scheduled_runs import Runs, bring_back, make_anew, read_runs
+from clinical_ai.steps.registration_lease import Unfinished, find_unfinished, registration_lease
+from clinical_ai.steps.scheduled_runs import Runs, bring_back, make_anew, read_runs, recover
 
 _MOST_PRUNED: Final = 5
 _MOST_SHARE: Final = 0.2
@@ -47,10 +47,22 @@ def register(
     Raises when the plan is refused or a write fails; nothing is changed then. `who` is told to
     whoever registers at the same time, and `wait` is how many seconds this waits for them.
     """
-    steps = read_plan(api, wanted)
-    refuse_plan(steps, confirmed=confirmed)
-    if not any(step.writes for step in steps):
-        return steps
+    return follow(api, wanted, read_plan(api, wanted), who, confirmed=confirmed, wait=wait)
+
+
+def follow(
+    api: PrefectApi,
+    wanted: Sequence[Wanted],
+    seen: Sequence[Step],
+    who: str,
+    *,
+    confirmed: bool = False,
+    wait: float = 90,
+) -> list[Step]:
+    """`register`, for whoever has seen the plan already; the one that was carried out."""
+    refuse_plan(seen, confirmed=confirmed)
+    if not any(step.writes for step in seen) and find_unfinished(api) is None:
+        return list(seen)
     return _carry_out(api, wanted, who, list, confirmed=confirmed, wait=wait)
 
 
@@ -59,7 +71,7 @@ def ensure_deployments(
 ) -> list[Change]:
     """The same for a release: what it no longer has goes, unless that is much and nobody looked."""
     steps = keep_many(read_plan(api, wanted))
-    if write and any(step.writes for step in steps):
+    if write and (any(step.writes for step in steps) or find_unfinished(api)):
         steps = _carry_out(api, wanted, who, keep_many, confirmed=False, wait=90)
     return [_change(step) for step in steps]
 
@@ -74,10 +86,14 @@ def _carry_out(
     wait: float,
 ) -> list[Step]:
     """Plan anew under the lease, since the world may have changed before it was had, and apply."""
-    with registration_lease(api, who, seconds=wait) as renew:
+    with registration_lease(api, who, _owners(wanted), seconds=wait) as lease:
         steps = settle(read_plan(api, wanted))
         refuse_plan(steps, confirmed=confirmed)
-        apply(api, steps, renew)
+        if last := lease.unfinished:
+            rows = [each.row for each in read_deployments(api)]
+            theirs = [row for row in rows if owners_of(row["tags"]) & last.owners]
+            recover(api, theirs, last.since)
+        apply(api, steps, lease.renew)
     return steps
 
 
@@ -92,12 +108,17 @@ def keep_many(steps: Sequence[Step]) -> list[Step]:
     ]
 
 
-def read_plan(api: PrefectApi, wanted: Sequence[Wanted]) -> list[Step]:
-    """What registering these would do; reads by page and writes nothing."""
+def read_plan(
+    api: PrefectApi, wanted: Sequence[Wanted], found: Sequence[Found] | None = None
+) -> list[Step]:
+    """What registering these would do; reads by page and writes nothing.
+
+    `found`: what `read_deployments` has just read.
+    """
     if not wanted:
         raise NeedsOperator("no deployment is wanted at all", "name a file that has some")
-    owners = frozenset().union(*(owners_of(each.body["tags"]) for each in wanted))
-    found = _read(api)
+    owners = _owners(wanted)
+    found = read_deployments(api) if found is None else found
     first = plan(wanted, found, owners)
     touched = [s.found.row["id"] for s in first if s.found and s.writes]
     runs = read_runs(api, touched)
@@ -110,7 +131,8 @@ def read_plan(api: PrefectApi, wanted: Sequence[Wanted]) -> list[Step]:
     return plan(wanted, known, owners)
 
 
-def _read(api: PrefectApi) -> list[Found]:
+def read_deployments(api: PrefectApi) -> list[Found]:
+    """All deployments of the server with their automations, without their runs; by page."""
     owned: dict[str, list[Mapping[str, Any]]] = {}
     for row in api.pages("/automations/filter"):
         # Who owns one is not told; what it runs is.
@@ -180,6 +202,10 @@ def apply(api: PrefectApi, steps: Sequence[Step], renew: Callable[[], None]) -> 
             _prune(api, step)
 
 
+def _owners(wanted: Sequence[Wanted]) -> frozenset[str]:
+    return frozenset().union(*(owners_of(each.body["tags"]) for each in wanted))
+
+
 def _create(api: PrefectApi, step: Step, undo: list[tuple[str, Undo]]) -> None:
     wanted = _wanted(step)
     flow_name, _, name = step.full_name.partition("/")
@@ -237,7 +263,7 @@ def _take_back(undo: list[tuple[str, Undo]], error: PlatformError) -> None:
         except PlatformError as failed:
             left.append(f"{name} ({failed})")
     if left:
-        raise NeedsOperator(
+        raise Unfinished(
             f"{error}; and these could not be put back: {', '.join(left)}",
             "see that the server runs, and register again: it goes on where it stands",
         ) from error

@@ -1,13 +1,17 @@
-"""One registration at a time on a server: a slot of a concurrency limit of that server."""
+"""One registration at a time on a server: a slot of a concurrency limit of that server.
 
-from collections.abc import Callable, Iterator
+Who has it, and whether the last one came to its end, stands in a variable beside it.
+"""
+
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final
 
 from clinical_ai import names
-from clinical_ai.errors import Locked, NeedsOperator, TimedOut
+from clinical_ai.errors import Locked, NeedsOperator, PlatformError, TimedOut
 from clinical_ai.ports import PrefectApi
 from clinical_ai.waiting import Sighting, wait_until
 
@@ -16,31 +20,72 @@ _RENEW_AFTER: Final = 15.0
 _LIMITS: Final = "/v2/concurrency_limits"
 
 
+class Unfinished(NeedsOperator):
+    """A registration ended in the middle: what it wrote stands, and could not be put back."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A registration under way: since when, and of which owners' deployments."""
+
+    since: datetime
+    owners: frozenset[str]
+
+
+@dataclass
+class Lease:
+    """The right to register. `unfinished`: one that was killed before it came to an end."""
+
+    api: PrefectApi
+    key: str
+    unfinished: Begun | None
+    renewed: float = field(default_factory=monotonic)
+
+    def renew(self) -> None:
+        """To be called before each write.
+
+        A lease that ran out meanwhile, as after a long pause of this process, ends the work here.
+        """
+        if monotonic() - self.renewed > _RENEW_AFTER:
+            self.api.post(f"{_LIMITS}/leases/{self.key}/renew", {"lease_duration": _SECONDS})
+            self.renewed = monotonic()
+
+
 @contextmanager
 def registration_lease(
-    api: PrefectApi, who: str, *, seconds: float
-) -> Iterator[Callable[[], None]]:
-    """Hold the lease while the block runs; gives a function to call before each write.
+    api: PrefectApi, who: str, owners: frozenset[str], *, seconds: float
+) -> Iterator[Lease]:
+    """Hold the lease while the block runs and writes deployments of these owners.
 
-    Waits `seconds` for whoever has it; NeedsOperator then names them. A lease that ran out
-    meanwhile, as after a long pause of this process, ends the work at the next write.
+    Waits `seconds` for whoever has it; NeedsOperator then names them. When the block is killed, or
+    raises Unfinished, the next holder learns that it came to no end.
     """
     if api.get(f"{_LIMITS}/{names.REGISTRATION}") is None:
         api.post(f"{_LIMITS}/", {"name": names.REGISTRATION, "limit": 1, "active": True})
-    lease = _take(api, seconds)
-    _tell(api, who)
-    renewed = monotonic()
-
-    def renew() -> None:
-        nonlocal renewed
-        if monotonic() - renewed > _RENEW_AFTER:
-            api.post(f"{_LIMITS}/leases/{lease}/renew", {"lease_duration": _SECONDS})
-            renewed = monotonic()
-
+    lease = Lease(api, _take(api, seconds), find_unfinished(api))
+    begun = Begun(datetime.now(UTC), owners)
+    if lease.unfinished:
+        begun = Begun(lease.unfinished.since, owners | lease.unfinished.owners)
+    _tell(api, who, begun, ended=False)
     try:
-        yield renew
+        yield lease
+    except Unfinished:
+        raise
+    except PlatformError:
+        _tell(api, who, begun, ended=True)
+        raise
+    else:
+        _tell(api, who, begun, ended=True)
     finally:
-        api.post(f"{_LIMITS}/decrement-with-lease", {"lease_id": lease})
+        api.post(f"{_LIMITS}/decrement-with-lease", {"lease_id": lease.key})
+
+
+def find_unfinished(api: PrefectApi) -> Begun | None:
+    """The registration that is under way, or was when it was killed; None when there is none."""
+    found = _told(api)
+    if found is None or found["ended"]:
+        return None
+    return Begun(datetime.fromisoformat(found["since"]), frozenset(found["owners"]))
 
 
 def _take(api: PrefectApi, seconds: float) -> str:
@@ -64,10 +109,10 @@ def _take(api: PrefectApi, seconds: float) -> str:
     return taken[0]
 
 
-def _tell(api: PrefectApi, who: str) -> None:
-    """For the second: who has it. A variable, since a lease names only runs."""
-    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    value = {"who": who, "since": since}
+def _tell(api: PrefectApi, who: str, begun: Begun, *, ended: bool) -> None:
+    """For the second, and for the next. A variable, since a lease names only runs."""
+    since = begun.since.isoformat(timespec="seconds")
+    value = {"who": who, "since": since, "owners": sorted(begun.owners), "ended": ended}
     path = f"/variables/name/{names.REGISTERING}"
     if api.get(path) is None:
         api.post("/variables/", {"name": names.REGISTERING, "value": value})
@@ -75,8 +120,15 @@ def _tell(api: PrefectApi, who: str) -> None:
         api.patch(path, {"name": names.REGISTERING, "value": value})
 
 
+def _told(api: PrefectApi) -> dict[str, Any] | None:
+    """What `_tell` wrote; None when there is nothing, or somebody wrote something else there."""
+    found = (api.get(f"/variables/name/{names.REGISTERING}") or {}).get("value")
+    keys = {"who", "since", "owners", "ended"}
+    return found if isinstance(found, dict) and keys <= found.keys() else None
+
+
 def _holder(api: PrefectApi) -> str:
-    found: Any = (api.get(f"/variables/name/{names.REGISTERING}") or {}).get("value")
-    if not isinstance(found, dict):
+    found = _told(api)
+    if found is None or found["ended"]:
         return "its holder is just starting"
-    return f"{found.get('who')}, since {found.get('since')}"
+    return f"{found['who']}, since {found['since']}"

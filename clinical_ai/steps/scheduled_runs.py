@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from clinical_ai.ports import PrefectApi
@@ -12,6 +12,7 @@ from clinical_ai.ports import PrefectApi
 _OPEN: Final = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 _ENDED: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _AT_ONCE: Final = 100  # deployments a request
+_GAP: Final = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,22 @@ def bring_back(api: PrefectApi, dropped: Mapping[str, Sequence[str]]) -> None:
             at = moment.isoformat()
             one = {"start_time": at, "end_time": at, "min_runs": 1, "max_runs": 1}
             api.post(f"/deployments/{found}/schedule", one)
+
+
+def recover(api: PrefectApi, deployments: Sequence[Mapping[str, Any]], since: datetime) -> None:
+    """Runs that a killed registration has dropped exist again, the future and the due ones.
+
+    `deployments`: rows that it may have written. `since`: when it began; what came due in the
+    minutes after that is made late. Longer the server's scheduler was not without work to do.
+    """
+    for row in deployments:
+        if row["paused"] or not any(schedule["active"] for schedule in row["schedules"]):
+            continue
+        make_anew(api, row["id"])
+        start = max(since, datetime.fromisoformat(row["created"].replace("Z", "+00:00")))
+        end = min(start + _GAP, datetime.now(UTC))
+        window = {"start_time": start.isoformat(), "end_time": end.isoformat()}
+        api.post(f"/deployments/{row['id']}/schedule", window)
 
 
 def _runs(

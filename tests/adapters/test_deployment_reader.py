@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from clinical_ai.adapters import deployment_file
-from clinical_ai.adapters.deployment_reader import read_deployments
+from clinical_ai.adapters.deployment_reader import reading
 from clinical_ai.deployment_plan import SELF, Wanted
 from clinical_ai.errors import ManyFaults
 from tests.support.prefect_server import PrefectServer
@@ -54,7 +54,9 @@ def write(tmp_path: Path) -> Write:
 
 
 def read(file: Path, **more: Any) -> list[Wanted]:
-    return read_deployments([file], {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}, **more)
+    environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+    with reading([file], environ, **more) as found:
+        return found()
 
 
 def told(file: Path, **more: Any) -> list[str]:
@@ -250,8 +252,12 @@ def test_two_files_with_the_same_deployment_are_told(write: Write, tmp_path: Pat
     file = write(HEAD + GOOD)
     twin = tmp_path / "twin.yaml"
     twin.write_text(file.read_text())
-    with pytest.raises(ManyFaults, match=r"twin.yaml:5: load/one stands in .*prefect.yaml:5, too"):
-        read_deployments([file, twin], {"PATH": "/usr/bin:/bin"})
+    told = r"twin.yaml:5: load/one stands in .*prefect.yaml:5, too"
+    with (
+        pytest.raises(ManyFaults, match=told),
+        reading([file, twin], {"PATH": "/usr/bin:/bin"}) as found,
+    ):
+        found()
 
 
 def test_a_trigger_is_an_automation_that_the_deployment_owns(write: Write) -> None:

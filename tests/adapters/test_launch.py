@@ -104,15 +104,19 @@ def test_a_secret_that_is_not_there_is_named_without_a_backtrace(state: StateFol
     assert "Traceback" not in done.stderr
 
 
-def test_the_environment_is_the_specs_and_the_mark_of_the_supervisor(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("CLINICAL_AI_SPEC", "digest")
-    monkeypatch.setenv("PREFECT_API_URL", "http://somebody.else/api")
-    assert launch._environment({"environment": {"A": "1"}}) == {
-        "A": "1",
-        "CLINICAL_AI_SPEC": "digest",
-    }
+def test_the_specs_time_zones_are_in_force_in_a_process_with_secrets(state: StateFolder) -> None:
+    """Zoneinfo looks once, and fetching a secret imports it."""
+    environment = {names.STATE_VARIABLE: str(state.root), "PYTHONTZPATH": ""}
+    spec = ProcessSpec("one", ("x",), environment, {"PASSWORD": names.API_AUTH})
+    state.spec("one").write_text(supervisor.document(spec))
+    script = (
+        "import sys, os; from clinical_ai import launch\n"
+        "def become(spec): import zoneinfo; print(zoneinfo.TZPATH, len(os.environ['PASSWORD']))\n"
+        "launch._become_prefect = become; launch.main(sys.argv[1:])"
+    )
+    words = python("-c", script, str(state.spec("one")))
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == f"() {len(PASSWORD)}\n"
 
 
 def test_a_worker_settles_lost_runs_of_its_pool_only_once_the_api_answers(

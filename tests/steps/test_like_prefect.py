@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from clinical_ai.adapters.deployment_reader import read_deployments
+from clinical_ai.adapters.deployment_reader import reading
 from clinical_ai.adapters.prefect_rest import PrefectRest
 from clinical_ai.deployment_plan import Action
 from clinical_ai.steps.registration import register
@@ -139,7 +139,8 @@ def test_every_key_of_a_file_is_registered_as_prefect_does(
     theirs = seen(api)
     assert theirs.keys() == {"full", "small", "own-pull"}
     assert theirs["full"]["description"] == "image-7 and hello"
-    wanted = read_deployments([folder / "prefect.yaml"], environ, steps="run")
+    with reading([folder / "prefect.yaml"], environ, steps="run") as found:
+        wanted = found()
     steps = register(api, wanted, "a test", wait=0)
     told = [(step.full_name, dict(step.fields)) for step in steps if step.writes]
     assert told == [], "what Prefect has just registered is as wanted"

@@ -145,7 +145,9 @@ class FakePrefect:
             "tags": [],
             **dict.fromkeys(none),
         }
-        self.deployments[self._stamp(row, {"schedules": []})["id"]] = row
+        self._stamp(row, {"schedules": []})
+        row.setdefault("created", row["updated"])
+        self.deployments[row["id"]] = row
         return self._change_deployment(body, row["id"])
 
     def _change_deployment(self, body: dict[str, Any], found: str) -> Any:
