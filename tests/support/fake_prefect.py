@@ -162,13 +162,13 @@ class FakePrefect:
             body["concurrency_options"] = {"grace_period_seconds": None, **options}
         written = body.pop("schedules", None)
         self._stamp(row, body)
-        self._drop_future_runs(found)
+        self._drop_runs(found)
         if written is not None:
             self._write_schedules(row, written)
         return row
 
-    def _drop_future_runs(self, deployment: str) -> None:
-        """As every write does on the server."""
+    def _drop_runs(self, deployment: str, *, late: bool = False) -> None:
+        """As every write does on the server: scheduled runs to come, and late ones when told."""
         self.runs = {
             key: run
             for key, run in self.runs.items()
@@ -176,7 +176,7 @@ class FakePrefect:
                 run["deployment_id"] == deployment
                 and run["state_name"] == "Scheduled"
                 and run["auto_scheduled"]
-                and datetime.fromisoformat(run["expected_start_time"]) > datetime.now(UTC)
+                and (late or datetime.fromisoformat(run["expected_start_time"]) > datetime.now(UTC))
             )
         }
 
@@ -202,7 +202,7 @@ class FakePrefect:
         run |= {"auto_scheduled": True, "idempotency_key": key}
 
     def _delete_deployment(self, _body: Any, found: str) -> Any:
-        self._drop_future_runs(found)
+        self._drop_runs(found)
         return self.deployments.pop(found, None)
 
     def _write_schedules(self, row: dict[str, Any], written: list[dict[str, Any]]) -> None:
@@ -234,11 +234,13 @@ class FakePrefect:
 
     def _change_schedule(self, body: dict[str, Any], found: str, schedule: str) -> Any:
         rows = self.deployments[found]["schedules"]
+        self._drop_runs(found)
         return next((self._stamp(row, body) for row in rows if row["id"] == schedule), None)
 
     def _drop_schedule(self, _body: Any, found: str, schedule: str) -> Any:
         rows = self.deployments[found]["schedules"]
         gone = next((row for row in rows if row["id"] == schedule), None)
+        self._drop_runs(found, late=True)
         self.deployments[found]["schedules"] = [row for row in rows if row is not gone]
         return gone
 
