@@ -1,17 +1,19 @@
 """register/flows: the deployments of prefect.yaml are on the server, all or nothing."""
 
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, pause_flow_run, runtime
+from prefect import flow, runtime, suspend_flow_run
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
-from prefect.states import Completed
+from prefect.input import RunInput
+from prefect.states import Cancelled, Completed
 
 from clinical_ai import names
-from clinical_ai.deployment_plan import Step, Wanted
+from clinical_ai.deployment_plan import Action, Step, Wanted
 from clinical_ai.steps import registration, registration_report
 from clinical_ai.steps.unresolved import Unresolved
 from clinical_ai.wiring import Platform, open_platform
@@ -20,16 +22,32 @@ from flows.tasks import acting
 _PATIENCE = 3600  # seconds that a run waits for an answer
 
 
+class Removal(RunInput):
+    """What the form in the UI asks while the run is suspended."""
+
+    remove_them: bool = False
+
+
 @flow(name="register")
 def register(
     files: list[str] | None = None, report_only: bool = False, confirm_removal: bool = False
 ) -> State[Any]:
-    """Register the deployments of the release, or of the files named by their absolute paths."""
+    """Register the deployments of the release, or of a team's own files.
+
+    Args:
+        files: absolute paths of prefect.yaml files; without any, the release's own
+        report_only: show what differs and raise an event, change nothing
+        confirm_removal: remove many deployments at once without asking
+    """
     platform = open_platform()
     wanted, steps = plan(platform, [Path(file) for file in files or []])
     publish(steps, find_unresolved(platform), report_only)
-    if not report_only:
-        carry_out(platform, wanted, steps, confirm_removal or confirm(steps))
+    if report_only:
+        return Completed(message=registration_report.sentence(steps))
+    asked = registration.is_large(steps) and not confirm_removal
+    if asked and not confirm(steps):
+        return Cancelled(message="Nothing is changed: the removal was not confirmed.")
+    carry_out(platform, wanted, steps, confirm_removal or asked)
     return Completed(message=registration_report.sentence(steps))
 
 
@@ -43,10 +61,15 @@ def plan(platform: Platform, files: list[Path]) -> tuple[list[Wanted], list[Step
 
 
 def confirm(steps: list[Step]) -> bool:
-    """Whether a person agrees that many deployments go; the run pauses and asks in the UI."""
-    if not registration.is_large(steps):
-        return False
-    return bool(pause_flow_run(wait_for_input=bool, timeout=_PATIENCE))
+    """Whether a person agrees that many deployments go; the run is suspended and asks in the UI.
+
+    It begins anew with the answer, which counts for this very list alone: its digest is the key.
+    """
+    names = [f"- {step.full_name}" for step in steps if step.action is Action.PRUNE]
+    told = "\n".join([f"{len(names)} deployments are in no file any more:", "", *names])
+    form = Removal.with_initial_data(description=told, remove_them=False)
+    key = sha256(told.encode()).hexdigest()[:16]
+    return suspend_flow_run(wait_for_input=form, timeout=_PATIENCE, key=key).remove_them
 
 
 @acting
