@@ -294,12 +294,16 @@ def covers(found: Any, wanted: Any) -> bool:
 
 
 def comparable(row: Row) -> dict[str, Any]:
-    """What of a deployment an operator or a program may have edited; not what the server counts."""
+    """What of a deployment an operator or a program may have edited; not what the server counts.
+
+    The server returns schedules in no order: the same row twice may differ in that.
+    """
     timing = ("schedule", "active", "parameters", "slug")
+    schedules = sorted(row["schedules"], key=lambda each: str(each.get("id")))
     return {
         **{key: row.get(key) for key in (*_ALWAYS, *_WHEN_NAMED, "concurrency_options")},
         "concurrency_limit": _old(row, "concurrency_limit"),
-        "schedules": [{key: each.get(key) for key in timing} for each in row["schedules"]],
+        "schedules": [{key: each.get(key) for key in timing} for each in schedules],
     }
 
 

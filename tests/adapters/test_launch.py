@@ -109,12 +109,13 @@ def test_the_specs_time_zones_are_in_force_in_a_process_with_secrets(state: Stat
     environment = {names.STATE_VARIABLE: str(state.root), "PYTHONTZPATH": ""}
     spec = ProcessSpec("one", ("x",), environment, {"PASSWORD": names.API_AUTH})
     state.spec("one").write_text(supervisor.document(spec))
-    script = (
+    script = state.run / "script.py"
+    script.write_text(
         "import sys, os; from clinical_ai import launch\n"
         "def become(spec): import zoneinfo; print(zoneinfo.TZPATH, len(os.environ['PASSWORD']))\n"
         "launch._become_prefect = become; launch.main(sys.argv[1:])"
     )
-    words = python("-c", script, str(state.spec("one")))
+    words = python(str(script), str(state.spec("one")))
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout == f"() {len(PASSWORD)}\n"
 

@@ -347,21 +347,28 @@ def roll_ended(site: Site) -> Sighting:
     return Sighting(done=ended, summary=str(journal and journal.stage))
 
 
-def test_a_teams_own_file_is_registered_beside_the_platforms_and_runs(site: Site) -> None:
+def write_teams_file(site: Site, *deployments: str, parameter: str = "n") -> Path:
+    """A prefect.yaml of a team beside the platform's."""
     folder = site.root / "team"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "flows.py").write_text("from prefect import flow\n\n@flow\ndef mine(n: int): ...\n")
-    entry = (
-        "    entrypoint: flows.py:mine\n    tags: ['owner:team']\n    work_pool: {name: default}\n"
-    )
     step = f"prefect.deployments.steps.set_working_directory: {{directory: '{folder}'}}"
-    head = f"pull:\n  - {step}\ndeployments:\n"
+    entries = "".join(
+        f"  - name: {name}\n    entrypoint: flows.py:mine\n    tags: ['owner:team']\n"
+        f"    work_pool: {{name: default}}\n    parameters: {{{parameter}: 1}}\n"
+        for name in deployments
+    )
     file = folder / "prefect.yaml"
-    file.write_text(f"{head}  - name: one\n{entry}    parameters: {{m: 1}}\n")
+    file.write_text(f"pull:\n  - {step}\ndeployments:\n{entries}")
+    return file
+
+
+def test_a_teams_own_file_is_registered_beside_the_platforms_and_runs(site: Site) -> None:
+    file = write_teams_file(site, "one", parameter="m")
     refused = site.run("register", str(file))
     assert refused.returncode == 1
     assert f"{file}:8: parameter m: the flow has no such parameter" in refused.stderr
-    file.write_text(f"{head}  - name: one\n{entry}    parameters: {{n: 1}}\n")
+    write_teams_file(site, "one")
     before = written(site)
     planned = json.loads(site.run("register", "--plan", "--json", str(file)).stdout)
     assert [step["action"] for step in planned["steps"]] == ["create"]
@@ -389,6 +396,24 @@ def test_register_runs_as_a_flow_and_reports_drift(site: Site) -> None:
     assert api.get(f"/deployments/{row['id']}")["description"] == "by hand"
     assert deployed(site, names.REGISTER, report_only=False).completed
     assert api.get(f"/deployments/{row['id']}")["description"] == row["description"]
+
+
+def test_a_large_removal_waits_for_an_answer_without_a_process(site: Site) -> None:
+    api = site.platform.api
+    assert "3 create" in site.run("register", str(write_teams_file(site, *"xyz"))).stdout
+    file = write_teams_file(site, "x")
+    run = start_run(api, names.REGISTER, {"files": [str(file)]})
+
+    def asks() -> Sighting:
+        state = api.get(f"/flow_runs/{run}")["state_name"]
+        return Sighting(state == "Suspended" and run not in site.platform.living_runs(), state)
+
+    wait_until("the question", asks, seconds=60, every=0.5)
+    assert api.get("/deployments/name/mine/y") is not None
+    api.post(f"/flow_runs/{run}/resume", {"run_input": {"remove_them": True}})
+    assert follow_run(api, run, seconds=60).completed
+    assert api.get("/deployments/name/mine/y") is None
+    api.delete(f"/deployments/{api.get('/deployments/name/mine/x')['id']}")
 
 
 def test_a_settings_file_that_differs_is_refused_field_by_field_until_told(site: Site) -> None:

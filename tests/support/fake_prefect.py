@@ -43,8 +43,11 @@ class FakePrefect:
         self._clock = count(1)
 
     def get(self, path: str) -> Any:
-        """A copy of the thing, or None."""
-        return deepcopy(self._call("GET", path, None))
+        """A copy of the thing, or None; as on the server, its schedules come in any order."""
+        found = deepcopy(self._call("GET", path, None))
+        if isinstance(found, dict) and "schedules" in found:
+            found["schedules"].reverse()
+        return found
 
     def post(
         self, path: str, body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None

@@ -80,6 +80,7 @@ class PrefectServer:
         return {
             "PATH": "/usr/bin:/bin",
             "LANG": "C.UTF-8",
+            "PYTHONTZPATH": "",
             "HOME": str(self.folder),
             "PREFECT_HOME": str(self.folder),
             "PREFECT_API_URL": self.url,
