@@ -84,12 +84,29 @@ def _response(method: str, status: int, body: str) -> httpx.Response:
     return httpx.Response(status, text=body, request=httpx.Request(method, "http://-/"))
 
 
+@cache
+def _server() -> PrefectRest | None:
+    """The server that is meant; None where a file is read without one."""
+    api_url, auth = os.environ.get(names.API_VARIABLE), os.environ.get(names.AUTH_VARIABLE)
+    return PrefectRest(api_url, SecretStr(auth) if auth else None) if api_url else None
+
+
+@cache
+def find_pools() -> frozenset[str] | None:
+    """Names of the server's work pools; None where a file is read without a server."""
+    server = _server()
+    if server is None:
+        return None
+    return frozenset(row["name"] for row in server.pages("/work_pools/filter"))
+
+
+@cache
 def _look_up(path: str) -> Any:
     """A variable or block document of the server that is meant; ValueError when there is none."""
-    api_url, auth = os.environ.get(names.API_VARIABLE), os.environ.get(names.AUTH_VARIABLE)
-    if api_url is None:
+    server = _server()
+    if server is None:
         raise ValueError(f"{path} is needed, and no server is known here")
-    found = PrefectRest(api_url, SecretStr(auth) if auth else None).get(path)
+    found = server.get(path)
     if found is None:
         raise ValueError(f"{path.rpartition('/')[2]} does not exist on the server ({path})")
     return found

@@ -21,6 +21,7 @@ from clinical_ai.adapters.deployment_flows import Flows, first_line
 from clinical_ai.adapters.deployment_keys import Fault, entries, parse
 from clinical_ai.adapters.entrypoints import brings_code
 from clinical_ai.adapters.yaml_lines import Located, NotYaml, locate
+from clinical_ai.errors import PlatformError, nearest
 
 if TYPE_CHECKING:
     from prefect.cli.deploy._models import PrefectYamlModel
@@ -56,7 +57,10 @@ def read(file: Path, steps: str = "refuse") -> dict[str, Any]:
             return _answer([], faults)
         os.chdir(file.parent)
         job = _deploy_all(located, model, flows, recorder, skip=steps == "skip")
-        return _answer(*asyncio.run(job))
+        try:
+            return _answer(*asyncio.run(job))
+        except PlatformError as error:  # of the server
+            return _answer([], [Fault(1, str(error), "see that the server answers")])
 
 
 def _answer(deployments: list[dict[str, Any]], faults: list[Fault]) -> dict[str, Any]:
@@ -112,6 +116,7 @@ async def _deploy_all(
             # Where the file was rendered: it would differ by who renders it.
             sent["body"].pop("version_info", None)
         found.append({**sent, "named": named, "line": located.line(path), "checked": checked})
+        faults += _pool_faults(located, path, sent["body"]["work_pool_name"])
         if checked:
             faults += _parameter_faults(located, path, sent["body"])
     return found, faults + _name_faults(found)
@@ -149,6 +154,18 @@ def _named(entry: Mapping[str, Any]) -> list[str]:
     named = {key for key, value in entry.items() if value is not None}
     named |= _POOL_KEYS & (entry.get("work_pool") or {}).keys()
     return sorted(named - {"work_pool", "name", "pull", "build", "push"})
+
+
+def _pool_faults(located: Located, path: tuple[Hashable, ...], pool: str) -> list[Fault]:
+    """A work pool that the server does not have. A queue that is missing it makes itself."""
+    from clinical_ai.adapters.deploy_recorder import find_pools
+
+    pools = find_pools()
+    if pools is None or pool in pools:
+        return []
+    line = located.line((*path, "work_pool", "name"))
+    problem = f"there is no work pool {pool!r:.60} on the server"
+    return [Fault(line, problem, f"{nearest(pool, pools)} Or make it first")]
 
 
 def _parameter_faults(

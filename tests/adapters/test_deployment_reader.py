@@ -238,6 +238,8 @@ def test_build_steps_run_when_they_are_asked_for_and_are_skipped_for_a_plan(
 
 def test_variables_are_looked_up_on_the_server(write: Write, prefect_server: PrefectServer) -> None:
     api = prefect_server.open()
+    if api.get("/work_pools/default") is None:
+        api.post("/work_pools/", {"name": "default", "type": "process"})
     if api.get("/variables/name/team_words") is None:
         api.post("/variables/", {"name": "team_words", "value": "from the server"})
     server = (prefect_server.url, prefect_server.auth)
@@ -246,6 +248,19 @@ def test_variables_are_looked_up_on_the_server(write: Write, prefect_server: Pre
     assert found.body["description"] == "from the server"
     other = told(write(text.replace("team_words", "nothing")), server=server)
     assert any("nothing does not exist on the server" in line for line in other)
+
+
+def test_a_work_pool_that_the_server_does_not_have_is_told_before_anything_is_written(
+    write: Write, prefect_server: PrefectServer
+) -> None:
+    api = prefect_server.open()
+    if api.get("/work_pools/default") is None:
+        api.post("/work_pools/", {"name": "default", "type": "process"})
+    server = (prefect_server.url, prefect_server.auth)
+    lines = told(write(HEAD + GOOD.replace("{name: default}", "{name: defualt}")), server=server)
+    assert lines == ["8: there is no work pool 'defualt' on the server"]
+    (away,) = told(write(HEAD + GOOD), server=("http://127.0.0.1:9/api", None))
+    assert away == "1: no answer from Prefect at http://127.0.0.1:9/api: ConnectError"
 
 
 def test_two_files_with_the_same_deployment_are_told(write: Write, tmp_path: Path) -> None:
@@ -269,9 +284,7 @@ def test_a_trigger_is_an_automation_that_the_deployment_owns(write: Write) -> No
     assert trigger["name"] == "one__automation_1"
 
 
-def test_a_password_is_in_no_argument_and_no_answer(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_password_is_in_no_answer(write: Write) -> None:
     file = write(HEAD + GOOD)
-    found = read(file, server=("http://127.0.0.1:9/api", SecretStr("admin:hidden")))
-    assert "hidden" not in str(found)
+    (fault,) = told(file, server=("http://127.0.0.1:9/api", SecretStr("admin:hidden")))
+    assert "hidden" not in fault
