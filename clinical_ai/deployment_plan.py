@@ -61,13 +61,15 @@ class Wanted:
 class Found:
     """A deployment on the server: its row, the automations that it owns, and its runs.
 
-    `future`: when those runs of its schedules are due that a write drops. `in_flight`: its other
-    runs that have not ended.
+    `future`: when those runs of its schedules are due that a write drops. `scheduled`: all runs
+    that a write may drop, with the time that their schedule gave and the one at which they are
+    due now. `in_flight`: runs that have begun or are due.
     """
 
     row: Row
     triggers: tuple[Row, ...] = ()
     future: tuple[str, ...] = ()
+    scheduled: tuple[tuple[str, str], ...] = ()
     in_flight: int = 0
 
     @property
@@ -78,12 +80,16 @@ class Found:
 
 @dataclass(frozen=True)
 class Step:
-    """What happens to one deployment: `fields` maps a field to its old and new value."""
+    """What happens to one deployment: `fields` maps a field to its old and new value.
+
+    `schedules`: bodies of schedules that change, by id, and with the id "" of those that are new.
+    """
 
     action: Action
     full_name: str
     fields: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     patch: Row = field(default_factory=dict)
+    schedules: tuple[tuple[str, Row], ...] = ()
     reason: str = ""
     wanted: Wanted | None = None
     found: Found | None = None
@@ -92,6 +98,11 @@ class Step:
     def writes(self) -> bool:
         """Whether it changes something on the server."""
         return self.action in {Action.CREATE, Action.UPDATE, Action.PRUNE}
+
+    @property
+    def paused(self) -> bool:
+        """Whether the deployment is paused afterwards: then no run of its schedules exists."""
+        return bool(self.patch.get("paused", self.found is not None and self.found.row["paused"]))
 
 
 def from_rendered(raw: Row, file: str) -> Wanted:
@@ -114,10 +125,10 @@ def plan(wanted: Sequence[Wanted], found: Sequence[Found], owners: frozenset[str
     `protected`, which an operator has to settle.
     """
     there = {each.full_name: each for each in found}
-    steps = [_step(each, there.get(each.full_name)) for each in wanted]
+    steps = [_step(each, there.get(each.full_name), owners) for each in wanted]
     kept = {each.full_name for each in wanted}
     steps += [
-        _prune(each)
+        _prune(each, owners)
         for each in found
         if each.full_name not in kept and owners_of(each.row["tags"]) & owners
     ]
@@ -130,23 +141,33 @@ def owners_of(tags: Sequence[str]) -> frozenset[str]:
     return frozenset(tag.removeprefix(mark) for tag in tags if tag.startswith(mark))
 
 
-def _step(wanted: Wanted, found: Found | None) -> Step:
+def _step(wanted: Wanted, found: Found | None, owners: frozenset[str]) -> Step:
     if found is None:
         return Step(Action.CREATE, wanted.full_name, wanted=wanted)
-    if not owners_of(found.row["tags"]) & owners_of(wanted.body["tags"]):
-        reason = "it is on the server without our owner mark"
+    theirs = owners_of(found.row["tags"])
+    if not theirs & owners:
+        carries = f" but {', '.join(sorted(theirs))}'s" if theirs else ""
+        reason = f"it is on the server without our owner mark{carries}"
         return Step(Action.PROTECTED, wanted.full_name, reason=reason, wanted=wanted, found=found)
     patch = dict(_patch(wanted, found.row))
     fields = {key: (_old(found.row, key), value) for key, value in patch.items()}
+    schedules = tuple(_schedules(wanted.body.get("schedules") or [], found.row["schedules"]))
+    if schedules:
+        changed = {key for key, _ in schedules}
+        old = [each for each in found.row["schedules"] if each["id"] in changed]
+        fields["schedules"] = (old, [body for _, body in schedules])
     triggers = owned_by(found.row["id"], wanted.triggers or ())
     there = _of_file(wanted, found.triggers)
     if wanted.triggers is not None and not _same_triggers(triggers, there):
         fields["triggers"] = (_shown(there), _shown(triggers))
     action = Action.UPDATE if fields else Action.UNCHANGED
-    return Step(action, wanted.full_name, fields, patch, wanted=wanted, found=found)
+    return Step(action, wanted.full_name, fields, patch, schedules, wanted=wanted, found=found)
 
 
-def _prune(found: Found) -> Step:
+def _prune(found: Found, owners: frozenset[str]) -> Step:
+    if others := owners_of(found.row["tags"]) - owners:
+        reason = f"it carries the owner mark of {', '.join(sorted(others))}, too"
+        return Step(Action.KEPT, found.full_name, reason=reason, found=found)
     if found.in_flight:
         reason = f"{found.in_flight} runs are in flight or due; it goes when they have ended"
         return Step(Action.KEPT, found.full_name, reason=reason, found=found)
@@ -168,8 +189,6 @@ def _patch(wanted: Wanted, found: Row) -> Iterator[tuple[str, Any]]:
         yield key, body.get(key)
     if "concurrency_limit" in wanted.named:
         yield from _concurrency(body, found)
-    if schedules := _schedules(body.get("schedules") or [], found["schedules"]):
-        yield "schedules", schedules
 
 
 def _normal(key: str, value: Any) -> Any:
@@ -188,49 +207,51 @@ def _concurrency(body: Row, found: Row) -> Iterator[tuple[str, Any]]:
         yield "concurrency_options", ours
 
 
-def _schedules(wanted: Sequence[Row], found: Sequence[Row]) -> list[Row]:
-    """Schedules to send: those that differ, or all when the server would replace the whole list.
+def _schedules(wanted: Sequence[Row], found: Sequence[Row]) -> Iterator[tuple[str, Row]]:
+    """Id and body of each schedule that differs; a new one has no id.
 
-    The server changes schedules by slug, and keeps those that it is not sent; where one has no
-    slug it replaces the list, so that all that are there are sent along.
+    Each is written by its id, so that it keeps the id: by that the server knows which of its runs
+    were made already, also those that have begun or were cancelled.
     """
-    by_slug = {schedule.get("slug"): schedule for schedule in found}
-    changed = [
-        change
-        for schedule in wanted
-        if (change := _schedule(schedule, by_slug.get(_slug_there(schedule, by_slug))))
-    ]
-    if not changed or all(schedule.get("slug") for schedule in found):
-        return changed
-    ours = {schedule["slug"] for schedule in wanted}
-    kept = [s for s in found if s.get("slug") not in ours]
-    return [*(_whole(s, by_slug.get(s["slug"])) for s in wanted), *(_whole(s, s) for s in kept)]
-
-
-def _slug_there(wanted: Row, by_slug: Mapping[Any, Row]) -> Any:
-    """The slug under which the schedule is on the server: its own, or the one that it replaces."""
-    return wanted["slug"] if wanted["slug"] in by_slug else wanted.get("replaces")
+    by_slug = {schedule["slug"]: schedule for schedule in found if schedule.get("slug")}
+    for schedule in wanted:
+        there = by_slug.get(schedule["slug"]) or by_slug.get(schedule.get("replaces"))
+        if change := _schedule(schedule, there):
+            yield there["id"] if there else "", change
 
 
 def _schedule(wanted: Row, found: Row | None) -> Row | None:
-    """The fields of one schedule that differ, under its slug; None when nothing does.
+    """What to write of one schedule; None when nothing differs.
 
     One that was switched off in the UI stays off unless the file says `active`.
     """
     if found is None:
-        return {key: value for key, value in wanted.items() if key != "replaces"}
-    timing = {k: v for k, v in wanted["schedule"].items() if v is not None}
+        return {"active": True, **{k: wanted[k] for k in wanted if k != "replaces"}}
     change: dict[str, Any] = {}
-    if any(_moment(found["schedule"].get(key)) != _moment(value) for key, value in timing.items()):
+    if _timing(wanted["schedule"]) != _timing(found["schedule"], wanted["schedule"]):
         change["schedule"] = _anchored(wanted["schedule"], found["schedule"])
     change |= {
         key: wanted[key]
         for key in ("active", "parameters")
         if key in wanted and wanted[key] != found.get(key)
     }
-    if wanted["slug"] != found.get("slug"):
-        change["replaces"] = found["slug"]
-    return {"slug": wanted["slug"], **change} if change else None
+    if wanted["slug"] != found["slug"]:
+        change["slug"] = wanted["slug"]
+    # What the server is not sent of parameters it resets.
+    kept = {"parameters": found.get("parameters") or {}}
+    return {**kept, **change} if change else None
+
+
+def schedule_body(row: Row) -> dict[str, Any]:
+    """What makes a schedule the one that it was."""
+    return {key: row[key] for key in ("schedule", "active", "parameters", "slug") if key in row}
+
+
+def _timing(schedule: Row, named: Row | None = None) -> dict[str, Any]:
+    """Fields that decide when it is due; of the server's only those that the file's form has."""
+    keys = {key for key, value in (named or schedule).items() if value is not None}
+    timing = {key: _moment(schedule.get(key)) for key in keys | {"timezone"}}
+    return timing | {"timezone": timing["timezone"] or "UTC"}
 
 
 def _anchored(wanted: Row, found: Row) -> Row:
@@ -243,14 +264,6 @@ def _anchored(wanted: Row, found: Row) -> Row:
 def _moment(value: Any) -> Any:
     """Times are written with Z or +00:00."""
     return value.replace("Z", "+00:00") if isinstance(value, str) else value
-
-
-def _whole(schedule: Row, found: Row | None) -> Row:
-    """All that a list which replaces the server's has to say of one schedule."""
-    timing = _anchored(schedule["schedule"], found["schedule"]) if found else schedule["schedule"]
-    kept = {"active": True, "parameters": {}, "slug": None}
-    whole = {key: (found or {}).get(key, value) for key, value in kept.items()}
-    return {**whole, **{key: schedule[key] for key in kept if key in schedule}, "schedule": timing}
 
 
 def owned_by(deployment: str, triggers: Sequence[Row]) -> list[Row]:
@@ -267,10 +280,15 @@ def _of_file(wanted: Wanted, found: Sequence[Row]) -> list[Row]:
 
 
 def _same_triggers(wanted: Sequence[Row], found: Sequence[Row]) -> bool:
-    """Whether each wanted automation is there, and no other; the server adds defaults."""
-    there = {each["name"]: each for each in found}
-    return len(wanted) == len(found) and all(
-        each["name"] in there and covers(there[each["name"]], automation_body(each))
+    """Whether each wanted automation is there, and none that the file has no more.
+
+    The server adds defaults. Somebody may have made one of the same name for the deployment.
+    """
+    there: dict[str, list[Row]] = {each["name"]: [] for each in found}
+    for each in found:
+        there[each["name"]].append(each)
+    return there.keys() <= {each["name"] for each in wanted} and all(
+        any(covers(row, automation_body(each)) for row in there.get(each["name"], []))
         for each in wanted
     )
 
@@ -307,18 +325,31 @@ def comparable(row: Row) -> dict[str, Any]:
     }
 
 
+def is_between(step: Step, now: Row) -> bool:
+    """Whether a row differs from the one before the step only in what the step writes."""
+    before = comparable(step.found.row) if step.found else {}
+    mine = {*step.patch, *(["schedules"] if step.schedules else [])}
+    if "concurrency_limit" in mine:
+        mine.add("concurrency_options")
+    if mine & _PLACE:
+        mine |= _PLACE
+    after = comparable(now)
+    if any(before[key] != after[key] for key in before.keys() - mine):
+        return False
+    written = mine & step.patch.keys()
+    return all(
+        covers(after[key], step.patch[key])
+        or _normal(key, after[key]) in (_normal(key, before[key]), _normal(key, step.patch[key]))
+        for key in written
+    )
+
+
 def old_body(step: Step) -> dict[str, Any]:
     """A body that gives a deployment back what the step's patch has changed."""
     row = step.found.row if step.found else {}
     body = {key: _old(row, key) for key in step.patch}
     if body.keys() & _PLACE:
         body |= {key: row[key] for key in _PLACE}
-    if "schedules" in step.patch:
-        # Only a body that replaces everything takes an added schedule away without taking late
-        # runs of the deployment along; what it does not say is reset.
-        kept = {key: row.get(key) for key in (*_ALWAYS, *_WHEN_NAMED, "concurrency_options")}
-        body |= kept | {"concurrency_limit": _old(row, "concurrency_limit")}
-        body["schedules"] = [_whole(each, each) for each in row["schedules"]]
     return body
 
 

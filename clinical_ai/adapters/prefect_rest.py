@@ -116,6 +116,10 @@ class PrefectRest:
             raise Transient(
                 f"no answer from Prefect at {self._api_url}: {type(error).__name__}"
             ) from None
+        if answer.status_code >= 500:
+            # It closes the connection after that: the next request would fail on it.
+            self._client.close()
+            del self._client
         if answer.status_code == 404:
             return None
         if answer.status_code == 423:

@@ -7,6 +7,7 @@ back, at the same times, before this ends.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import quote
 
 from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import (
@@ -16,10 +17,12 @@ from clinical_ai.deployment_plan import (
     Wanted,
     automation_body,
     comparable,
+    is_between,
     old_body,
     owned_by,
     owners_of,
     plan,
+    schedule_body,
 )
 from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError
 from clinical_ai.ports import PrefectApi
@@ -87,12 +90,12 @@ def _carry_out(
 ) -> list[Step]:
     """Plan anew under the lease, since the world may have changed before it was had, and apply."""
     with registration_lease(api, who, _owners(wanted), seconds=wait) as lease:
-        steps = settle(read_plan(api, wanted))
-        refuse_plan(steps, confirmed=confirmed)
         if last := lease.unfinished:
             rows = [each.row for each in read_deployments(api)]
             theirs = [row for row in rows if owners_of(row["tags"]) & last.owners]
-            recover(api, theirs, last.since)
+            recover(api, theirs, last.since, lease.renew)
+        steps = settle(read_plan(api, wanted))
+        refuse_plan(steps, confirmed=confirmed)
         apply(api, steps, lease.renew)
     return steps
 
@@ -123,9 +126,7 @@ def read_plan(
     touched = [s.found.row["id"] for s in first if s.found and s.writes]
     runs = read_runs(api, touched)
     known = [
-        replace(each, future=runs[key].future, in_flight=runs[key].in_flight)
-        if (key := each.row["id"]) in runs
-        else each
+        replace(each, **vars(runs[key])) if (key := each.row["id"]) in runs else each
         for each in found
     ]
     return plan(wanted, known, owners)
@@ -134,14 +135,16 @@ def read_plan(
 def read_deployments(api: PrefectApi) -> list[Found]:
     """All deployments of the server with their automations, without their runs; by page."""
     owned: dict[str, list[Mapping[str, Any]]] = {}
-    for row in api.pages("/automations/filter"):
+    for row in api.pages("/automations/filter", {"sort": "CREATED_DESC"}):
         # Who owns one is not told; what it runs is.
         for key in {action.get("deployment_id") for action in row["actions"]}:
             owned.setdefault(str(key), []).append(row)
     flows = {row["id"]: row["name"] for row in api.pages("/flows/filter")}
+    # By name, many of one name would change places between two pages.
+    rows = {row["id"]: row for row in api.pages("/deployments/filter", {"sort": "CREATED_DESC"})}
     return [
         Found({**row, "flow_name": flows[row["flow_id"]]}, tuple(owned.get(row["id"], ())))
-        for row in api.pages("/deployments/filter")
+        for row in rows.values()
         if row["flow_id"] in flows
     ]
 
@@ -181,25 +184,42 @@ def apply(api: PrefectApi, steps: Sequence[Step], renew: Callable[[], None]) -> 
     last, since what is deleted can't be brought back as it was.
     """
     undo: list[tuple[str, Undo]] = []
-    dropped: dict[str, Sequence[str]] = {}
+    dropped: dict[str, Sequence[tuple[str, str]]] = {}
+    pruned = [step for step in steps if step.action is Action.PRUNE]
+    _refuse_used(api, pruned)
     try:
         for step in steps:
-            if not step.writes:
-                continue
-            renew()
             if step.action is Action.CREATE:
+                renew()
                 _create(api, step, undo)
             elif step.action is Action.UPDATE:
+                renew()
                 _update(api, step, undo, dropped)
-        bring_back(api, dropped)
+        bring_back(api, dropped, renew)
+        _refuse_used(api, pruned)
     except PlatformError as error:
-        _take_back(undo, error)
+        left = _take_back(undo)
         bring_back(api, dropped)
+        if left:
+            raise Unfinished(
+                f"{error}; and these could not be put back: {', '.join(left)}",
+                "see that the server runs, and register again: it goes on where it stands",
+            ) from error
         raise
-    for step in steps:
-        if step.action is Action.PRUNE:
-            renew()
-            _prune(api, step)
+    for step in pruned:
+        renew()
+        _delete(api, _found(step).row["id"])
+
+
+def _refuse_used(api: PrefectApi, pruned: Sequence[Step]) -> None:
+    """NeedsOperator when one that is to go was edited since the plan, or has runs now."""
+    keys = [_found(step).row["id"] for step in pruned]
+    runs = read_runs(api, keys)
+    for step in pruned:
+        now = api.get(f"/deployments/{_found(step).row['id']}")
+        used = now is not None and runs.get(now["id"], _NO_RUNS).in_flight
+        if used or (now is not None and comparable(now) != comparable(_found(step).row)):
+            raise _edited(step)
 
 
 def _owners(wanted: Sequence[Wanted]) -> frozenset[str]:
@@ -209,89 +229,118 @@ def _owners(wanted: Sequence[Wanted]) -> frozenset[str]:
 def _create(api: PrefectApi, step: Step, undo: list[tuple[str, Undo]]) -> None:
     wanted = _wanted(step)
     flow_name, _, name = step.full_name.partition("/")
-    if api.get(f"/deployments/name/{step.full_name}") is not None:
+    path = f"/deployments/name/{quote(flow_name, safe='')}/{quote(name, safe='')}"
+    if api.get(path) is not None:
         raise _edited(step)
     flow = api.post("/flows/", {"name": flow_name})
-    undo.append((step.full_name, lambda: _remove_named(api, step.full_name)))
+    undo.append((step.full_name, lambda: _remove_named(api, path)))
     body = {**wanted.body, "name": name, "flow_id": flow["id"]}
     made = api.post("/deployments/", body)
-    _write_triggers(api, made["id"], wanted.triggers or ())
+    _write_triggers(api, made["id"], wanted.triggers or (), [])
 
 
 def _update(
     api: PrefectApi,
     step: Step,
     undo: list[tuple[str, Undo]],
-    dropped: dict[str, Sequence[str]],
+    dropped: dict[str, Sequence[tuple[str, str]]],
 ) -> None:
     found, key = _found(step), _found(step).row["id"]
     now = api.get(f"/deployments/{key}")
     if now is None or comparable(now) != comparable(found.row):
         raise _edited(step)
-    dropped[key] = found.future
-    undo.append((step.full_name, lambda: _restore(api, step)))
+    if "triggers" in step.fields and _states(_running(api, key)) != _states(found.triggers):
+        raise _edited(step)
+    if not step.paused:
+        dropped[key] = found.scheduled
+    gone: list[Mapping[str, Any]] = []
+    undo.append((step.full_name, lambda: _restore(api, step, gone)))
     if step.patch:
         api.patch(f"/deployments/{key}", step.patch)
-        if found.future:
-            make_anew(api, key)
+    for schedule, body in step.schedules:
+        _write_schedule(api, key, schedule, body)
+    if (step.patch or step.schedules) and not step.paused:
+        make_anew(api, key)
     if "triggers" in step.fields:
-        _write_triggers(api, key, _wanted(step).triggers or ())
+        _write_triggers(api, key, _wanted(step).triggers or (), gone)
 
 
-def _restore(api: PrefectApi, step: Step) -> None:
-    """The deployment is as it was before."""
+def _write_schedule(api: PrefectApi, deployment: str, key: str, body: Mapping[str, Any]) -> None:
+    path = f"/deployments/{deployment}/schedules"
+    if key:
+        api.patch(f"{path}/{key}", body)
+    else:
+        api.post(path, [body])
+
+
+def _restore(api: PrefectApi, step: Step, gone: Sequence[Mapping[str, Any]]) -> None:
+    """The deployment is as it was before, unless somebody has edited it since.
+
+    `gone`: the automations that this registration took away from it.
+    """
     found = _found(step)
     key = found.row["id"]
+    now = api.get(f"/deployments/{key}")
+    if now is None or not is_between(step, now):
+        raise NeedsOperator("it was changed by somebody since", "")
     if step.patch:
-        body = old_body(step)
-        if "schedules" in body:
-            name = {key: found.row[key] for key in ("flow_id", "name")}
-            api.post("/deployments/", {**body, **name})
-        else:
-            api.patch(f"/deployments/{key}", body)
-        if found.future:
-            make_anew(api, key)
+        api.patch(f"/deployments/{key}", old_body(step))
+    old = {each["id"]: each for each in found.row["schedules"]}
+    for schedule in now["schedules"]:
+        if schedule["id"] not in old:
+            api.delete(f"/deployments/{key}/schedules/{schedule['id']}")
+    for schedule_id, _ in step.schedules:
+        if schedule_id:
+            _write_schedule(api, key, schedule_id, schedule_body(old[schedule_id]))
+    if (step.patch or step.schedules) and not found.row["paused"]:
+        make_anew(api, key)
     if "triggers" in step.fields:
-        _write_triggers(api, key, found.triggers)
+        _write_triggers(api, key, gone, [])
 
 
-def _take_back(undo: list[tuple[str, Undo]], error: PlatformError) -> None:
+def _take_back(undo: list[tuple[str, Undo]]) -> list[str]:
+    """Undo in reverse; which of them could not be."""
     left = []
     for name, step in reversed(undo):
         try:
             step()
         except PlatformError as failed:
             left.append(f"{name} ({failed})")
-    if left:
-        raise Unfinished(
-            f"{error}; and these could not be put back: {', '.join(left)}",
-            "see that the server runs, and register again: it goes on where it stands",
-        ) from error
+    return left
 
 
 def _write_triggers(
-    api: PrefectApi, deployment: str, triggers: Sequence[Mapping[str, Any]]
+    api: PrefectApi,
+    deployment: str,
+    triggers: Sequence[Mapping[str, Any]],
+    gone: list[Mapping[str, Any]],
 ) -> None:
-    """The deployment owns these automations and no other."""
+    """The deployment owns these automations and no other; those that it owned are put in `gone`.
+
+    What the file does not say of one stays as it was: somebody may have switched it off.
+    """
     owner = f"{_OWNER}{deployment}"
+    before = _running(api, deployment)
     api.delete(f"/automations/owned-by/{owner}")
+    left = {row["id"] for row in _running(api, deployment)} if before else set()
+    gone += [row for row in before if row["id"] not in left]
+    known = {row["name"]: automation_body(row) for row in gone}
     for trigger in owned_by(deployment, triggers):
-        api.post("/automations/", {**automation_body(trigger), "owner_resource": owner})
+        body = {**known.get(trigger["name"], {}), **automation_body(trigger)}
+        api.post("/automations/", {**body, "owner_resource": owner})
 
 
-def _prune(api: PrefectApi, step: Step) -> None:
-    """The deployment and its automations are gone, unless it was edited or used meanwhile."""
-    found = _found(step)
-    key = found.row["id"]
-    now = api.get(f"/deployments/{key}")
-    if now is None:
-        return
-    if (
-        comparable(now) != comparable(found.row)
-        or read_runs(api, [key]).get(key, _NO_RUNS).in_flight
-    ):
-        raise _edited(step)
-    _delete(api, key)
+def _running(api: PrefectApi, deployment: str) -> list[Mapping[str, Any]]:
+    """The automations whose actions run this deployment, whoever made them."""
+    return [
+        row
+        for row in api.pages("/automations/filter", {"sort": "CREATED_DESC"})
+        if any(action.get("deployment_id") == deployment for action in row["actions"])
+    ]
+
+
+def _states(triggers: Sequence[Mapping[str, Any]]) -> list[Any]:
+    return sorted((row["id"], str(automation_body(row))) for row in triggers)
 
 
 def _delete(api: PrefectApi, deployment: str) -> None:
@@ -300,8 +349,8 @@ def _delete(api: PrefectApi, deployment: str) -> None:
     api.delete(f"/deployments/{deployment}")
 
 
-def _remove_named(api: PrefectApi, full_name: str) -> None:
-    found = api.get(f"/deployments/name/{full_name}")
+def _remove_named(api: PrefectApi, path: str) -> None:
+    found = api.get(path)
     if found is not None:
         _delete(api, found["id"])
 

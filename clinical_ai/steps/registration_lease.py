@@ -4,11 +4,13 @@ Who has it, and whether the last one came to its end, stands in a variable besid
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any, Final
+from typing import Final
+
+from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from clinical_ai import names
 from clinical_ai.errors import Locked, NeedsOperator, PlatformError, TimedOut
@@ -60,32 +62,55 @@ def registration_lease(
     Waits `seconds` for whoever has it; NeedsOperator then names them. When the block is killed, or
     raises Unfinished, the next holder learns that it came to no end.
     """
-    if api.get(f"{_LIMITS}/{names.REGISTRATION}") is None:
+    _ensure_limit(api)
+    key = _take(api, seconds)
+    with _freed(api, key):
+        lease = Lease(api, key, find_unfinished(api))
+        begun = Begun(datetime.now(UTC), owners)
+        if lease.unfinished:
+            begun = Begun(lease.unfinished.since, owners | lease.unfinished.owners)
+        _tell(api, who, begun, ended=False)
+        try:
+            yield lease
+        except Unfinished:
+            raise
+        except PlatformError:
+            _tell(api, who, begun, ended=True)
+            raise
+        _tell(api, who, begun, ended=True)
+
+
+def _ensure_limit(api: PrefectApi) -> None:
+    """One slot, whatever somebody made of it in the UI: more would let two register at once."""
+    path = f"{_LIMITS}/{names.REGISTRATION}"
+    found = api.get(path)
+    if found is None:
         api.post(f"{_LIMITS}/", {"name": names.REGISTRATION, "limit": 1, "active": True})
-    lease = Lease(api, _take(api, seconds), find_unfinished(api))
-    begun = Begun(datetime.now(UTC), owners)
-    if lease.unfinished:
-        begun = Begun(lease.unfinished.since, owners | lease.unfinished.owners)
-    _tell(api, who, begun, ended=False)
+    elif (found["limit"], found["active"]) != (1, True):
+        api.patch(path, {"limit": 1, "active": True})
+
+
+@contextmanager
+def _freed(api: PrefectApi, key: str) -> Iterator[None]:
+    """The lease is given back; when that fails after a failure, the first one is told."""
     try:
-        yield lease
-    except Unfinished:
-        raise
+        yield
     except PlatformError:
-        _tell(api, who, begun, ended=True)
+        with suppress(PlatformError):  # it runs out by itself
+            api.post(f"{_LIMITS}/decrement-with-lease", {"lease_id": key})
         raise
-    else:
-        _tell(api, who, begun, ended=True)
-    finally:
-        api.post(f"{_LIMITS}/decrement-with-lease", {"lease_id": lease.key})
+    except BaseException:
+        api.post(f"{_LIMITS}/decrement-with-lease", {"lease_id": key})
+        raise
+    api.post(f"{_LIMITS}/decrement-with-lease", {"lease_id": key})
 
 
 def find_unfinished(api: PrefectApi) -> Begun | None:
     """The registration that is under way, or was when it was killed; None when there is none."""
     found = _told(api)
-    if found is None or found["ended"]:
+    if found is None or found.ended:
         return None
-    return Begun(datetime.fromisoformat(found["since"]), frozenset(found["owners"]))
+    return Begun(found.since, found.owners)
 
 
 def _take(api: PrefectApi, seconds: float) -> str:
@@ -120,15 +145,26 @@ def _tell(api: PrefectApi, who: str, begun: Begun, *, ended: bool) -> None:
         api.patch(path, {"name": names.REGISTERING, "value": value})
 
 
-def _told(api: PrefectApi) -> dict[str, Any] | None:
+class _Told(BaseModel):
+    """The value of the variable."""
+
+    who: str
+    since: AwareDatetime
+    owners: frozenset[str]
+    ended: bool
+
+
+def _told(api: PrefectApi) -> _Told | None:
     """What `_tell` wrote; None when there is nothing, or somebody wrote something else there."""
     found = (api.get(f"/variables/name/{names.REGISTERING}") or {}).get("value")
-    keys = {"who", "since", "owners", "ended"}
-    return found if isinstance(found, dict) and keys <= found.keys() else None
+    try:
+        return _Told.model_validate(found)
+    except ValidationError:
+        return None
 
 
 def _holder(api: PrefectApi) -> str:
     found = _told(api)
-    if found is None or found["ended"]:
+    if found is None or found.ended:
         return "its holder is just starting"
-    return f"{found['who']}, since {found['since']}"
+    return f"{found.who}, since {found.since:%Y-%m-%d %H:%M:%S} UTC"

@@ -22,9 +22,8 @@ def sentence(steps: Sequence[Step]) -> str:
 
 
 def kept_runs(steps: Sequence[Step]) -> int:
-    """Scheduled runs that the updates would have dropped."""
-    updated = [step.found for step in steps if step.action is Action.UPDATE and step.patch]
-    return sum(len(found.future) for found in updated if found)
+    """Scheduled runs that the updates would have dropped, and that are there again."""
+    return sum(_future(step) for step in steps if not step.schedules and not step.paused)
 
 
 def lines(steps: Sequence[Step]) -> list[str]:
@@ -35,8 +34,8 @@ def lines(steps: Sequence[Step]) -> list[str]:
             continue
         told.append(f"{step.action:<10} {step.full_name} {step.reason}".rstrip())
         told += [f"{'':11}{row['field']}: {row['old']} -> {row['new']}" for row in _fields(step)]
-        if step.action is Action.UPDATE and step.found and step.found.future:
-            told.append(f"{'':11}{len(step.found.future)} scheduled runs are kept")
+        if runs := _future(step):
+            told.append(f"{'':11}{runs} scheduled runs {_fate(step)}")
     unchanged = sum(step.action is Action.UNCHANGED for step in steps)
     return [*told, f"{unchanged} unchanged"] if unchanged else told
 
@@ -46,9 +45,9 @@ def rows(steps: Sequence[Step]) -> list[dict[str, Any]]:
     found = []
     for step in steps:
         base = {"action": str(step.action), "deployment": step.full_name, "reason": step.reason}
-        runs = len(step.found.future) if step.found and step.action is Action.UPDATE else 0
+        runs = f"{_future(step)} {_fate(step)}" if _future(step) else ""
         fields = _fields(step) or [{"field": "", "old": "", "new": ""}]
-        found += [{**base, **row, "scheduled runs kept": runs} for row in fields]
+        found += [{**base, **row, "scheduled runs": runs} for row in fields]
     return found
 
 
@@ -74,6 +73,18 @@ def as_json(
             for step in steps
         ],
     }
+
+
+def _future(step: Step) -> int:
+    """How many scheduled runs the step's writes drop."""
+    writes = step.action is Action.UPDATE and (step.patch or step.schedules)
+    return len(step.found.future) if writes and step.found else 0
+
+
+def _fate(step: Step) -> str:
+    if step.paused:
+        return "go: it is paused"
+    return "follow the changed schedules" if step.schedules else "are kept"
 
 
 def _fields(step: Step) -> list[dict[str, str]]:

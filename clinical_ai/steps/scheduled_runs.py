@@ -1,14 +1,13 @@
 """Future runs of schedules, which every write to a deployment drops: counted and brought back."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from clinical_ai.ports import PrefectApi
 
-# Not yet ended; of these only a run that its schedule made, and that is not due, can be made anew.
 _OPEN: Final = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 _ENDED: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _AT_ONCE: Final = 100  # deployments a request
@@ -17,9 +16,15 @@ _GAP: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class Runs:
-    """Open runs of one deployment: when its future scheduled ones are due, and how many others."""
+    """Open runs of one deployment.
+
+    `future`: when those of its schedules are due that a write drops. `scheduled`: all that a write
+    may drop by the server's clock, with the time of their schedule and the one at which they are
+    due now. `in_flight`: how many have begun or are due by this machine's clock.
+    """
 
     future: tuple[str, ...] = ()
+    scheduled: tuple[tuple[str, str], ...] = ()
     in_flight: int = 0
 
 
@@ -29,11 +34,14 @@ def read_runs(api: PrefectApi, deployments: Sequence[str]) -> dict[str, Runs]:
     now = datetime.now(UTC)
     for row in _runs(api, deployments, _OPEN):
         known = found.get(row["deployment_id"], Runs())
-        if _can_be_made_anew(row, now):
-            known = Runs((*known.future, row["expected_start_time"]), known.in_flight)
-        else:
-            known = Runs(known.future, known.in_flight + 1)
-        found[row["deployment_id"]] = known
+        made, due = row["expected_start_time"], _due(row)
+        by_schedule = _of_schedule(row)
+        future = by_schedule and _moment(due) > now
+        found[row["deployment_id"]] = Runs(
+            (*known.future, due) if future else known.future,
+            (*known.scheduled, (made, due)) if by_schedule else known.scheduled,
+            known.in_flight + (not future),
+        )
     return found
 
 
@@ -46,25 +54,60 @@ def make_anew(api: PrefectApi, deployment: str) -> None:
     api.post(f"/deployments/{deployment}/schedule")
 
 
-def bring_back(api: PrefectApi, dropped: Mapping[str, Sequence[str]]) -> None:
-    """Runs that were due between a write and `make_anew` exist, too; they are late, not lost.
+def bring_back(
+    api: PrefectApi,
+    dropped: Mapping[str, Sequence[tuple[str, str]]],
+    renew: Callable[[], None] = lambda: None,
+) -> None:
+    """Runs that `make_anew` did not make, since they came due meanwhile or were put off by hand.
 
-    `dropped`: by id of the deployment, when those runs were due that a write has dropped.
+    They are late then, not lost. `dropped`: by id of the deployment, the `scheduled` ones before
+    the write. A run that is there in whatever state is not made again.
     """
-    owed = {found: Counter(map(_moment, due)) for found, due in dropped.items() if due}
+    owed = {found: Counter(_moment(made) for made, _ in runs) for found, runs in dropped.items()}
+    owed = {found: moments for found, moments in owed.items() if moments}
     if not owed:
         return
-    since = min(min(due) for due in owed.values()).isoformat()
+    since = min(min(moments) for moments in owed.values()).isoformat()
     for row in _runs(api, list(owed), (*_OPEN, *_ENDED), since=since):
         owed[row["deployment_id"]][_moment(row["expected_start_time"])] -= 1
-    for found, due in owed.items():
-        for moment in +due:
-            at = moment.isoformat()
-            one = {"start_time": at, "end_time": at, "min_runs": 1, "max_runs": 1}
-            api.post(f"/deployments/{found}/schedule", one)
+    for found, moments in owed.items():
+        if missing := +moments:
+            renew()
+            window = {"start_time": min(missing).isoformat(), "end_time": max(missing).isoformat()}
+            api.post(f"/deployments/{found}/schedule", {**window, "min_runs": 1})
+    _put_off_again(api, dropped, renew)
 
 
-def recover(api: PrefectApi, deployments: Sequence[Mapping[str, Any]], since: datetime) -> None:
+def _put_off_again(
+    api: PrefectApi,
+    dropped: Mapping[str, Sequence[tuple[str, str]]],
+    renew: Callable[[], None],
+) -> None:
+    """Runs that somebody had moved to another time are due then again."""
+    moved = {
+        (found, _moment(made)): due
+        for found, runs in dropped.items()
+        for made, due in runs
+        if _moment(made) != _moment(due)
+    }
+    if not moved:
+        return
+    for row in list(_runs(api, list({found for found, _ in moved}), ("SCHEDULED",))):
+        due = moved.get((row["deployment_id"], _moment(row["expected_start_time"])))
+        if due and _of_schedule(row) and _moment(_due(row)) != _moment(due):
+            renew()
+            details = {"scheduled_time": due}
+            state = {"type": "SCHEDULED", "name": "Scheduled", "state_details": details}
+            api.post(f"/flow_runs/{row['id']}/set_state", {"state": state, "force": True})
+
+
+def recover(
+    api: PrefectApi,
+    deployments: Sequence[Mapping[str, Any]],
+    since: datetime,
+    renew: Callable[[], None],
+) -> None:
     """Runs that a killed registration has dropped exist again, the future and the due ones.
 
     `deployments`: rows that it may have written. `since`: when it began; what came due in the
@@ -73,6 +116,7 @@ def recover(api: PrefectApi, deployments: Sequence[Mapping[str, Any]], since: da
     for row in deployments:
         if row["paused"] or not any(schedule["active"] for schedule in row["schedules"]):
             continue
+        renew()
         make_anew(api, row["id"])
         start = max(since, datetime.fromisoformat(row["created"].replace("Z", "+00:00")))
         end = min(start + _GAP, datetime.now(UTC))
@@ -93,14 +137,16 @@ def _runs(
         yield from api.pages("/flow_runs/filter", {"flow_runs": wanted, "sort": "ID_DESC"})
 
 
-def _can_be_made_anew(row: Mapping[str, Any], now: datetime) -> bool:
-    """A late run stays where it is, and is no run that a write drops."""
+def _of_schedule(row: Mapping[str, Any]) -> bool:
+    """Whether a schedule made the run and it has not begun: such a write may drop."""
     return bool(
-        row["state_type"] == "SCHEDULED"
-        and row.get("auto_scheduled")
-        and not row.get("run_count")
-        and _moment(row["expected_start_time"]) > now
+        row["state_type"] == "SCHEDULED" and row.get("auto_scheduled") and not row.get("run_count")
     )
+
+
+def _due(row: Mapping[str, Any]) -> str:
+    """When it is due; somebody may have put it off."""
+    return str(row.get("next_scheduled_start_time") or row["expected_start_time"])
 
 
 def _moment(text: str) -> datetime:

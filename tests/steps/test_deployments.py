@@ -237,7 +237,7 @@ def test_whatever_was_there_registering_brings_the_file_and_keeps_the_operators_
         else:
             api.post(f"/deployments/{row['id']}/schedules", [{**body, "slug": slug}])
     there = {s["slug"]: (s["schedule"]["cron"], s["active"]) for s in row["schedules"]}
-    stamp = row["updated"]
+    stamps = [row["updated"], *(schedule["updated"] for schedule in row["schedules"])]
     wanted = {**wanted, "description": after, "schedules": _as_file(then)}
     change = ensure(api, [wanted])[0]
 
@@ -248,7 +248,8 @@ def test_whatever_was_there_registering_brings_the_file_and_keeps_the_operators_
     assert {s["slug"]: (s["schedule"]["cron"], s["active"]) for s in row["schedules"]} == model
     assert row["description"] == after
     assert change.wrote == (model != there or before != after)
-    assert (row["updated"] != stamp) == change.wrote
+    after = [row["updated"], *(schedule["updated"] for schedule in row["schedules"])]
+    assert (after != stamps) == change.wrote
     assert not ensure(api, [wanted])[0].wrote
 
 

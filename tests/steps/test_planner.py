@@ -293,7 +293,9 @@ def _register(world: World, entries: Mapping[str, Entry]) -> None:
         action, _ = expected.get(name, (Action.UNCHANGED, None))
         if action in {Action.UNCHANGED, Action.KEPT}:
             assert after[name] == before[name], "and is not touched"
-        if action is not Action.CREATE and known.schedules == old[name].schedules:
+        if known.fields["paused"] and action is Action.UPDATE:
+            assert now[name] == [], "a worker would take them"
+        elif action is not Action.CREATE and known.schedules == old[name].schedules:
             assert not Counter(due[name]) - Counter(now[name]), "every run at its time"
         hours = Counter(hour for hour, active in known.schedules.values() if active)
         for moment, number in Counter(now[name]).items():

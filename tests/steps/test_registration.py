@@ -1,5 +1,6 @@
 """Registering loses no scheduled run, is all or nothing, and touches nobody else's deployments."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,11 +10,12 @@ from uuid import uuid4
 import pytest
 
 from clinical_ai import names
-from clinical_ai.deployment_plan import Action, Step, Wanted
+from clinical_ai.deployment_plan import SELF, Action, Step, Wanted
 from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, Transient
 from clinical_ai.ports import PrefectApi
 from clinical_ai.steps.registration import apply, ensure_deployments, read_plan, register
 from clinical_ai.steps.registration_lease import registration_lease
+from clinical_ai.steps.registration_report import lines
 from clinical_ai.steps.unresolved import find_unresolved
 from tests.support.fake_prefect import FakePrefect
 
@@ -488,3 +490,229 @@ def test_deployments_of_others_that_can_not_run_are_told_and_not_written(site: S
     assert [site.api.get(f"/deployments/{row['id']}") for row in (fine, stray)] == before
     for row in (fine, stray):
         site.api.delete(f"/deployments/{row['id']}")
+
+
+# What others do beside a registration.
+
+
+def runs_of(site: Site, name: str) -> list[tuple[str, str, str]]:
+    """Of each run: the time of its schedule, the one at which it is due, and its state."""
+    wanted = {"flow_runs": {"deployment_id": {"any_": [site.row(name)["id"]]}}}
+    rows = list(site.api.pages("/flow_runs/filter", wanted))
+    assert all(row["auto_scheduled"] for row in rows)
+    return sorted(
+        (
+            row["expected_start_time"],
+            row.get("next_scheduled_start_time") or row["expected_start_time"],
+            row["state_name"],
+        )
+        for row in rows
+    )
+
+
+def first_run(site: Site, name: str) -> Row:
+    wanted = {"flow_runs": {"deployment_id": {"any_": [site.row(name)["id"]]}}}
+    rows = site.api.pages("/flow_runs/filter", wanted)
+    return min(rows, key=lambda row: str(row["expected_start_time"]))
+
+
+def broken(site: Site) -> Wanted:
+    return site.wanted("zz", work_pool_name=f"no-such-{site.mark}")
+
+
+def trigger(name: str, **more: Any) -> Row:
+    event = {"type": "event", "expect": ["x.y"], "posture": "Reactive", "threshold": 1, "within": 0}
+    run = {"type": "run-deployment", "source": "selected", "deployment_id": SELF}
+    return {"name": name, "description": "", "trigger": event, "actions": [run], **more}
+
+
+def triggered(site: Site, *triggers: Row) -> Wanted:
+    wanted = site.wanted("a")
+    return replace(wanted, triggers=triggers, named=wanted.named | {"triggers"})
+
+
+def automations(site: Site) -> list[Row]:
+    key = site.row("a")["id"]
+    rows = site.api.pages("/automations/filter")
+    return [dict(r) for r in rows if any(a.get("deployment_id") == key for a in r["actions"])]
+
+
+@pytest.mark.parametrize("state", ["CANCELLED", "PENDING"])
+def test_a_run_that_was_cancelled_or_began_does_not_come_twice_after_an_undo(
+    site: Site, state: str
+) -> None:
+    site.register([site.wanted("a", schedules=[DAILY])])
+    site.schedule("a")
+    new = {"state": {"type": state, "name": state.capitalize()}, "force": True}
+    site.api.post(f"/flow_runs/{first_run(site, 'a')['id']}/set_state", new)
+    before = runs_of(site, "a")
+    third = {**DAILY, "slug": "third", "schedule": {"cron": "0 6 * * *", "timezone": "UTC"}}
+    changed = {**DAILY, "parameters": {"n": 3}}
+    with pytest.raises(PlatformError):
+        site.register([site.wanted("a", schedules=[changed, third]), broken(site)])
+    assert runs_of(site, "a") == before
+    site.register([site.wanted("a", schedules=[changed])])
+    assert runs_of(site, "a") == before
+
+
+def test_a_run_that_was_put_off_by_hand_is_due_then(site: Site) -> None:
+    site.register([site.wanted("a", schedules=[DAILY])])
+    site.schedule("a")
+    run = first_run(site, "a")
+    due = datetime.fromisoformat(run["expected_start_time"].replace("Z", "+00:00"))
+    details = {"scheduled_time": (due + timedelta(hours=3)).isoformat()}
+    state = {"type": "SCHEDULED", "name": "Scheduled", "state_details": details}
+    site.api.post(f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+    before = runs_of(site, "a")
+    site.register([site.wanted("a", schedules=[DAILY], description="second")])
+    assert runs_of(site, "a") == before
+
+
+def test_runs_that_the_scheduler_makes_between_plan_and_write_are_kept(site: Site) -> None:
+    site.register([site.wanted("a")])
+    steps = read_plan(site.api, [site.wanted("a", description="second")])
+    site.schedule("a")
+    before = site.due("a")
+    apply(site.api, steps, lambda: None)
+    assert site.due("a") == before
+
+
+def test_after_a_kill_another_file_loses_no_run_either(site: Site) -> None:
+    site.register([site.wanted("a")])
+    site.schedule("a")
+    before = site.due("a")
+    mortal = Mortal(site.api, 3, after=True, error=Killed())
+    with pytest.raises(Killed):
+        register(mortal, [site.wanted("a", description="second")], "a test", wait=0)  # type: ignore[arg-type]
+    mortal.run_out()
+    site.register([site.wanted("a", description="third")])
+    assert site.due("a") == before
+
+
+def test_a_schedule_of_the_ui_without_a_slug_stays_beside_a_renamed_one(site: Site) -> None:
+    old = {**DAILY, "slug": "old"}
+    site.register([site.wanted("a", schedules=[old])])
+    key, (schedule,) = site.row("a")["id"], site.row("a")["schedules"]
+    site.api.patch(f"/deployments/{key}/schedules/{schedule['id']}", {"active": False})
+    ui = {"schedule": {"cron": "0 9 * * *", "timezone": "UTC"}, "active": True}
+    site.api.post(f"/deployments/{key}/schedules", [ui])
+    new = [site.wanted("a", schedules=[{**old, "slug": "new", "replaces": "old"}])]
+    site.register(new)
+    there = {(each["slug"], each["active"]) for each in site.row("a")["schedules"]}
+    assert there == {("new", False), (None, True)}
+    assert [step.action for step in site.register(new)] == [Action.UNCHANGED]
+
+
+def test_a_deployment_that_the_file_pauses_has_no_runs_to_take(site: Site) -> None:
+    site.register([site.wanted("a")])
+    site.schedule("a")
+    (step,) = site.register([site.wanted("a", paused=True)])
+    assert site.row("a")["paused"]
+    assert site.due("a") == []
+    assert any("go: it is paused" in line for line in lines([step]))
+
+
+def test_an_undo_leaves_what_somebody_edited_meanwhile_and_names_it(site: Site) -> None:
+    site.register(site.five()[:2])
+    key = site.row("a")["id"]
+
+    class Editing:
+        def __getattr__(self, name: str) -> Any:
+            def call(path: str, *words: Any) -> Any:
+                if name == "patch" and path.endswith(site.row("b")["id"]):
+                    site.api.patch(f"/deployments/{key}", {"paused": True})
+                    raise Transient("away")
+                return getattr(site.api, name)(path, *words)
+
+            return call
+
+    second = site.five(description="second")[:2]
+    with pytest.raises(NeedsOperator, match=r"/a \(it was changed by somebody since"):
+        register(Editing(), second, "a test", wait=0)  # type: ignore[arg-type]
+    assert (site.row("a")["paused"], site.row("a")["description"]) == (True, "second")
+    assert site.row("b")["description"] == "first"
+
+
+def test_an_automation_of_an_operators_own_is_neither_doubled_nor_taken(site: Site) -> None:
+    site.register([triggered(site, trigger("ours"))])
+    key = site.row("a")["id"]
+    theirs = json.loads(json.dumps(trigger("theirs")).replace(SELF, key))
+    site.api.post("/automations/", theirs)
+    bad = trigger("bad", trigger={"type": "nonsense"})
+    with pytest.raises(PlatformError):
+        site.register([triggered(site, trigger("ours", description="new"), bad), broken(site)])
+    assert sorted(row["name"] for row in automations(site)) == ["ours", "theirs"]
+    assert {row["description"] for row in automations(site)} == {""}
+    for row in automations(site):
+        site.api.delete(f"/automations/{row['id']}")
+
+
+def test_an_automation_that_is_edited_meanwhile_is_not_overwritten(site: Site) -> None:
+    site.register([triggered(site, trigger("ours"))])
+    steps = read_plan(site.api, [triggered(site, trigger("ours", description="new"))])
+    (row,) = automations(site)
+    site.api.patch(f"/automations/{row['id']}", {"enabled": False})
+    with pytest.raises(NeedsOperator, match="was changed by somebody"):
+        apply(site.api, steps, lambda: None)
+    site.register([triggered(site, trigger("ours", description="new"))])
+    (row,) = automations(site)
+    assert (row["enabled"], row["description"]) == (False, "new"), "off, as somebody left it"
+    site.api.delete(f"/automations/{row['id']}")
+
+
+def test_one_with_two_marks_goes_by_neither_owners_file(site: Site) -> None:
+    site.register([site.wanted("a", tags=[f"owner:{site.mark}", f"owner:x{site.mark}"])])
+    steps = site.register([site.wanted("b")], confirmed=True)
+    assert {step.action for step in steps} == {Action.CREATE, Action.KEPT}
+    assert site.there() == ["a", "b"]
+
+
+def test_nothing_is_removed_when_one_of_those_that_go_was_edited(site: Site) -> None:
+    site.register(site.five())
+    steps = read_plan(site.api, [site.wanted("a", description="new")])
+    site.api.patch(f"/deployments/{site.row('d')['id']}", {"description": "by hand"})
+    with pytest.raises(NeedsOperator, match=r"/d was changed by somebody"):
+        apply(site.api, steps, lambda: None)
+    assert site.there() == list("abcde")
+    assert site.row("a")["description"] == "first"
+
+
+def test_names_that_an_address_would_cut_are_found(site: Site) -> None:
+    wanted = [site.wanted(name) for name in ("a", "a#1", "a?b")]
+    site.register(wanted)
+    assert {step.action for step in site.register(wanted)} == {Action.UNCHANGED}
+    with pytest.raises(PlatformError):
+        site.register([*wanted, site.wanted("q#1"), broken(site)])
+    assert site.there() == ["a", "a#1", "a?b"]
+    for row in site.api.pages("/deployments/filter"):
+        if row["work_pool_name"] == site.pool:
+            site.api.delete(f"/deployments/{row['id']}")
+
+
+@pytest.mark.parametrize("since", ["yesterday", None, "2026-01-01T00:00:00"])
+def test_a_variable_or_limit_that_somebody_edited_stops_nothing(
+    site: Site, since: str | None
+) -> None:
+    site.register([site.wanted("a")])
+    value = {"who": "x", "since": since, "owners": [], "ended": False}
+    body = {"name": names.REGISTERING, "value": value}
+    site.api.patch(f"/variables/name/{names.REGISTERING}", body)
+    path = f"/v2/concurrency_limits/{names.REGISTRATION}"
+    site.api.patch(path, {"limit": 3, "active": False})
+    site.register([site.wanted("a", description=f"{since}")])
+    assert (site.api.get(path)["limit"], site.api.get(path)["active"]) == (1, True)
+
+
+def test_when_the_server_goes_away_in_the_middle_it_is_told_what_stands() -> None:
+    site = Site(FakePrefect())
+    site.register(site.five())
+
+    class Falling(Mortal):
+        def __getattr__(self, name: str) -> Any:
+            if self.writes == 6:
+                self._api.down = True  # type: ignore[attr-defined]
+            return super().__getattr__(name)
+
+    falling = Falling(site.api, 0, after=False, error=Killed())
+    with pytest.raises(NeedsOperator, match=r"could not be put back: .*/a "):
+        register(falling, site.five(description="second"), "a test", wait=0)  # type: ignore[arg-type]

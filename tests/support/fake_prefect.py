@@ -6,6 +6,7 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final
+from urllib.parse import unquote
 from uuid import uuid4
 
 from clinical_ai.errors import Locked, NeedsOperator, Transient
@@ -249,7 +250,7 @@ class FakePrefect:
 
     def _named(self, _body: Any, flow: str, name: str) -> Any:
         for row in self.deployments.values():
-            if (row["flow_name"], row["name"]) == (flow, name):
+            if (row["flow_name"], row["name"]) == (unquote(flow), unquote(name)):
                 return row
         return None
 
@@ -352,6 +353,12 @@ class FakePrefect:
 
     def _limit(self, body: dict[str, Any]) -> Any:
         return self.limits.setdefault(body["name"], self._stamp({"active_slots": 0, **body}))
+
+    def _switch_automation(self, body: dict[str, Any], found: str) -> Any:
+        return self._stamp(self.automations[found], body)
+
+    def _change_limit(self, body: dict[str, Any], name: str) -> Any:
+        return self._stamp(self.limits[name], body)
 
     def _take_slot(self, body: dict[str, Any]) -> Any:
         for name in body["names"]:
@@ -461,7 +468,9 @@ _ROUTES: Final[tuple[_Route, ...]] = (
     ("POST", "/v2/concurrency_limits/decrement-with-lease", FakePrefect._free_slot),
     ("POST", "/v2/concurrency_limits/leases/([^/]+)/renew", FakePrefect._renew),
     ("GET", "/v2/concurrency_limits/([^/]+)", lambda self, _body, name: self.limits.get(name)),
+    ("PATCH", "/v2/concurrency_limits/([^/]+)", FakePrefect._change_limit),
     ("PUT", "/automations/([^/]+)", FakePrefect._automation),
+    ("PATCH", "/automations/([^/]+)", FakePrefect._switch_automation),
     ("DELETE", "/automations/([^/]+)", lambda self, _body, it: self.automations.pop(it, None)),
     ("POST", "/block_types/", FakePrefect._new_block_type),
     ("GET", "/block_types/slug/([^/]+)", lambda self, _body, slug: self.block_types.get(slug)),
