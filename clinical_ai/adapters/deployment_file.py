@@ -17,21 +17,26 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from clinical_ai.adapters.deployment_flows import Flows, first_line
-from clinical_ai.adapters.deployment_keys import Fault, entries, parse
+from clinical_ai.adapters.deployment_flows import Flows
+from clinical_ai.adapters.deployment_keys import (
+    Fault,
+    config_of,
+    entries,
+    file_faults,
+    refusals,
+    schedule_faults,
+    secret_faults,
+    template_faults,
+)
 from clinical_ai.adapters.entrypoints import brings_code
 from clinical_ai.adapters.yaml_lines import Located, NotYaml, locate
 from clinical_ai.errors import PlatformError, nearest
 
 if TYPE_CHECKING:
-    from prefect.cli.deploy._models import PrefectYamlModel
-
     from clinical_ai.adapters.deploy_recorder import Recorder
 
 _STEPS: Final = ("build", "push")
 _POOL_KEYS: Final = {"work_queue_name", "job_variables"}
-# What Prefect raises about an entry: its own refusals are ValueErrors, pydantic's among them.
-_REFUSED: Final = (ValueError, TypeError, KeyError, RuntimeError)
 
 
 def read(file: Path, steps: str = "refuse") -> dict[str, Any]:
@@ -50,17 +55,18 @@ def read(file: Path, steps: str = "refuse") -> dict[str, Any]:
 
     flows = Flows()
     with recording(flows) as recorder:
-        model, faults = parse(located)
-        if steps == "refuse" and isinstance(located.content, Mapping):
-            faults += _step_faults(located)
-        if faults or model is None:
+        faults = file_faults(located)
+        if not isinstance(located.content, Mapping):
             return _answer([], faults)
+        if steps == "refuse":
+            faults += _step_faults(located)
         os.chdir(file.parent)
-        job = _deploy_all(located, model, flows, recorder, skip=steps == "skip")
-        try:
-            return _answer(*asyncio.run(job))
-        except PlatformError as error:  # of the server
-            return _answer([], [Fault(1, str(error), "see that the server answers")])
+        reader = _Reader(located, flows, recorder, skip=True, faults=faults)
+        asyncio.run(reader.read())
+        if steps == "run" and not faults:  # nothing is built for a file that is refused
+            reader = _Reader(located, flows, recorder, skip=False, faults=faults)
+            asyncio.run(reader.read())
+    return _answer([] if faults else reader.found, faults)
 
 
 def _answer(deployments: list[dict[str, Any]], faults: list[Fault]) -> dict[str, Any]:
@@ -83,58 +89,103 @@ def _step_faults(located: Located) -> list[Fault]:
     ]
 
 
-async def _deploy_all(
-    located: Located,
-    model: "PrefectYamlModel",
-    flows: Flows,
-    recorder: "Recorder",
-    *,
-    skip: bool,
-) -> tuple[list[dict[str, Any]], list[Fault]]:
-    none: dict[str, Any] = {step: [] for step in _STEPS if skip}
-    actions = {"build": model.build or [], "push": model.push or [], "pull": model.pull, **none}
-    found: list[dict[str, Any]] = []
-    faults: list[Fault] = []
-    for (path, entry), config in zip(entries(located), model.deployments, strict=True):
-        fault = flows.load(
-            entry["entrypoint"], pulled=brings_code(entry.get("pull", located.content.get("pull")))
-        )
-        if fault:
-            faults.append(Fault(located.line((*path, "entrypoint")), *fault))
-            continue
+class _Reader:
+    """Goes through all entries, whatever is wrong in others; adds to `faults`."""
+
+    def __init__(
+        self,
+        located: Located,
+        flows: Flows,
+        recorder: "Recorder",
+        *,
+        skip: bool,
+        faults: list[Fault],
+    ) -> None:
+        self._located, self._flows, self._recorder = located, flows, recorder
+        self._none: dict[str, Any] = {step: [] for step in _STEPS if skip}
+        steps = {name: _steps(located.content.get(name)) for name in ("build", "push", "pull")}
+        self._actions = {**steps, **self._none}
+        self.faults = faults
+        self.found: list[dict[str, Any]] = []
+
+    async def read(self) -> None:
+        """`found` are the deployments that have no fault of their own."""
         try:
-            given = {**config.model_dump(exclude_unset=True, mode="json"), **none}
-            sent = await _deploy(given, actions, recorder)
-        except _REFUSED as error:
-            problem = f"deployment {entry['name']!r}: {first_line(error)}"
-            faults.append(Fault(located.line(path), problem, "correct its entry"))
-            continue
-        checked = entry["entrypoint"] not in flows.unchecked
+            for path, entry in entries(self._located):
+                await self._read(path, entry)
+        except PlatformError as error:  # of the server
+            self.faults.append(Fault(1, str(error), "see that the server answers"))
+        self.faults += _name_faults(self.found)
+
+    async def _read(self, path: tuple[Hashable, ...], entry: Mapping[str, Any]) -> None:
+        config = config_of(entry)
+        own = [*self._flow_faults(path, entry), *schedule_faults(self._located, path, entry)]
+        own += template_faults(self._located, path, entry, os.environ)
+        self.faults += own
+        if own or config is None:
+            return
+        try:
+            sent = await self._deploy({**config, **self._none}, self._actions)
+        except PlatformError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever Prefect's deploy says of an entry
+            self.faults += refusals(self._located, path, entry, error)
+            return
+        self._keep(path, entry, sent)
+
+    def _flow_faults(self, path: tuple[Hashable, ...], entry: Mapping[str, Any]) -> list[Fault]:
+        entrypoint = entry.get("entrypoint")
+        if not isinstance(entrypoint, str) or not entrypoint:
+            return []  # told already
+        own = entry.get("pull")
+        pull = _steps(own if own or own == [] else self._located.content.get("pull"))
+        fault = self._flows.load(entrypoint, pulled=brings_code(pull))
+        return [Fault(self._located.line((*path, "entrypoint")), *fault)] if fault else []
+
+    async def _deploy(self, config: dict[str, Any], actions: dict[str, Any]) -> dict[str, Any]:
+        """The body and the automations that Prefect's deploy sends for one entry."""
+        from prefect.cli.deploy import _core
+
+        from clinical_ai.adapters.deploy_recorder import Unread
+
+        self._recorder.forget()
+        await _core._run_single_deploy(
+            config,
+            actions,
+            client=self._recorder,
+            console=Unread(),
+            is_interactive=lambda: False,
+        )
+        return self._recorder.sent
+
+    def _keep(
+        self, path: tuple[Hashable, ...], entry: Mapping[str, Any], sent: dict[str, Any]
+    ) -> None:
+        body, line = sent["body"], self._located.line(path)
+        checked = entry["entrypoint"] not in self._flows.unchecked
         named = _named(entry)
-        sent["body"]["schedules"] = _as_written(sent["body"]["schedules"], entry)
+        body["schedules"] = _as_written(body["schedules"], entry)
         if "version_type" not in named:
             # Where the file was rendered: it would differ by who renders it.
-            sent["body"].pop("version_info", None)
-        found.append({**sent, "named": named, "line": located.line(path), "checked": checked})
-        faults += _pool_faults(located, path, sent["body"]["work_pool_name"])
+            body.pop("version_info", None)
+        for trigger, said in zip(sent["triggers"], entry.get("triggers") or [], strict=False):
+            for key in {"enabled", "description"} - said.keys():
+                trigger.pop(key, None)  # somebody may have switched it off
         if checked:
-            faults += _parameter_faults(located, path, sent["body"])
-    return found, faults + _name_faults(found)
+            self.faults += _parameter_faults(self._located, path, body)
+        # With what templates have become; what the file says itself is told already.
+        told = {fault.line for fault in self.faults}
+        secrets = secret_faults(self._located, path, body.get("job_variables"))
+        self.faults += [fault for fault in secrets if fault.line not in told]
+        self.faults += _pool_faults(self._located, path, body["work_pool_name"])
+        self.found.append({**sent, "named": named, "line": line, "checked": checked})
 
 
-async def _deploy(
-    config: dict[str, Any], actions: dict[str, Any], recorder: "Recorder"
-) -> dict[str, Any]:
-    """The body and the automations that Prefect's deploy sends for one entry."""
-    from prefect.cli.deploy import _core
-
-    from clinical_ai.adapters.deploy_recorder import Unread
-
-    recorder.forget()
-    await _core._run_single_deploy(
-        config, actions, client=recorder, console=Unread(), is_interactive=lambda: False
-    )
-    return recorder.sent
+def _steps(given: Any) -> list[Any]:
+    """Steps as a list; Prefect allows one of them as a mapping, too."""
+    if isinstance(given, Mapping):
+        return [given] if given else []
+    return given if isinstance(given, list) else []
 
 
 def _as_written(schedules: list[dict[str, Any]], entry: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -142,9 +193,10 @@ def _as_written(schedules: list[dict[str, Any]], entry: Mapping[str, Any]) -> li
     written = []
     for schedule, said in zip(schedules, entry.get("schedules") or [], strict=True):
         timing = dict(schedule["schedule"])
-        if "anchor_date" not in said:
+        if said.get("anchor_date") is None:
             timing.pop("anchor_date", None)
-        kept = {key: schedule[key] for key in ("active", "parameters", "replaces") if key in said}
+        named = ("active", "parameters", "replaces")
+        kept = {key: schedule[key] for key in named if said.get(key) is not None}
         written.append({"slug": schedule["slug"], "schedule": timing, **kept})
     return written
 
@@ -216,18 +268,22 @@ def _name_faults(found: list[dict[str, Any]]) -> list[Fault]:
     return faults
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> None:
     """Print the file's deployments as JSON; what flows print on import goes to standard error."""
     parser = argparse.ArgumentParser(prog="deployment_file")
     parser.add_argument("file", type=Path)
     parser.add_argument("--steps", choices=("refuse", "skip", "run"), default="refuse")
     options = parser.parse_args(arguments)
     gc.disable()  # a sixth of the time, in a process that ends before it needs memory back
-    with redirect_stdout(sys.stderr):
-        answer = read(options.file.absolute(), options.steps)
-    json.dump(answer, sys.stdout)
-    return 0
+    # What a flow or its children print on import must not get into the answer.
+    with os.fdopen(os.dup(1), "w") as answer:
+        os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            found = read(options.file.absolute(), options.steps)
+        json.dump(found, answer)
+    sys.stderr.flush()
+    os._exit(0)  # whatever threads a flow has started
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

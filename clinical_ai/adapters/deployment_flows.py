@@ -1,12 +1,17 @@
 """The flows behind the entrypoints of a prefect.yaml, each imported once."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
+from clinical_ai.adapters.deployment_secrets import without_secrets
+
 
 def first_line(error: BaseException) -> str:
-    """Type and first line of an error, shortened."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"
+    """Type and first line of an error, shortened and without what looks like a secret."""
+    told = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"
+    return without_secrets(told)
 
 
 class Flows:
@@ -14,6 +19,7 @@ class Flows:
 
     def __init__(self) -> None:
         self._loaded: dict[str, Any] = {}
+        self._faults: dict[tuple[str, bool], tuple[str, str] | None] = {}
         self.unchecked: set[str] = set()
 
     def get(self, entrypoint: str, **_options: Any) -> Any:
@@ -22,20 +28,28 @@ class Flows:
 
     def load(self, entrypoint: str, *, pulled: bool) -> tuple[str, str] | None:
         """Import the flow; what is wrong and what to do, or None."""
+        asked = (entrypoint, pulled)
+        if asked not in self._faults:
+            self._faults[asked] = self._load(entrypoint, pulled=pulled)
+        return self._faults[asked]
+
+    def _load(self, entrypoint: str, *, pulled: bool) -> tuple[str, str] | None:
         from prefect import Flow
 
-        if entrypoint in self._loaded:
-            return None
         place, separator, function = entrypoint.rpartition(":")
         if separator and not function.replace(".", "").isidentifier():
             return f"entrypoint {entrypoint!r:.80} names no function", "write path/to/file.py:flow"
-        if not (separator or "." in entrypoint):
+        if entrypoint.endswith(".py") or not (separator or "." in entrypoint.strip(".")):
             return f"entrypoint {entrypoint!r:.80} names no flow", "write path/to/file.py:flow"
-        if separator and not Path(place).is_file():
-            if not pulled:
-                return f"entrypoint {entrypoint}: there is no file {place}", "correct the path"
+        is_file = separator and place.endswith(".py")
+        if is_file and not Path(place).is_file() and not pulled:
+            return f"entrypoint {entrypoint}: there is no file {place}", "correct the path"
+        if pulled and not (is_file and Path(place).is_file()):
             self.unchecked.add(entrypoint)
-            self._loaded[entrypoint] = Flow(_later, name=function.replace("_", "-"))
+            name = function if separator else entrypoint.rpartition(".")[2]
+            self._loaded.setdefault(entrypoint, Flow(_later, name=name.replace("_", "-")))
+            return None
+        if entrypoint in self._loaded and entrypoint not in self.unchecked:
             return None
         return self._import(entrypoint)
 
@@ -43,6 +57,7 @@ class Flows:
         from prefect.exceptions import MissingFlowError, ScriptError
         from prefect.flows import load_flow_from_entrypoint
 
+        before, folder, path = set(sys.modules), Path.cwd(), list(sys.path)
         try:
             self._loaded[entrypoint] = load_flow_from_entrypoint(
                 entrypoint, use_placeholder_flow=False
@@ -52,6 +67,17 @@ class Flows:
             return f"entrypoint {entrypoint} can't be imported: {cause}", "mend the flow"
         except (ImportError, MissingFlowError) as error:
             return f"entrypoint {entrypoint}: {first_line(error)}", "correct it"
+        except BaseException as error:  # noqa: BLE001 - a flow that exits on import, too
+            cause = first_line(error)
+            return f"entrypoint {entrypoint} can't be imported: {cause}", "mend the flow"
+        finally:
+            # As in a process of its own: the next one may have modules of the same names.
+            os.chdir(folder)
+            sys.path[:] = path
+            for name in set(sys.modules) - before:
+                origin = getattr(sys.modules[name], "__file__", None) or ""
+                if origin.startswith(f"{folder}{os.sep}"):
+                    del sys.modules[name]
         return None
 
 

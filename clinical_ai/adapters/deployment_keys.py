@@ -4,28 +4,27 @@ Prefect's own reader ignores a misspelled key, and skips a whole file that is wr
 """
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Container, Hashable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from clinical_ai import names
+from clinical_ai.adapters.deployment_secrets import find_secrets, without_secrets
 from clinical_ai.adapters.yaml_lines import Located
 from clinical_ai.errors import nearest
 
 if TYPE_CHECKING:
-    from prefect.cli.deploy._models import PrefectYamlModel
     from pydantic import ValidationError
 
 # `definitions` holds the anchors that Prefect's documentation shows.
 _TOP_EXTRA: Final = {"definitions", "prefect-version"}
-_BLOCK: Final = re.compile(r"\{\{\s*prefect\.blocks\.")
-_CREDENTIALS: Final = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
-# The last word of a name decides: DB_PASSWORD holds a secret, SECRET_NAME the name of one.
-_SECRET_NAME: Final = re.compile(
-    r"(?<!pull_)(?<!pull)(passw(or)?d|passphrase|secret|token|(api|access|private)_?key|auth_?string"
-    r"|credentials?)$",
-    re.IGNORECASE,
-)
+
+_TEMPLATE: Final = re.compile(r"\{\{\s*([\w.$-]+)\s*\}\}")
+_KNOWN: Final = ("prefect.variables.", "prefect.blocks.", "ctx.")
+_MEANT: Final = "write prefect.variables.NAME, prefect.blocks.TYPE.NAME or $NAME"
+# Filled in when a run starts, an event comes, or a step has run.
+_FILLED_LATER: Final = {"parameters", "schedules", "triggers", "pull", "build", "push"}
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,15 @@ class Fault:
     remedy: str
 
 
-def parse(located: Located) -> tuple["PrefectYamlModel | None", list[Fault]]:
-    """Prefect's own model of the file, and everything that is wrong by form."""
+def file_faults(located: Located) -> list[Fault]:
+    """What is wrong by form alone; schedules are told by `schedule_faults`."""
     from prefect.cli.deploy._models import PrefectYamlModel
     from pydantic import ValidationError
 
+    if located.content is None:
+        return [Fault(1, "it is empty", "write `deployments:` and a list below it")]
     if not isinstance(located.content, Mapping):
-        remedy = "write `deployments:` and a list below it"
-        return None, [Fault(1, "it is not a table of keys", remedy)]
+        return [Fault(1, "it is not a table of keys", "write `deployments:` and a list below it")]
     faults = [
         Fault(located.line(path), f"{path[-1]} is given twice", "keep one of them")
         for path in located.twice
@@ -52,9 +52,118 @@ def parse(located: Located) -> tuple["PrefectYamlModel | None", list[Fault]]:
     faults += _unknown_keys(located)
     faults += _deployment_faults(located)
     try:
-        return PrefectYamlModel.model_validate(located.content), faults
+        PrefectYamlModel.model_validate(located.content)
     except ValidationError as error:
-        return None, faults + _type_faults(located, error)
+        told = {fault.line for fault in faults}
+        faults += [fault for fault in _type_faults(located, error) if fault.line not in told]
+    return faults
+
+
+def config_of(entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The entry as Prefect reads it; None when its types are wrong, which is told elsewhere."""
+    from prefect.cli.deploy._models import DeploymentConfig
+    from pydantic import ValidationError
+
+    try:
+        config = DeploymentConfig.model_validate(entry)
+    except ValidationError:
+        return None
+    if not all(entry.get(key) for key in ("name", "entrypoint", "work_pool")):
+        return None
+    return dict(config.model_dump(exclude_unset=True, mode="json"))
+
+
+def schedule_faults(
+    located: Located, path: tuple[Hashable, ...], entry: Mapping[str, Any]
+) -> list[Fault]:
+    """Schedules that Prefect can't make: its own function makes each of them."""
+    from prefect.cli.deploy._schedules import _schedule_config_to_deployment_schedule as make
+
+    faults = []
+    for number, schedule in enumerate(_list(entry.get("schedules"))):
+        if not isinstance(schedule, Mapping) or "{{" in str(schedule):
+            continue
+        here = (*path, "schedules", number)
+        try:
+            made = make({key: value for key, value in schedule.items() if key != "parameters"})
+            if not _comes(made["schedule"]):
+                faults.append(Fault(located.line(here), "a schedule never comes", "correct it"))
+        except Exception as error:  # noqa: BLE001 - parsers of others raise what they like
+            key = next((key for key in ("cron", "interval", "rrule") if key in schedule), "cron")
+            problem = f"schedule {schedule.get('slug')!r:.60}: {_why(error, key)}"
+            faults.append(Fault(located.line((*here, key)), problem, "correct the schedule"))
+    return faults
+
+
+def _comes(schedule: Any) -> bool:
+    """Whether a cron line has a day at all, as the 30th of February has not."""
+    if not hasattr(schedule, "cron"):
+        return True
+    cron_lines: Any = import_module("prefect._vendor.croniter")
+    try:
+        cron_lines.croniter(schedule.cron).get_next()
+    except cron_lines.CroniterBadDateError:
+        return False
+    return True
+
+
+def refusals(
+    located: Located, path: tuple[Hashable, ...], entry: Mapping[str, Any], error: Exception
+) -> list[Fault]:
+    """What Prefect's deploy says of an entry, without its values."""
+    problem = f"{_called(entry)}: {_why(error, '')}"
+    for key, word in (
+        ("sla", "sla"),
+        ("triggers", "trigger"),
+        ("concurrency_limit", "concurrency"),
+    ):
+        if key in entry and word in f"{type(error).__name__} {problem}".lower():
+            return [Fault(located.line((*path, key)), problem, f"correct {key}")]
+    return [Fault(located.line(path), problem, "correct its entry")]
+
+
+def template_faults(
+    located: Located, path: tuple[Hashable, ...], entry: Mapping[str, Any], environ: Container[str]
+) -> Iterator[Fault]:
+    """Templates that mean nothing: Prefect drops such a value without a word."""
+    stepped = any(each.get(step) for each in (entry, located.content) for step in ("build", "push"))
+    for key, value in entry.items():
+        for where, text in _texts(value, (*path, key)):
+            for word in _TEMPLATE.findall(text):
+                line = located.line(where)
+                if word.startswith("$"):
+                    if word[1:] not in environ:
+                        problem = f"{word} is not set where this file is read"
+                        yield Fault(line, problem, "set it, or write its value")
+                elif key not in _FILLED_LATER and not stepped and not word.startswith(_KNOWN):
+                    yield Fault(line, f"the template {word!r:.60} means nothing", _MEANT)
+
+
+def _texts(tree: Any, path: tuple[Hashable, ...]) -> Iterator[tuple[tuple[Hashable, ...], str]]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _texts(value, (*path, key))
+    elif isinstance(tree, list):
+        for number, value in enumerate(tree):
+            yield from _texts(value, (*path, number))
+    elif isinstance(tree, str) and "{{" in tree:
+        yield path, tree
+
+
+def _why(error: BaseException, key: str) -> str:
+    """Reasons without values: an exception's own text may repeat one."""
+    from pydantic import ValidationError
+
+    cause = error if isinstance(error, ValidationError) else error.__cause__
+    if isinstance(cause, ValidationError):
+        told = cause.errors(include_input=False, include_url=False)
+        return "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or key}: {one['msg'].removeprefix('Value error, ')}"
+            for one in told
+        )
+    if "Unknown schedule type" in str(error):
+        return "it has no cron, interval or rrule"
+    return without_secrets(f"{type(error).__name__}: {str(error).partition(chr(10))[0]:.200}")
 
 
 def entries(located: Located) -> Iterator[tuple[tuple[Hashable, ...], Mapping[str, Any]]]:
@@ -67,7 +176,7 @@ def entries(located: Located) -> Iterator[tuple[tuple[Hashable, ...], Mapping[st
 def owner_of(tags: Any) -> str | None:
     """The owner that tags declare, or None."""
     owners = [str(tag) for tag in _list(tags) if str(tag).startswith(names.OWNER_PREFIX)]
-    return owners[0].removeprefix(names.OWNER_PREFIX) if len(owners) == 1 else None
+    return owners[0].removeprefix(names.OWNER_PREFIX).strip() if len(owners) == 1 else None
 
 
 def _unknown_keys(located: Located) -> list[Fault]:
@@ -130,13 +239,15 @@ def _deployment_faults(located: Located) -> list[Fault]:
             if not value:
                 faults.append(Fault(line, f"{_called(entry)} has no {key}", f"give {key}"))
         owner = owner_of(entry.get("tags"))
-        if owner is None:
-            remedy = f'add one tag "{names.OWNER_PREFIX}NAME", the same in the whole file'
-            faults.append(Fault(line, f"{_called(entry)} has no owner among its tags", remedy))
+        if not owner:
+            remedy = f'give one tag "{names.OWNER_PREFIX}NAME", the same in the whole file'
+            problem = f"{_called(entry)} has not one owner among its tags"
+            faults.append(Fault(line, problem, remedy))
         else:
             owners.setdefault(owner, line)
-        faults += _schedule_faults(located, path, entry)
-        faults += _secret_faults(located, path, entry)
+        faults += _slug_faults(located, path, entry)
+        variables = _table(entry.get("work_pool")).get("job_variables")
+        faults += secret_faults(located, path, variables)
     if len(owners) > 1:
         told = ", ".join(sorted(owners))
         remedy = "one file, one owner: move the others to a file of their own"
@@ -144,7 +255,7 @@ def _deployment_faults(located: Located) -> list[Fault]:
     return faults
 
 
-def _schedule_faults(
+def _slug_faults(
     located: Located, path: tuple[Hashable, ...], entry: Mapping[str, Any]
 ) -> Iterator[Fault]:
     if entry.get("schedule"):
@@ -157,38 +268,18 @@ def _schedule_faults(
         if not slug:
             remedy = "give it a slug: only by it can a schedule be changed without losing others"
             yield Fault(line, f"a schedule of {_called(entry)} has no slug", remedy)
-        elif slug in seen:
+        elif str(slug) in seen:
             yield Fault(
                 line, f"two schedules of {_called(entry)} have the slug {slug}", "rename one"
             )
         seen.add(str(slug))
 
 
-def _secret_faults(
-    located: Located, path: tuple[Hashable, ...], entry: Mapping[str, Any]
-) -> Iterator[Fault]:
+def secret_faults(located: Located, path: tuple[Hashable, ...], variables: Any) -> Iterator[Fault]:
     """What would stand in the deployment in clear, readable to everybody who may read it."""
-    variables = _table(entry.get("work_pool")).get("job_variables") or {}
     remedy = "let the work pool's job template or the flow fetch it by its name"
-    for where, value in _leaves(variables, (*path, "work_pool", "job_variables")):
-        line, key = located.line(where), str(where[-1])
-        if _BLOCK.search(value):
-            yield Fault(line, f"job variable {key} would hold a block's value in clear", remedy)
-        elif _CREDENTIALS.search(value):
-            yield Fault(line, f"job variable {key} is an address with a password", remedy)
-        elif _SECRET_NAME.search(key):
-            yield Fault(line, f"job variable {key} looks like a secret in clear", remedy)
-
-
-def _leaves(tree: Any, path: tuple[Hashable, ...]) -> Iterator[tuple[tuple[Hashable, ...], str]]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _leaves(value, (*path, key))
-    elif isinstance(tree, list):
-        for number, value in enumerate(tree):
-            yield from _leaves(value, (*path, number))
-    elif isinstance(tree, str) and tree:
-        yield path, tree
+    for where, problem in find_secrets(variables or {}, (*path, "work_pool", "job_variables")):
+        yield Fault(located.line(where), problem, remedy)
 
 
 def _called(entry: Mapping[str, Any]) -> str:

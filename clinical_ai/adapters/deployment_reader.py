@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from tempfile import TemporaryFile
+from typing import IO, Any, Final
 
 from pydantic import SecretStr
 
 from clinical_ai import names
+from clinical_ai.adapters.deployment_secrets import without_secrets
 from clinical_ai.deployment_plan import Wanted, from_rendered
 from clinical_ai.errors import ManyFaults, NeedsOperator
 
@@ -30,6 +33,8 @@ def reading(
 ) -> Iterator[Callable[[], list[Wanted]]]:
     """All files are read at once, beside whatever the block does; gives what waits for them.
 
+    A folder stands for the prefect.yaml in it.
+
     That returns the deployments of all files, in their order; ManyFaults with file and line of
     each fault. `server`: address and password of Prefect, for variables and blocks that a file
     refers to. `environ`: what `{{ $NAME }}` in a file means. `steps`: what becomes of build and
@@ -37,9 +42,10 @@ def reading(
     the flows of one file.
     """
     environment = _environment(environ, server)
+    files = [file / "prefect.yaml" if file.is_dir() else file for file in files]
     with ExitStack() as ends:
 
-        def start(file: Path) -> "subprocess.Popen[str]":
+        def start(file: Path) -> "_Child":
             child = _start(file, environment, steps)
             ends.callback(_end, child)
             return child
@@ -48,9 +54,7 @@ def reading(
         yield lambda: _collect(zip(files, children, strict=True), seconds)
 
 
-def _collect(
-    children: Iterable[tuple[Path, "subprocess.Popen[str]"]], seconds: float
-) -> list[Wanted]:
+def _collect(children: Iterable[tuple[Path, "_Child"]], seconds: float) -> list[Wanted]:
     wanted: list[Wanted] = []
     faults: list[NeedsOperator] = []
     for file, child in children:
@@ -63,23 +67,26 @@ def _collect(
     return wanted
 
 
-def _start(file: Path, environment: dict[str, str], steps: str) -> "subprocess.Popen[str]":
+def _start(file: Path, environment: dict[str, str], steps: str) -> "_Child":
     words = [sys.executable, "-m", "clinical_ai.adapters.deployment_file", str(file)]
-    return subprocess.Popen(
+    # A file: a pipe would be open as long as what a flow has started on import.
+    said = TemporaryFile()  # noqa: SIM115 - closed by `_end`
+    process = subprocess.Popen(
         [*words, "--steps", steps],
         cwd=Path(__file__).resolve().parent.parent.parent,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=None if steps == "run" else subprocess.PIPE,
+        stderr=None if steps == "run" else said,
         text=True,
         start_new_session=True,  # so that what a flow starts on import ends with it
     )
+    return _Child(process, said)
 
 
-def _answer(child: "subprocess.Popen[str]", seconds: float) -> dict[str, Any]:
+def _answer(child: "_Child", seconds: float) -> dict[str, Any]:
     try:
-        out, said = child.communicate(timeout=seconds)
+        out, _ = child.process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         return _failed(f"its flows took more than {seconds:g} s to import", "see what they do then")
     finally:
@@ -87,20 +94,30 @@ def _answer(child: "subprocess.Popen[str]", seconds: float) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(out)
     except ValueError:
-        why = f"exit code {child.returncode}"
-        if "Traceback" in (said or ""):
-            why = f"{said.strip().splitlines()[-1]:.200}"
+        why = f"exit code {child.process.returncode}"
+        if "Traceback" in child.words:
+            why = without_secrets(f"{child.words.strip().splitlines()[-1]:.200}")
         return _failed(f"its flows ended the process that imports them: {why}", "mend them")
     return answer
 
 
-def _end(child: "subprocess.Popen[str]") -> None:
-    try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
+@dataclass
+class _Child:
+    process: "subprocess.Popen[str]"
+    said: IO[bytes]
+    words: str = ""
+
+
+def _end(child: "_Child") -> None:
+    """The process and what it started are gone; what it said is in `words`."""
+    if child.said.closed:
         return
-    finally:
-        child.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(child.process.pid, signal.SIGKILL)
+    child.process.wait()
+    child.said.seek(0)
+    child.words = child.said.read().decode(errors="replace")
+    child.said.close()
 
 
 def _environment(

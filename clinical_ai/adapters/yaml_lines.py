@@ -8,6 +8,7 @@ import yaml
 
 # The parser in C where the wheel has it: a file of many deployments is read twice.
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DEEPEST: Final = 60
 _MERGE: Final = "tag:yaml.org,2002:merge"
 
 Path = tuple[Hashable, ...]
@@ -47,12 +48,14 @@ def locate(text: str) -> Located:
         raise NotYaml(error.problem or "not YAML", mark.line + 1 if mark else 1) from None
     except yaml.YAMLError:
         raise NotYaml("it has characters that YAML does not allow", 1) from None
-    if node is not None:
+    if node is not None and found.content is not None:
         _walk(node, (), found)
     return found
 
 
 def _walk(node: yaml.Node, path: Path, found: Located) -> None:
+    if len(path) > _DEEPEST:
+        raise NotYaml("it is nested too deeply, or in itself", node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         _walk_mapping(node, path, found)
     elif isinstance(node, yaml.SequenceNode):

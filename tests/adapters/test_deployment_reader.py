@@ -125,7 +125,7 @@ deployments:
         "3: deployment 'a' has no work_pool.name",
         "6: unknown key 'paramters'",
         "7: unknown key 'nam'",
-        "8: deployment 'b' has no owner",
+        "8: deployment 'b' has not one owner",
         "13: job variable DB_PASSWORD looks like a secret in clear",
         "13: job variable URL is an address with a password",
         "13: job variable B would hold a block's value in clear",
@@ -183,8 +183,22 @@ def test_a_text_that_is_wrong_is_told_with_its_line(
             GOOD + "    schedules: [{slug: a, interval: 60, parameters: {rose: 1}}]\n",
             "9: parameter rose: the flow has no such parameter",
         ),
-        (GOOD + "    schedules: [{slug: a, cron: '61 5 * * *'}]\n", "5: deployment 'one': Valid"),
-        (GOOD + "    schedules: [{slug: a, cron: '1 5 * * *', timezone: X/Y}]\n", "5: deployment"),
+        (GOOD + "    schedules: [{slug: a, cron: '61 5 * * *'}]\n", "9: schedule 'a': cron: Inv"),
+        (GOOD + "    schedules: [{slug: a, cron: '0 0 30 2 *'}]\n", "9: a schedule never comes"),
+        (GOOD + "    schedules: [{slug: a, rrule: 'FREQ=X'}]\n", "9: schedule 'a': "),
+        (GOOD.replace("flows.py:load", "exits.py:f"), "can't be imported: SystemExit: 3"),
+        (GOOD.replace("flows.py:load", "flows.py"), "6: entrypoint 'flows.py' names no flow"),
+        (GOOD + "    sla: [{name: x}]\n", "9: deployments.0.sla.0: "),
+        (GOOD + "    description: '{{ $NO_SUCH }}'\n", "9: $NO_SUCH is not set"),
+        (
+            GOOD.replace("default}", "default, job_variables: {a: '{{ prefect.variable.x }}'}}"),
+            "8: the template 'prefect.variable.x' means nothing",
+        ),
+        (GOOD + "    concurrency_limit: {limit: -1}\n", "9: deployment 'one': "),
+        (
+            GOOD + "    schedules: [{slug: a, cron: '1 5 * * *', timezone: X/Y}]\n",
+            "9: schedule 'a'",
+        ),
         (GOOD + GOOD, "9: two deployments are named load/one"),
         (GOOD + "    push: [{x: {}}]\n", "9: push steps are not run by register"),
         (GOOD + "    description: '{{ prefect.variables.v }}'\n", "no server is known here"),
@@ -194,6 +208,7 @@ def test_a_deployment_that_can_not_run_is_told_with_its_line(
     write: Write, tmp_path: Path, entry: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bad.py").write_text("1 / 0\n")
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
     found = told_here(write(HEAD + entry), monkeypatch)
     assert any(said in line for line in found), found
 
@@ -234,6 +249,56 @@ def test_build_steps_run_when_they_are_asked_for_and_are_skipped_for_a_plan(
     (found,) = read(file, steps="run")
     assert (tmp_path / "built").exists()
     assert found.body["description"] == "image-7"
+
+
+def test_faults_of_all_kinds_are_told_at_once(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        f"{HEAD}{GOOD}    nonsense: 1\n    schedules: [{{slug: a, cron: bad}}, {{slug: [b]}}]\n"
+        f"{GOOD.replace('one', 'two').replace('flows.py', 'gone.py')}"
+        f"{GOOD.replace('one', 'three')}    parameters: {{rose: 1}}\n"
+    )
+    found = told_here(write(text), monkeypatch)
+    for said in (
+        "unknown key 'nonsense'",
+        "schedule 'a': cron",
+        "there is no file gone.py",
+        "parameter rose: the flow has no such",
+    ):
+        assert any(said in line for line in found), (said, found)
+
+
+def test_what_flows_print_and_start_on_import_is_no_fault_and_takes_no_time(
+    write: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "flows.py").write_text(
+        "import os, subprocess, threading, time\n"
+        "print('printed')\nos.system('echo by a child')\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        f"subprocess.Popen(['sleep', '61'])\nos.chdir('/')\n{FLOWS}"
+    )
+    text = HEAD + GOOD + GOOD.replace("one", "two").replace(":load", ":second")
+    found = read(write_again(tmp_path, text), seconds=20)
+    assert [each.full_name for each in found] == ["load/one", "other-name/two"]
+
+
+def write_again(folder: Path, text: str) -> Path:
+    (folder / "prefect.yaml").write_text(text)
+    return folder / "prefect.yaml"
+
+
+def test_two_folders_may_have_modules_of_the_same_name(tmp_path: Path) -> None:
+    text = HEAD
+    for number, name in enumerate("ab"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "helper.py").write_text(f"WORD_{name} = {number}\n")
+        (tmp_path / name / "flow.py").write_text(
+            f"from prefect import flow\nfrom helper import WORD_{name}\n@flow\ndef f{name}(): ...\n"
+        )
+        text += GOOD.replace("flows.py:load", f"{name}/flow.py:f{name}").replace("one", name)
+    write_again(tmp_path, text)
+    assert [each.full_name for each in read(tmp_path)] == ["fa/a", "fb/b"], "the folder's file"
 
 
 def test_variables_are_looked_up_on_the_server(write: Write, prefect_server: PrefectServer) -> None:
