@@ -121,8 +121,8 @@ class _Reader:
         config = config_of(entry)
         own = [*self._flow_faults(path, entry), *schedule_faults(self._located, path, entry)]
         own += template_faults(self._located, path, entry, os.environ)
-        self.faults += own
-        if own or config is None:
+        self.faults += dict.fromkeys(own)
+        if own or config is None or entry.get("schedule"):
             return
         try:
             sent = await self._deploy({**config, **self._none}, self._actions)
@@ -183,9 +183,8 @@ class _Reader:
 
 def _steps(given: Any) -> list[Any]:
     """Steps as a list; Prefect allows one of them as a mapping, too."""
-    if isinstance(given, Mapping):
-        return [given] if given else []
-    return given if isinstance(given, list) else []
+    found = [given] if isinstance(given, Mapping) else given if isinstance(given, list) else []
+    return [step for step in found if isinstance(step, Mapping) and step]
 
 
 def _as_written(schedules: list[dict[str, Any]], entry: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -241,10 +240,16 @@ def _wrong_parameters(
     """Name and fault of each, without the value; a template is filled in when a run starts."""
     known = schema.get("properties", {})
     wrong = [(name, "the flow has no such parameter") for name in parameters if name not in known]
+    wrong += [
+        (name, "the server fills it in once, and it is never the same as in the file")
+        for name, value in parameters.items()
+        if "__prefect_kind" in str(value)
+    ]
+    told = {name for name, _ in wrong}
     fixed = {
         name: value
         for name, value in parameters.items()
-        if name in known and "{{" not in str(value) and "__prefect_kind" not in str(value)
+        if name not in told and "{{" not in str(value)
     }
     if not fixed:
         return wrong

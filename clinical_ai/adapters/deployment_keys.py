@@ -77,13 +77,19 @@ def schedule_faults(
     located: Located, path: tuple[Hashable, ...], entry: Mapping[str, Any]
 ) -> list[Fault]:
     """Schedules that Prefect can't make: its own function makes each of them."""
+    from prefect.cli.deploy._models import RawScheduleConfig
     from prefect.cli.deploy._schedules import _schedule_config_to_deployment_schedule as make
+    from pydantic import ValidationError
 
     faults = []
     for number, schedule in enumerate(_list(entry.get("schedules"))):
         if not isinstance(schedule, Mapping) or "{{" in str(schedule):
             continue
         here = (*path, "schedules", number)
+        try:
+            RawScheduleConfig.model_validate(schedule)
+        except ValidationError:
+            continue  # told with the types
         try:
             made = make({key: value for key, value in schedule.items() if key != "parameters"})
             if not _comes(made["schedule"]):

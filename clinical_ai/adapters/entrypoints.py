@@ -32,7 +32,7 @@ def wrong_code(row: Mapping[str, Any], code: Path) -> str:
 
 def brings_code(pull_steps: Sequence[Mapping[str, Any]] | None) -> bool:
     """Whether a step brings the code to where it runs; a mere change of folder does not."""
-    names = [name for step in pull_steps or [] for name in step]
+    names = [str(name) for step in pull_steps or [] for name in step]
     return any(not name.endswith("set_working_directory") for name in names)
 
 

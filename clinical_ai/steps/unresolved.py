@@ -35,7 +35,9 @@ def find_unresolved(
     flows = {row["id"]: row["name"] for row in api.pages("/flows/filter")}
     pools = {row["name"] for row in api.pages("/work_pools/filter")}
     found = []
-    for row in api.pages("/deployments/filter"):
+    # By name, many of one name would change places between two pages.
+    rows = {row["id"]: row for row in api.pages("/deployments/filter", {"sort": "CREATED_DESC"})}
+    for row in rows.values():
         if owners_of(row["tags"]) & owners:
             continue
         reason = _missing(row, flows, pools) or wrong_code(row)
@@ -56,8 +58,11 @@ def find_unresolved(
 def _missing(row: Row, flows: Mapping[str, str], pools: Sequence[str] | set[str]) -> str:
     if row["flow_id"] not in flows:
         return "its flow does not exist"
-    if row.get("work_pool_name") not in pools:
-        return f"its work pool {row.get('work_pool_name') or ''} does not exist".replace("  ", " ")
+    pool = row.get("work_pool_name")
+    if pool is None and row.get("status") == "READY":
+        return ""  # a process serves it
+    if pool not in pools:
+        return f"its work pool {pool} does not exist" if pool else "its work pool does not exist"
     if not row.get("work_queue_name"):
         return "its work queue does not exist"
     return ""

@@ -188,6 +188,11 @@ def test_a_text_that_is_wrong_is_told_with_its_line(
         (GOOD + "    schedules: [{slug: a, rrule: 'FREQ=X'}]\n", "9: schedule 'a': "),
         (GOOD.replace("flows.py:load", "exits.py:f"), "can't be imported: SystemExit: 3"),
         (GOOD.replace("flows.py:load", "flows.py"), "6: entrypoint 'flows.py' names no flow"),
+        (
+            GOOD + "    parameters: {rows: {__prefect_kind: json, value: '5'}}\n",
+            "9: parameter rows",
+        ),
+        (GOOD + "    schedule: {cron: '1 5 * * *'}\n", "9: `schedule` is the old form"),
         (GOOD + "    sla: [{name: x}]\n", "9: deployments.0.sla.0: "),
         (GOOD + "    description: '{{ $NO_SUCH }}'\n", "9: $NO_SUCH is not set"),
         (
