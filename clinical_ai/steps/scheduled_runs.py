@@ -11,6 +11,7 @@ from clinical_ai.ports import PrefectApi
 _OPEN: Final = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 _ENDED: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _AT_ONCE: Final = 100  # deployments a request
+_MOST: Final = 1000  # runs of one schedule, made at once
 _GAP: Final = timedelta(minutes=10)
 
 
@@ -74,8 +75,11 @@ def bring_back(
     for found, moments in owed.items():
         if missing := +moments:
             renew()
-            window = {"start_time": min(missing).isoformat(), "end_time": max(missing).isoformat()}
-            api.post(f"/deployments/{found}/schedule", {**window, "min_runs": 1})
+            start, end = min(missing), max(missing)
+            window: dict[str, Any] = {"start_time": start.isoformat(), "end_time": end.isoformat()}
+            # Else the server stops at the first one that is an hour after the start.
+            window |= {"min_time": (end - start).total_seconds(), "max_runs": _MOST}
+            api.post(f"/deployments/{found}/schedule", window)
     _put_off_again(api, dropped, renew)
 
 

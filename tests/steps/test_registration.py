@@ -568,6 +568,17 @@ def test_a_run_that_was_put_off_by_hand_is_due_then(site: Site) -> None:
     assert runs_of(site, "a") == before
 
 
+def test_runs_beyond_those_that_the_scheduler_would_make_are_kept(site: Site) -> None:
+    """Somebody had ten made; the server makes three by itself."""
+    site.register([site.wanted("a", schedules=[DAILY])])
+    start = datetime.now(UTC)
+    window = {"start_time": start.isoformat(), "end_time": (start + timedelta(days=20)).isoformat()}
+    site.schedule("a", {**window, "min_runs": 10, "max_runs": 10})
+    before = site.due("a")
+    site.register([site.wanted("a", schedules=[DAILY], description="second")])
+    assert site.due("a") == before
+
+
 def test_runs_that_the_scheduler_makes_between_plan_and_write_are_kept(site: Site) -> None:
     site.register([site.wanted("a")])
     steps = read_plan(site.api, [site.wanted("a", description="second")])

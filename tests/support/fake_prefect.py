@@ -193,8 +193,9 @@ class FakePrefect:
         end = datetime.fromisoformat(body["end_time"]) if body else start + timedelta(days=99)
         made = {run.get("idempotency_key") for run in self.runs.values()}
         for schedule in [schedule for schedule in row["schedules"] if schedule["active"]]:
-            moments = [at for at in _moments(schedule["schedule"], start) if at <= end]
-            for at in moments[: body.get("max_runs", 3)]:
+            for at in _moments(schedule["schedule"], start, body.get("max_runs", 3)):
+                if at > end:
+                    break
                 key = f"{schedule['id']} {at.isoformat()}"
                 if key not in made:
                     self._schedule_run(row, at, key)
@@ -499,8 +500,8 @@ def _any(wanted: Mapping[str, Any], name: str) -> list[Any]:
     return found
 
 
-def _moments(schedule: Mapping[str, Any], start: datetime) -> list[datetime]:
-    """The next three times; of cron, minute and hour are understood."""
+def _moments(schedule: Mapping[str, Any], start: datetime, count: int) -> list[datetime]:
+    """The next times, as many as told; of cron, minute and hour are understood."""
     if "interval" in schedule:
         anchor, step = datetime(2026, 1, 1, tzinfo=UTC), timedelta(seconds=schedule["interval"])
         first = anchor + step * -((anchor - start) // step)
@@ -508,7 +509,7 @@ def _moments(schedule: Mapping[str, Any], start: datetime) -> list[datetime]:
         minute, hour = map(int, schedule["cron"].split()[:2])
         first, step = start.replace(hour=hour, minute=minute, second=0, microsecond=0), _DAY
         first += _DAY * (first < start)
-    return [first + step * number for number in range(3)]
+    return [first + step * number for number in range(count)]
 
 
 def _schedule(new: Mapping[str, Any]) -> dict[str, Any]:
