@@ -32,17 +32,12 @@ class Recorder(PrefectClient):
     """Answers as a server on which nothing is registered, and keeps what it is sent."""
 
     def __init__(self) -> None:
-        self._sent: dict[str, Any] = {}
         self.forget()
 
     def forget(self) -> None:
         """Before a deployment: what the earlier one sent is not its own."""
-        self._sent = {"flow_name": "", "body": {}, "triggers": []}
-
-    @property
-    def sent(self) -> dict[str, Any]:
-        """Name of the flow, body of the deployment and automations, since `forget`."""
-        return self._sent
+        # Name of the flow, body of the deployment and automations, since then.
+        self.sent: dict[str, Any] = {"flow_name": "", "body": {}, "triggers": []}
 
     async def __aenter__(self) -> "Recorder":
         """There is nothing to open."""
@@ -61,13 +56,13 @@ class Recorder(PrefectClient):
             case "GET", "/work_pools/{name}":
                 return 200, {"id": SELF, "type": "process", "base_job_template": {}, **places}
             case "POST", "/flows/":
-                self._sent["flow_name"] = body["name"]
+                self.sent["flow_name"] = body["name"]
                 return 201, {"id": SELF}
             case "POST", "/deployments/":
-                self._sent["body"] = {key: body[key] for key in body if key != "flow_id"}
+                self.sent["body"] = {key: body[key] for key in body if key != "flow_id"}
                 return 201, {"id": SELF}
             case "POST", "/automations/":
-                self._sent["triggers"].append(body)
+                self.sent["triggers"].append(body)
                 return 201, {"id": SELF}
             case "DELETE", _:
                 return 204, None

@@ -12,7 +12,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any, Final
 from clinical_ai.adapters.deployment_flows import Flows
 from clinical_ai.adapters.deployment_keys import (
     Fault,
-    config_of,
     entries,
     file_faults,
+    read_types,
     refusals,
     schedule_faults,
     secret_faults,
     template_faults,
 )
 from clinical_ai.adapters.entrypoints import brings_code
-from clinical_ai.adapters.yaml_lines import Located, NotYaml, locate
+from clinical_ai.adapters.yaml_lines import KeyPath, Located, NotYaml, locate
 from clinical_ai.errors import PlatformError, nearest
 
 if TYPE_CHECKING:
@@ -58,13 +58,17 @@ def read(file: Path, steps: str = "refuse") -> dict[str, Any]:
         faults = file_faults(located)
         if not isinstance(located.content, Mapping):
             return _answer([], faults)
+        configs, wrong = read_types(located)
+        told = {fault.line for fault in faults}
+        faults += [fault for fault in wrong if fault.line not in told]
         if steps == "refuse":
             faults += _step_faults(located)
         os.chdir(file.parent)
-        reader = _Reader(located, flows, recorder, skip=True, faults=faults)
+        parts = (located, configs, flows, recorder)
+        reader = _Reader(*parts, skip=True, faults=faults)
         asyncio.run(reader.read())
         if steps == "run" and not faults:  # nothing is built for a file that is refused
-            reader = _Reader(located, flows, recorder, skip=False, faults=faults)
+            reader = _Reader(*parts, skip=False, faults=faults)
             asyncio.run(reader.read())
     return _answer([] if faults else reader.found, faults)
 
@@ -76,7 +80,7 @@ def _answer(deployments: list[dict[str, Any]], faults: list[Fault]) -> dict[str,
 
 def _step_faults(located: Located) -> list[Fault]:
     """Build and push steps, which run only when they are asked for."""
-    places: list[tuple[tuple[Hashable, ...], Mapping[str, Any]]] = [((), located.content)]
+    places: list[tuple[KeyPath, Mapping[str, Any]]] = [((), located.content)]
     return [
         Fault(
             located.line((*path, step)),
@@ -95,15 +99,17 @@ class _Reader:
     def __init__(
         self,
         located: Located,
+        configs: Mapping[KeyPath, dict[str, Any]],
         flows: Flows,
         recorder: "Recorder",
         *,
         skip: bool,
         faults: list[Fault],
     ) -> None:
-        self._located, self._flows, self._recorder = located, flows, recorder
+        self._located, self._configs = located, configs
+        self._flows, self._recorder = flows, recorder
         self._none: dict[str, Any] = {step: [] for step in _STEPS if skip}
-        steps = {name: _steps(located.content.get(name)) for name in ("build", "push", "pull")}
+        steps = {name: _steps(located.content.get(name)) for name in (*_STEPS, "pull")}
         self._actions = {**steps, **self._none}
         self.faults = faults
         self.found: list[dict[str, Any]] = []
@@ -117,9 +123,10 @@ class _Reader:
             self.faults.append(Fault(1, str(error), "see that the server answers"))
         self.faults += _name_faults(self.found)
 
-    async def _read(self, path: tuple[Hashable, ...], entry: Mapping[str, Any]) -> None:
-        config = config_of(entry)
-        own = [*self._flow_faults(path, entry), *schedule_faults(self._located, path, entry)]
+    async def _read(self, path: KeyPath, entry: Mapping[str, Any]) -> None:
+        config = self._configs.get(path)
+        own = self._flow_faults(path, entry)
+        own += schedule_faults(self._located, path, entry, typed=config is not None)
         own += template_faults(self._located, path, entry, os.environ)
         self.faults += dict.fromkeys(own)
         if own or config is None or entry.get("schedule"):
@@ -133,7 +140,7 @@ class _Reader:
             return
         self._keep(path, entry, sent)
 
-    def _flow_faults(self, path: tuple[Hashable, ...], entry: Mapping[str, Any]) -> list[Fault]:
+    def _flow_faults(self, path: KeyPath, entry: Mapping[str, Any]) -> list[Fault]:
         entrypoint = entry.get("entrypoint")
         if not isinstance(entrypoint, str) or not entrypoint:
             return []  # told already
@@ -158,9 +165,7 @@ class _Reader:
         )
         return self._recorder.sent
 
-    def _keep(
-        self, path: tuple[Hashable, ...], entry: Mapping[str, Any], sent: dict[str, Any]
-    ) -> None:
+    def _keep(self, path: KeyPath, entry: Mapping[str, Any], sent: dict[str, Any]) -> None:
         body, line = sent["body"], self._located.line(path)
         checked = entry["entrypoint"] not in self._flows.unchecked
         named = _named(entry)
@@ -204,10 +209,10 @@ def _named(entry: Mapping[str, Any]) -> list[str]:
     """Fields of the body that the file names; an operator may have edited the others in the UI."""
     named = {key for key, value in entry.items() if value is not None}
     named |= _POOL_KEYS & (entry.get("work_pool") or {}).keys()
-    return sorted(named - {"work_pool", "name", "pull", "build", "push"})
+    return sorted(named - {"work_pool", "name", "pull", *_STEPS})
 
 
-def _pool_faults(located: Located, path: tuple[Hashable, ...], pool: str) -> list[Fault]:
+def _pool_faults(located: Located, path: KeyPath, pool: str) -> list[Fault]:
     """A work pool that the server does not have. A queue that is missing it makes itself."""
     from clinical_ai.adapters.deploy_recorder import find_pools
 
@@ -219,12 +224,10 @@ def _pool_faults(located: Located, path: tuple[Hashable, ...], pool: str) -> lis
     return [Fault(line, problem, f"{nearest(pool, pools)} Or make it first")]
 
 
-def _parameter_faults(
-    located: Located, path: tuple[Hashable, ...], body: Mapping[str, Any]
-) -> list[Fault]:
+def _parameter_faults(located: Located, path: KeyPath, body: Mapping[str, Any]) -> list[Fault]:
     """Parameters, also of schedules, that the flow does not know or would refuse."""
     faults = []
-    given: dict[tuple[Hashable, ...], Any] = {("parameters",): body["parameters"]}
+    given: dict[KeyPath, Any] = {("parameters",): body["parameters"]}
     for number, schedule in enumerate(body["schedules"]):
         given[("schedules", number, "parameters")] = schedule.get("parameters", {})
     for where, parameters in given.items():

@@ -62,13 +62,10 @@ class Flows:
             self._loaded[entrypoint] = load_flow_from_entrypoint(
                 entrypoint, use_placeholder_flow=False
             )
-        except ScriptError as error:
-            cause = first_line(error.user_exc)
-            return f"entrypoint {entrypoint} can't be imported: {cause}", "mend the flow"
         except (ImportError, MissingFlowError) as error:
             return f"entrypoint {entrypoint}: {first_line(error)}", "correct it"
         except BaseException as error:  # noqa: BLE001 - a flow that exits on import, too
-            cause = first_line(error)
+            cause = first_line(error.user_exc if isinstance(error, ScriptError) else error)
             return f"entrypoint {entrypoint} can't be imported: {cause}", "mend the flow"
         finally:
             # As in a process of its own: the next one may have modules of the same names.

@@ -4,14 +4,16 @@ Prefect's own reader ignores a misspelled key, and skips a whole file that is wr
 """
 
 import re
-from collections.abc import Container, Hashable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from clinical_ai import names
-from clinical_ai.adapters.deployment_secrets import find_secrets, without_secrets
-from clinical_ai.adapters.yaml_lines import Located
+from clinical_ai.adapters.deployment_flows import first_line
+from clinical_ai.adapters.deployment_secrets import find_secrets
+from clinical_ai.adapters.yaml_lines import KeyPath, Located
 from clinical_ai.errors import nearest
 
 if TYPE_CHECKING:
@@ -37,10 +39,7 @@ class Fault:
 
 
 def file_faults(located: Located) -> list[Fault]:
-    """What is wrong by form alone; schedules are told by `schedule_faults`."""
-    from prefect.cli.deploy._models import PrefectYamlModel
-    from pydantic import ValidationError
-
+    """What is wrong by form alone: keys, names, slugs, owners, secrets."""
     if located.content is None:
         return [Fault(1, "it is empty", "write `deployments:` and a list below it")]
     if not isinstance(located.content, Mapping):
@@ -50,46 +49,49 @@ def file_faults(located: Located) -> list[Fault]:
         for path in located.twice
     ]
     faults += _unknown_keys(located)
-    faults += _deployment_faults(located)
-    try:
-        PrefectYamlModel.model_validate(located.content)
-    except ValidationError as error:
-        told = {fault.line for fault in faults}
-        faults += [fault for fault in _type_faults(located, error) if fault.line not in told]
-    return faults
+    return faults + _deployment_faults(located)
 
 
-def config_of(entry: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The entry as Prefect reads it; None when its types are wrong, which is told elsewhere."""
-    from prefect.cli.deploy._models import DeploymentConfig
+def read_types(located: Located) -> tuple[dict[KeyPath, dict[str, Any]], list[Fault]]:
+    """Deployments as Prefect reads them, without those whose types are wrong; and these faults."""
+    from prefect.cli.deploy._models import DeploymentConfig, PrefectYamlModel
     from pydantic import ValidationError
 
+    there = dict(entries(located))
+    configs: dict[KeyPath, DeploymentConfig] = {}
+    faults: list[Fault] = []
     try:
-        config = DeploymentConfig.model_validate(entry)
-    except ValidationError:
-        return None
-    if not all(entry.get(key) for key in ("name", "entrypoint", "work_pool")):
-        return None
-    return dict(config.model_dump(exclude_unset=True, mode="json"))
+        model = PrefectYamlModel.model_validate(located.content)
+        configs = dict(zip(there, model.deployments, strict=True))
+    except ValidationError as error:
+        faults = _type_faults(located, error)
+        for path, entry in there.items():
+            with suppress(ValidationError):
+                configs[path] = DeploymentConfig.model_validate(entry)
+    whole = {
+        path: dict(config.model_dump(exclude_unset=True, mode="json"))
+        for path, config in configs.items()
+        if all(there[path].get(key) for key in ("name", "entrypoint", "work_pool"))
+    }
+    return whole, faults
 
 
 def schedule_faults(
-    located: Located, path: tuple[Hashable, ...], entry: Mapping[str, Any]
+    located: Located, path: KeyPath, entry: Mapping[str, Any], *, typed: bool
 ) -> list[Fault]:
-    """Schedules that Prefect can't make: its own function makes each of them."""
-    from prefect.cli.deploy._models import RawScheduleConfig
+    """Schedules that Prefect can't make: its own function makes each of them.
+
+    `typed`: the types of the whole entry are right; what is wrong with them is told elsewhere.
+    """
     from prefect.cli.deploy._schedules import _schedule_config_to_deployment_schedule as make
-    from pydantic import ValidationError
 
     faults = []
     for number, schedule in enumerate(_list(entry.get("schedules"))):
         if not isinstance(schedule, Mapping) or "{{" in str(schedule):
             continue
+        if not (typed or _is_typed(schedule)):
+            continue
         here = (*path, "schedules", number)
-        try:
-            RawScheduleConfig.model_validate(schedule)
-        except ValidationError:
-            continue  # told with the types
         try:
             made = make({key: value for key, value in schedule.items() if key != "parameters"})
             if not _comes(made["schedule"]):
@@ -99,6 +101,17 @@ def schedule_faults(
             problem = f"schedule {schedule.get('slug')!r:.60}: {_why(error, key)}"
             faults.append(Fault(located.line((*here, key)), problem, "correct the schedule"))
     return faults
+
+
+def _is_typed(schedule: Mapping[str, Any]) -> bool:
+    from prefect.cli.deploy._models import RawScheduleConfig
+    from pydantic import ValidationError
+
+    try:
+        RawScheduleConfig.model_validate(schedule)
+    except ValidationError:
+        return False
+    return True
 
 
 def _comes(schedule: Any) -> bool:
@@ -114,7 +127,7 @@ def _comes(schedule: Any) -> bool:
 
 
 def refusals(
-    located: Located, path: tuple[Hashable, ...], entry: Mapping[str, Any], error: Exception
+    located: Located, path: KeyPath, entry: Mapping[str, Any], error: Exception
 ) -> list[Fault]:
     """What Prefect's deploy says of an entry, without its values."""
     problem = f"{_called(entry)}: {_why(error, '')}"
@@ -129,7 +142,7 @@ def refusals(
 
 
 def template_faults(
-    located: Located, path: tuple[Hashable, ...], entry: Mapping[str, Any], environ: Container[str]
+    located: Located, path: KeyPath, entry: Mapping[str, Any], environ: Container[str]
 ) -> Iterator[Fault]:
     """Templates that mean nothing: Prefect drops such a value without a word."""
     stepped = any(each.get(step) for each in (entry, located.content) for step in ("build", "push"))
@@ -145,7 +158,7 @@ def template_faults(
                     yield Fault(line, f"the template {word!r:.60} means nothing", _MEANT)
 
 
-def _texts(tree: Any, path: tuple[Hashable, ...]) -> Iterator[tuple[tuple[Hashable, ...], str]]:
+def _texts(tree: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield from _texts(value, (*path, key))
@@ -169,17 +182,17 @@ def _why(error: BaseException, key: str) -> str:
         )
     if "Unknown schedule type" in str(error):
         return "it has no cron, interval or rrule"
-    return without_secrets(f"{type(error).__name__}: {str(error).partition(chr(10))[0]:.200}")
+    return first_line(error)
 
 
-def entries(located: Located) -> Iterator[tuple[tuple[Hashable, ...], Mapping[str, Any]]]:
+def entries(located: Located) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
     """Path and mapping of each deployment."""
     for number, entry in enumerate(_list(located.content.get("deployments"))):
         if isinstance(entry, Mapping):
             yield ("deployments", number), entry
 
 
-def owner_of(tags: Any) -> str | None:
+def _owner_of(tags: Any) -> str | None:
     """The owner that tags declare, or None."""
     owners = [str(tag) for tag in _list(tags) if str(tag).startswith(names.OWNER_PREFIX)]
     return owners[0].removeprefix(names.OWNER_PREFIX).strip() if len(owners) == 1 else None
@@ -191,7 +204,7 @@ def _unknown_keys(located: Located) -> list[Fault]:
     def known(model: Any) -> set[str]:
         return {field.alias or name for name, field in model.model_fields.items()}
 
-    def look(path: tuple[Hashable, ...], found: Any, allowed: set[str]) -> Iterator[Fault]:
+    def look(path: KeyPath, found: Any, allowed: set[str]) -> Iterator[Fault]:
         for key in found if isinstance(found, Mapping) else ():
             if key not in allowed:
                 problem = f"unknown key {str(key)!r:.60}"
@@ -211,7 +224,7 @@ def _unknown_keys(located: Located) -> list[Fault]:
 
 def _type_faults(located: Located, error: "ValidationError") -> list[Fault]:
     """What Prefect's model refuses, one fault a field."""
-    faults: dict[tuple[Hashable, ...], Fault] = {}
+    faults: dict[KeyPath, Fault] = {}
     told = error.errors(include_input=False, include_url=False)
     for one in [one for one in told if one["type"] != "extra_forbidden"]:  # told already
         # The location names members of unions behind the field: the path in the file is kept.
@@ -221,8 +234,8 @@ def _type_faults(located: Located, error: "ValidationError") -> list[Fault]:
     return list(faults.values())
 
 
-def _in_file(loc: tuple[Hashable, ...], located: Located) -> tuple[Hashable, ...]:
-    path: tuple[Hashable, ...] = ()
+def _in_file(loc: KeyPath, located: Located) -> KeyPath:
+    path: KeyPath = ()
     for part in loc:
         if (*path, part) not in located.lines:
             break
@@ -244,7 +257,7 @@ def _deployment_faults(located: Located) -> list[Fault]:
         ):
             if not value:
                 faults.append(Fault(line, f"{_called(entry)} has no {key}", f"give {key}"))
-        owner = owner_of(entry.get("tags"))
+        owner = _owner_of(entry.get("tags"))
         if not owner:
             remedy = f'give one tag "{names.OWNER_PREFIX}NAME", the same in the whole file'
             problem = f"{_called(entry)} has not one owner among its tags"
@@ -261,9 +274,7 @@ def _deployment_faults(located: Located) -> list[Fault]:
     return faults
 
 
-def _slug_faults(
-    located: Located, path: tuple[Hashable, ...], entry: Mapping[str, Any]
-) -> Iterator[Fault]:
+def _slug_faults(located: Located, path: KeyPath, entry: Mapping[str, Any]) -> Iterator[Fault]:
     if entry.get("schedule"):
         line = located.line((*path, "schedule"))
         yield Fault(line, "`schedule` is the old form", "write a list below `schedules:`")
@@ -281,7 +292,7 @@ def _slug_faults(
         seen.add(str(slug))
 
 
-def secret_faults(located: Located, path: tuple[Hashable, ...], variables: Any) -> Iterator[Fault]:
+def secret_faults(located: Located, path: KeyPath, variables: Any) -> Iterator[Fault]:
     """What would stand in the deployment in clear, readable to everybody who may read it."""
     remedy = "let the work pool's job template or the flow fetch it by its name"
     for where, problem in find_secrets(variables or {}, (*path, "work_pool", "job_variables")):

@@ -1,10 +1,10 @@
 """Secrets in the `job_variables` of a prefect.yaml: they would stand in the deployment in clear."""
 
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-Path = tuple[Hashable, ...]
+from clinical_ai.adapters.yaml_lines import KeyPath
 
 _BLOCK: Final = re.compile(r"\{\{\s*prefect\.blocks\.")
 # The last word of a name decides: DB_PASSWORD holds a secret, SECRET_NAME the name of one.
@@ -28,7 +28,7 @@ _OPTION: Final = re.compile(r"--([A-Za-z][\w-]*)[= ]\S")
 _REFERS: Final = {"secretKeyRef", "valueFrom", "secretRef", "secretName", "envFrom"}
 
 
-def find_secrets(variables: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def find_secrets(variables: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     """Where a secret stands, and what is wrong there; its value is not told."""
     for where, name, value in _named(variables, path, ""):
         key = name or str(where[-1])
@@ -50,7 +50,7 @@ def _options(value: str) -> bool:
     return any(_NAME.search(found.replace("-", "_")) for found in _OPTION.findall(value))
 
 
-def _named(tree: Any, path: Path, name: str) -> Iterator[tuple[Path, str, str]]:
+def _named(tree: Any, path: KeyPath, name: str) -> Iterator[tuple[KeyPath, str, str]]:
     """Place, name and text of each scalar; what stands in a list has the name of the list."""
     if isinstance(tree, Mapping):
         yield from _in_table(tree, path)
@@ -66,7 +66,7 @@ def _named(tree: Any, path: Path, name: str) -> Iterator[tuple[Path, str, str]]:
         yield path, name, str(tree)
 
 
-def _in_table(tree: Mapping[Any, Any], path: Path) -> Iterator[tuple[Path, str, str]]:
+def _in_table(tree: Mapping[Any, Any], path: KeyPath) -> Iterator[tuple[KeyPath, str, str]]:
     pair = isinstance(tree.get("name"), str) and "value" in tree
     for key, value in tree.items():
         if key in _REFERS:

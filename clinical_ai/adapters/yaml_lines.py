@@ -11,7 +11,7 @@ _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DEEPEST: Final = 60
 _MERGE: Final = "tag:yaml.org,2002:merge"
 
-Path = tuple[Hashable, ...]
+KeyPath = tuple[Hashable, ...]  # the keys and numbers that lead to a value
 
 
 @dataclass
@@ -19,10 +19,10 @@ class Located:
     """What the file says, and where. `twice`: keys that a later one of the same name hides."""
 
     content: Any
-    lines: dict[Path, int] = field(default_factory=dict)
-    twice: list[Path] = field(default_factory=list)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
+    twice: list[KeyPath] = field(default_factory=list)
 
-    def line(self, path: Path) -> int:
+    def line(self, path: KeyPath) -> int:
         """The line of this key, or of the nearest one above it."""
         while path and path not in self.lines:
             path = path[:-1]
@@ -53,7 +53,7 @@ def locate(text: str) -> Located:
     return found
 
 
-def _walk(node: yaml.Node, path: Path, found: Located) -> None:
+def _walk(node: yaml.Node, path: KeyPath, found: Located) -> None:
     if len(path) > _DEEPEST:
         raise NotYaml("it is nested too deeply, or in itself", node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
@@ -64,7 +64,7 @@ def _walk(node: yaml.Node, path: Path, found: Located) -> None:
             _walk(item, (*path, number), found)
 
 
-def _walk_mapping(node: yaml.MappingNode, path: Path, found: Located) -> None:
+def _walk_mapping(node: yaml.MappingNode, path: KeyPath, found: Located) -> None:
     own: set[Hashable] = set()
     for key, value in node.value:
         if key.tag == _MERGE:

@@ -11,7 +11,7 @@ from clinical_ai.adapters import deployment_file
 from clinical_ai.adapters.deployment_reader import reading
 from clinical_ai.deployment_plan import SELF, Wanted
 from clinical_ai.errors import ManyFaults
-from tests.support.prefect_server import PrefectServer
+from tests.support.prefect_server import PrefectServer, ensure_pool
 
 FLOWS: Final = """\
 from prefect import flow
@@ -308,8 +308,7 @@ def test_two_folders_may_have_modules_of_the_same_name(tmp_path: Path) -> None:
 
 def test_variables_are_looked_up_on_the_server(write: Write, prefect_server: PrefectServer) -> None:
     api = prefect_server.open()
-    if api.get("/work_pools/default") is None:
-        api.post("/work_pools/", {"name": "default", "type": "process"})
+    ensure_pool(api, "default")
     if api.get("/variables/name/team_words") is None:
         api.post("/variables/", {"name": "team_words", "value": "from the server"})
     server = (prefect_server.url, prefect_server.auth)
@@ -324,8 +323,7 @@ def test_a_work_pool_that_the_server_does_not_have_is_told_before_anything_is_wr
     write: Write, prefect_server: PrefectServer
 ) -> None:
     api = prefect_server.open()
-    if api.get("/work_pools/default") is None:
-        api.post("/work_pools/", {"name": "default", "type": "process"})
+    ensure_pool(api, "default")
     server = (prefect_server.url, prefect_server.auth)
     lines = told(write(HEAD + GOOD.replace("{name: default}", "{name: defualt}")), server=server)
     assert lines == ["8: there is no work pool 'defualt' on the server"]

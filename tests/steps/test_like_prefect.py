@@ -12,7 +12,7 @@ from clinical_ai.adapters.deployment_reader import reading
 from clinical_ai.adapters.prefect_rest import PrefectRest
 from clinical_ai.deployment_plan import Action
 from clinical_ai.steps.registration import register
-from tests.support.prefect_server import PrefectServer
+from tests.support.prefect_server import PrefectServer, ensure_pool
 
 FLOWS: Final = '''\
 from prefect import flow
@@ -120,8 +120,7 @@ def test_every_key_of_a_file_is_registered_as_prefect_does(
     prefect_server: PrefectServer, folder: Path
 ) -> None:
     api = prefect_server.open()
-    if api.get("/work_pools/every-key") is None:
-        api.post("/work_pools/", {"name": "every-key", "type": "process"})
+    ensure_pool(api, "every-key")
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "GREETING": "hello"}
     server = {
         "PREFECT_API_URL": prefect_server.url,

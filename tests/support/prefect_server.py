@@ -105,6 +105,12 @@ class PrefectServer:
         return Sighting(done=True, summary="ready")
 
 
+def ensure_pool(api: PrefectApi, name: str) -> None:
+    """Tests of one session share the server."""
+    if api.get(f"/work_pools/{name}") is None:
+        api.post("/work_pools/", {"name": name, "type": "process"})
+
+
 @pytest.fixture(scope="session")
 def prefect_server(postgres_server: PostgresServer) -> Iterator[PrefectServer]:
     """One server for all tests of a session; its process is stopped at the end.
