@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.imports import CHECKOUT, Row, run
 from benchmarks.up import PORT, Place
 from clinical_ai.adapters.prefect_rest import PrefectRest
-from clinical_ai.steps.registration import follow, read_deployments, read_plan, register
+from clinical_ai.steps.registration import follow, look, register
 from clinical_ai.wiring import Platform
 
 COUNT = 200
@@ -136,10 +136,8 @@ def _write(folder: Path, count: int, description: str) -> None:
 
 def _register(platform: Platform, folder: Path) -> None:
     """As register/flows does it."""
-    with platform.reading([folder / "prefect.yaml"], os.environ) as read:
-        found = read_deployments(platform.api)
-        wanted = read()
-    steps = read_plan(platform.api, wanted, found)
+    reading = platform.reading([folder / "prefect.yaml"], os.environ)
+    wanted, steps = look(platform.api, reading)
     follow(platform.api, wanted, steps, "benchmark", confirmed=True)
 
 

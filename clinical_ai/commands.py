@@ -213,10 +213,7 @@ def register(options: argparse.Namespace, state: StateFolder, terminal: Terminal
     platform = open_platform(state.root)
     build = "refuse" if not options.build else "skip" if options.plan else "run"
     files = [Path(file).absolute() for file in options.files]
-    with platform.reading(files, os.environ, build) as read:
-        found = registration.read_deployments(platform.api)
-        wanted = read()
-    steps = registration.read_plan(platform.api, wanted, found)
+    wanted, steps = registration.look(platform.api, platform.reading(files, os.environ, build))
     if not options.plan:
         caller = f"clinical-ai register by {who()}"
         steps = registration.follow(platform.api, wanted, steps, caller, confirmed=options.confirm)

@@ -58,19 +58,26 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A deployment on the server: its row, the automations that it owns, and its runs.
+class Runs:
+    """Open runs of one deployment.
 
-    `future`: when those runs of its schedules are due that a write drops. `scheduled`: all runs
-    that a write may drop, with the time that their schedule gave and the one at which they are
-    due now. `in_flight`: runs that have begun or are due.
+    `future`: when those of its schedules are due that a write drops. `scheduled`: all that a write
+    may drop by the server's clock, with the time of their schedule and the one at which they are
+    due now. `in_flight`: how many have begun or are due by this machine's clock.
     """
 
-    row: Row
-    triggers: tuple[Row, ...] = ()
     future: tuple[str, ...] = ()
     scheduled: tuple[tuple[str, str], ...] = ()
     in_flight: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """A deployment on the server: its row, the automations that run it, and its open runs."""
+
+    row: Row
+    triggers: tuple[Row, ...] = ()
+    runs: Runs = Runs()
 
     @property
     def full_name(self) -> str:
@@ -168,8 +175,8 @@ def _prune(found: Found, owners: frozenset[str]) -> Step:
     if others := owners_of(found.row["tags"]) - owners:
         reason = f"it carries the owner mark of {', '.join(sorted(others))}, too"
         return Step(Action.KEPT, found.full_name, reason=reason, found=found)
-    if found.in_flight:
-        reason = f"{found.in_flight} runs are in flight or due; it goes when they have ended"
+    if running := found.runs.in_flight:
+        reason = f"{running} runs are in flight or due; it goes when they have ended"
         return Step(Action.KEPT, found.full_name, reason=reason, found=found)
     return Step(Action.PRUNE, found.full_name, reason="no file names it", found=found)
 

@@ -107,10 +107,10 @@ class Platform:
 
         They are read beside what the block does. `environ` is what the files may refer to.
         """
-        from clinical_ai.adapters.deployment_reader import reading
-
         if not files:
             return nullcontext(lambda: self.wanted)
+        from clinical_ai.adapters.deployment_reader import reading
+
         auth = self.secrets.get(names.API_AUTH) if self.instance.auth else None
         server = (self.instance.api_url, auth)
         return reading(files, environ, server=server, steps=steps)

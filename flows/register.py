@@ -1,6 +1,7 @@
 """register/flows: the deployments of prefect.yaml are on the server, all or nothing."""
 
 import os
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -52,12 +53,9 @@ def register(
 
 
 @acting
-def plan(platform: Platform, files: list[Path]) -> tuple[list[Wanted], list[Step]]:
+def plan(platform: Platform, files: list[Path]) -> tuple[Sequence[Wanted], list[Step]]:
     """What is wanted, with every fault of every file at once, and what would happen."""
-    with platform.reading(files, os.environ) as read:
-        found = registration.read_deployments(platform.api)
-        wanted = read()
-    return wanted, registration.read_plan(platform.api, wanted, found)
+    return registration.look(platform.api, platform.reading(files, os.environ))
 
 
 def confirm(steps: list[Step]) -> bool:
@@ -74,7 +72,7 @@ def confirm(steps: list[Step]) -> bool:
 
 @acting
 def carry_out(
-    platform: Platform, wanted: list[Wanted], steps: list[Step], confirmed: bool
+    platform: Platform, wanted: Sequence[Wanted], steps: list[Step], confirmed: bool
 ) -> list[Step]:
     """Write what differs; a failure undoes what was written."""
     who = f"flow run {runtime.flow_run.name}"

@@ -5,14 +5,15 @@ back, at the same times, before this ends.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import quote
 
 from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import (
     Action,
     Found,
+    Runs,
     Step,
     Wanted,
     automation_body,
@@ -27,7 +28,8 @@ from clinical_ai.deployment_plan import (
 from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError
 from clinical_ai.ports import PrefectApi
 from clinical_ai.steps.registration_lease import Unfinished, find_unfinished, registration_lease
-from clinical_ai.steps.scheduled_runs import Runs, bring_back, make_anew, read_runs, recover
+from clinical_ai.steps.runs import find_deployment, read_deployment_rows
+from clinical_ai.steps.scheduled_runs import bring_back, make_anew, read_runs, recover
 
 _MOST_PRUNED: Final = 5
 _MOST_SHARE: Final = 0.2
@@ -126,10 +128,19 @@ def read_plan(
     touched = [s.found.row["id"] for s in first if s.found and s.writes]
     runs = read_runs(api, touched)
     known = [
-        replace(each, **vars(runs[key])) if (key := each.row["id"]) in runs else each
-        for each in found
+        replace(each, runs=runs[key]) if (key := each.row["id"]) in runs else each for each in found
     ]
     return plan(wanted, known, owners)
+
+
+def look(
+    api: PrefectApi, reading: AbstractContextManager[Callable[[], Sequence[Wanted]]]
+) -> tuple[Sequence[Wanted], list[Step]]:
+    """What is wanted, and what registering it would do; the server is read beside the files."""
+    with reading as read:
+        found = read_deployments(api)
+        wanted = read()
+    return wanted, read_plan(api, wanted, found)
 
 
 def read_deployments(api: PrefectApi) -> list[Found]:
@@ -140,11 +151,9 @@ def read_deployments(api: PrefectApi) -> list[Found]:
         for key in {action.get("deployment_id") for action in row["actions"]}:
             owned.setdefault(str(key), []).append(row)
     flows = {row["id"]: row["name"] for row in api.pages("/flows/filter")}
-    # By name, many of one name would change places between two pages.
-    rows = {row["id"]: row for row in api.pages("/deployments/filter", {"sort": "CREATED_DESC"})}
     return [
         Found({**row, "flow_name": flows[row["flow_id"]]}, tuple(owned.get(row["id"], ())))
-        for row in rows.values()
+        for row in read_deployment_rows(api)
         if row["flow_id"] in flows
     ]
 
@@ -213,12 +222,16 @@ def apply(api: PrefectApi, steps: Sequence[Step], renew: Callable[[], None]) -> 
 
 def _refuse_used(api: PrefectApi, pruned: Sequence[Step]) -> None:
     """NeedsOperator when one that is to go was edited since the plan, or has runs now."""
+    if not pruned:
+        return
     keys = [_found(step).row["id"] for step in pruned]
     runs = read_runs(api, keys)
-    for step in pruned:
-        now = api.get(f"/deployments/{_found(step).row['id']}")
-        used = now is not None and runs.get(now["id"], _NO_RUNS).in_flight
-        if used or (now is not None and comparable(now) != comparable(_found(step).row)):
+    there = {row["id"]: row for row in read_deployment_rows(api, keys)}
+    for key, step in zip(keys, pruned, strict=True):
+        now = there.get(key)
+        if now is None:
+            continue
+        if runs.get(key, _NO_RUNS).in_flight or comparable(now) != comparable(_found(step).row):
             raise _edited(step)
 
 
@@ -229,14 +242,13 @@ def _owners(wanted: Sequence[Wanted]) -> frozenset[str]:
 def _create(api: PrefectApi, step: Step, undo: list[tuple[str, Undo]]) -> None:
     wanted = _wanted(step)
     flow_name, _, name = step.full_name.partition("/")
-    path = f"/deployments/name/{quote(flow_name, safe='')}/{quote(name, safe='')}"
-    if api.get(path) is not None:
+    if find_deployment(api, step.full_name) is not None:
         raise _edited(step)
     flow = api.post("/flows/", {"name": flow_name})
-    undo.append((step.full_name, lambda: _remove_named(api, path)))
+    undo.append((step.full_name, lambda: _remove_named(api, step.full_name)))
     body = {**wanted.body, "name": name, "flow_id": flow["id"]}
     made = api.post("/deployments/", body)
-    _write_triggers(api, made["id"], wanted.triggers or (), [])
+    _add_triggers(api, made["id"], wanted.triggers or (), [])
 
 
 def _update(
@@ -249,10 +261,11 @@ def _update(
     now = api.get(f"/deployments/{key}")
     if now is None or comparable(now) != comparable(found.row):
         raise _edited(step)
-    if "triggers" in step.fields and _states(_running(api, key)) != _states(found.triggers):
+    running = _running(api, key) if "triggers" in step.fields else []
+    if "triggers" in step.fields and _states(running) != _states(found.triggers):
         raise _edited(step)
     if not step.paused:
-        dropped[key] = found.scheduled
+        dropped[key] = found.runs.scheduled
     gone: list[Mapping[str, Any]] = []
     undo.append((step.full_name, lambda: _restore(api, step, gone)))
     if step.patch:
@@ -262,7 +275,8 @@ def _update(
     if (step.patch or step.schedules) and not step.paused:
         make_anew(api, key)
     if "triggers" in step.fields:
-        _write_triggers(api, key, _wanted(step).triggers or (), gone)
+        gone += _take_triggers(api, key, running)
+        _add_triggers(api, key, _wanted(step).triggers or (), gone)
 
 
 def _write_schedule(api: PrefectApi, deployment: str, key: str, body: Mapping[str, Any]) -> None:
@@ -295,7 +309,8 @@ def _restore(api: PrefectApi, step: Step, gone: Sequence[Mapping[str, Any]]) -> 
     if (step.patch or step.schedules) and not found.row["paused"]:
         make_anew(api, key)
     if "triggers" in step.fields:
-        _write_triggers(api, key, gone, [])
+        _take_triggers(api, key, [])
+        _add_triggers(api, key, gone, [])
 
 
 def _take_back(undo: list[tuple[str, Undo]]) -> list[str]:
@@ -309,25 +324,29 @@ def _take_back(undo: list[tuple[str, Undo]]) -> list[str]:
     return left
 
 
-def _write_triggers(
+def _take_triggers(
+    api: PrefectApi, deployment: str, running: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """The deployment owns no automation any more; which of those that ran it are gone."""
+    api.delete(f"/automations/owned-by/{_OWNER}{deployment}")
+    left = {row["id"] for row in _running(api, deployment)} if running else set()
+    return [row for row in running if row["id"] not in left]
+
+
+def _add_triggers(
     api: PrefectApi,
     deployment: str,
     triggers: Sequence[Mapping[str, Any]],
-    gone: list[Mapping[str, Any]],
+    before: Sequence[Mapping[str, Any]],
 ) -> None:
-    """The deployment owns these automations and no other; those that it owned are put in `gone`.
+    """The deployment owns these automations, too.
 
-    What the file does not say of one stays as it was: somebody may have switched it off.
+    What the file does not say of one stays as it was `before`: somebody may have switched it off.
     """
-    owner = f"{_OWNER}{deployment}"
-    before = _running(api, deployment)
-    api.delete(f"/automations/owned-by/{owner}")
-    left = {row["id"] for row in _running(api, deployment)} if before else set()
-    gone += [row for row in before if row["id"] not in left]
-    known = {row["name"]: automation_body(row) for row in gone}
+    known = {row["name"]: automation_body(row) for row in before}
     for trigger in owned_by(deployment, triggers):
         body = {**known.get(trigger["name"], {}), **automation_body(trigger)}
-        api.post("/automations/", {**body, "owner_resource": owner})
+        api.post("/automations/", {**body, "owner_resource": f"{_OWNER}{deployment}"})
 
 
 def _running(api: PrefectApi, deployment: str) -> list[Mapping[str, Any]]:
@@ -345,12 +364,12 @@ def _states(triggers: Sequence[Mapping[str, Any]]) -> list[Any]:
 
 def _delete(api: PrefectApi, deployment: str) -> None:
     """Its automations first: they would stay behind."""
-    api.delete(f"/automations/owned-by/{_OWNER}{deployment}")
+    _take_triggers(api, deployment, [])
     api.delete(f"/deployments/{deployment}")
 
 
-def _remove_named(api: PrefectApi, path: str) -> None:
-    found = api.get(path)
+def _remove_named(api: PrefectApi, full_name: str) -> None:
+    found = find_deployment(api, full_name)
     if found is not None:
         _delete(api, found["id"])
 

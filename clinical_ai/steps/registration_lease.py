@@ -4,7 +4,7 @@ Who has it, and whether the last one came to its end, stands in a variable besid
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
@@ -26,12 +26,13 @@ class Unfinished(NeedsOperator):
     """A registration ended in the middle: what it wrote stands, and could not be put back."""
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A registration under way: since when, and of which owners' deployments."""
+class Begun(BaseModel):
+    """A registration: whose it is, since when, and of which owners' deployments."""
 
-    since: datetime
+    who: str
+    since: AwareDatetime
     owners: frozenset[str]
+    ended: bool
 
 
 @dataclass
@@ -66,18 +67,20 @@ def registration_lease(
     key = _take(api, seconds)
     with _freed(api, key):
         lease = Lease(api, key, find_unfinished(api))
-        begun = Begun(datetime.now(UTC), owners)
-        if lease.unfinished:
-            begun = Begun(lease.unfinished.since, owners | lease.unfinished.owners)
-        _tell(api, who, begun, ended=False)
+        begun = Begun(who=who, since=datetime.now(UTC), owners=owners, ended=False)
+        if last := lease.unfinished:
+            taken_over = {"since": last.since, "owners": owners | last.owners}
+            begun = begun.model_copy(update=taken_over)
+        over = begun.model_copy(update={"ended": True})
+        _tell(api, begun)
         try:
             yield lease
         except Unfinished:
             raise
         except PlatformError:
-            _tell(api, who, begun, ended=True)
+            _tell(api, over)
             raise
-        _tell(api, who, begun, ended=True)
+        _tell(api, over)
 
 
 def _ensure_limit(api: PrefectApi) -> None:
@@ -93,24 +96,25 @@ def _ensure_limit(api: PrefectApi) -> None:
 @contextmanager
 def _freed(api: PrefectApi, key: str) -> Iterator[None]:
     """The lease is given back; when that fails after a failure, the first one is told."""
+    failing: AbstractContextManager[None] = nullcontext()
     try:
         yield
     except PlatformError:
-        with suppress(PlatformError):  # it runs out by itself
+        failing = suppress(PlatformError)  # it runs out by itself
+        raise
+    finally:
+        with failing:
             api.post(f"{_LIMITS}/decrement-with-lease", {"lease_id": key})
-        raise
-    except BaseException:
-        api.post(f"{_LIMITS}/decrement-with-lease", {"lease_id": key})
-        raise
-    api.post(f"{_LIMITS}/decrement-with-lease", {"lease_id": key})
 
 
 def find_unfinished(api: PrefectApi) -> Begun | None:
     """The registration that is under way, or was when it was killed; None when there is none."""
-    found = _told(api)
-    if found is None or found.ended:
-        return None
-    return Begun(found.since, found.owners)
+    told = (api.get(f"/variables/name/{names.REGISTERING}") or {}).get("value")
+    try:
+        found = Begun.model_validate(told)
+    except ValidationError:
+        return None  # nothing, or what somebody else wrote there
+    return None if found.ended else found
 
 
 def _take(api: PrefectApi, seconds: float) -> str:
@@ -134,10 +138,10 @@ def _take(api: PrefectApi, seconds: float) -> str:
     return taken[0]
 
 
-def _tell(api: PrefectApi, who: str, begun: Begun, *, ended: bool) -> None:
+def _tell(api: PrefectApi, begun: Begun) -> None:
     """For the second, and for the next. A variable, since a lease names only runs."""
     since = begun.since.isoformat(timespec="seconds")
-    value = {"who": who, "since": since, "owners": sorted(begun.owners), "ended": ended}
+    value = {**begun.model_dump(), "since": since, "owners": sorted(begun.owners)}
     path = f"/variables/name/{names.REGISTERING}"
     if api.get(path) is None:
         api.post("/variables/", {"name": names.REGISTERING, "value": value})
@@ -145,26 +149,8 @@ def _tell(api: PrefectApi, who: str, begun: Begun, *, ended: bool) -> None:
         api.patch(path, {"name": names.REGISTERING, "value": value})
 
 
-class _Told(BaseModel):
-    """The value of the variable."""
-
-    who: str
-    since: AwareDatetime
-    owners: frozenset[str]
-    ended: bool
-
-
-def _told(api: PrefectApi) -> _Told | None:
-    """What `_tell` wrote; None when there is nothing, or somebody wrote something else there."""
-    found = (api.get(f"/variables/name/{names.REGISTERING}") or {}).get("value")
-    try:
-        return _Told.model_validate(found)
-    except ValidationError:
-        return None
-
-
 def _holder(api: PrefectApi) -> str:
-    found = _told(api)
-    if found is None or found.ended:
+    found = find_unfinished(api)
+    if found is None:
         return "its holder is just starting"
     return f"{found.who}, since {found.since:%Y-%m-%d %H:%M:%S} UTC"

@@ -68,7 +68,7 @@ def as_json(
                 "fields": {
                     key: {"old": old, "new": new} for key, (old, new) in step.fields.items()
                 },
-                "scheduled_runs": len(step.found.future) if step.found else 0,
+                "scheduled_runs": len(step.found.runs.future) if step.found else 0,
             }
             for step in steps
         ],
@@ -78,7 +78,7 @@ def as_json(
 def _future(step: Step) -> int:
     """How many scheduled runs the step's writes drop."""
     writes = step.action is Action.UPDATE and (step.patch or step.schedules)
-    return len(step.found.future) if writes and step.found else 0
+    return len(step.found.runs.future) if writes and step.found else 0
 
 
 def _fate(step: Step) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
@@ -35,9 +36,26 @@ class Run:
         return self.state == "COMPLETED"
 
 
+def find_deployment(api: PrefectApi, full_name: str) -> dict[str, Any] | None:
+    """The deployment named `flow/deployment`, or None; a name may hold what an address cuts off."""
+    flow, _, name = full_name.partition("/")
+    found: dict[str, Any] | None = api.get(
+        f"/deployments/name/{quote(flow, safe='')}/{quote(name, safe='')}"
+    )
+    return found
+
+
+def read_deployment_rows(api: PrefectApi, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """All deployments of the server, or those with these ids, by page, each once."""
+    wanted = {} if ids is None else {"deployments": {"id": {"any_": list(ids)}}}
+    # By name, which is the default, many of one name would change places between two pages.
+    rows = api.pages("/deployments/filter", {**wanted, "sort": "CREATED_DESC"})
+    return list({row["id"]: row for row in rows}.values())
+
+
 def get_deployment(api: PrefectApi, full_name: str) -> dict[str, Any]:
     """The deployment named `flow/deployment`; NeedsOperator when it is not registered."""
-    found: dict[str, Any] | None = api.get(f"/deployments/name/{full_name}")
+    found = find_deployment(api, full_name)
     if found is None:
         raise NeedsOperator(
             f"deployment {full_name} is not registered", "run `make up`, which registers it"

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from clinical_ai.deployment_plan import Runs
 from clinical_ai.ports import PrefectApi
 
 _OPEN: Final = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
@@ -13,20 +13,6 @@ _ENDED: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _AT_ONCE: Final = 100  # deployments a request
 _MOST: Final = 1000  # runs of one schedule, made at once
 _GAP: Final = timedelta(minutes=10)
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Open runs of one deployment.
-
-    `future`: when those of its schedules are due that a write drops. `scheduled`: all that a write
-    may drop by the server's clock, with the time of their schedule and the one at which they are
-    due now. `in_flight`: how many have begun or are due by this machine's clock.
-    """
-
-    future: tuple[str, ...] = ()
-    scheduled: tuple[tuple[str, str], ...] = ()
-    in_flight: int = 0
 
 
 def read_runs(api: PrefectApi, deployments: Sequence[str]) -> dict[str, Runs]:
@@ -122,7 +108,7 @@ def recover(
             continue
         renew()
         make_anew(api, row["id"])
-        start = max(since, datetime.fromisoformat(row["created"].replace("Z", "+00:00")))
+        start = max(since, _moment(row["created"]))
         end = min(start + _GAP, datetime.now(UTC))
         window = {"start_time": start.isoformat(), "end_time": end.isoformat()}
         api.post(f"/deployments/{row['id']}/schedule", window)
@@ -154,4 +140,4 @@ def _due(row: Mapping[str, Any]) -> str:
 
 
 def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return datetime.fromisoformat(text)

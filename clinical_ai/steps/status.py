@@ -8,7 +8,7 @@ from clinical_ai.errors import PlatformError
 from clinical_ai.instance import Instance
 from clinical_ai.ports import PrefectApi, Runtime
 from clinical_ai.state_folder import StateFolder, process_order
-from clinical_ai.steps.runs import ACTIVE, FINAL
+from clinical_ai.steps.runs import ACTIVE, FINAL, read_deployment_rows
 
 
 class Parts(Protocol):
@@ -75,7 +75,7 @@ def _last_runs(api: PrefectApi) -> list[dict[str, Any]]:
     begun = {"type": {"any_": [*ACTIVE, *FINAL]}}
     body = {"flow_runs": {"state": begun}, "sort": "START_TIME_DESC", "limit": 5}
     rows = api.post("/flow_runs/filter", body)
-    deployments = {row["id"]: row["name"] for row in api.pages("/deployments/filter")}
+    deployments = {row["id"]: row["name"] for row in read_deployment_rows(api)}
     return [
         {
             "name": row["name"],

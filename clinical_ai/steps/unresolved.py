@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clinical_ai.deployment_plan import owners_of
+from clinical_ai.deployment_plan import Runs, owners_of
 from clinical_ai.ports import PrefectApi
-from clinical_ai.steps.scheduled_runs import Runs, read_runs
+from clinical_ai.steps.runs import read_deployment_rows
+from clinical_ai.steps.scheduled_runs import read_runs
 
 Row = Mapping[str, Any]
 
@@ -35,9 +36,7 @@ def find_unresolved(
     flows = {row["id"]: row["name"] for row in api.pages("/flows/filter")}
     pools = {row["name"] for row in api.pages("/work_pools/filter")}
     found = []
-    # By name, many of one name would change places between two pages.
-    rows = {row["id"]: row for row in api.pages("/deployments/filter", {"sort": "CREATED_DESC"})}
-    for row in rows.values():
+    for row in read_deployment_rows(api):
         if owners_of(row["tags"]) & owners:
             continue
         reason = _missing(row, flows, pools) or wrong_code(row)

@@ -12,7 +12,7 @@ from clinical_ai.steps.canary import fly_canary
 from clinical_ai.steps.catalog import ensure_catalog
 from clinical_ai.steps.health import offline_workers
 from clinical_ai.steps.orchestration import worker_of
-from clinical_ai.steps.runs import lost_runs
+from clinical_ai.steps.runs import lost_runs, read_deployment_rows
 
 POOLS: Final = (names.POOL, names.PLATFORM_POOL)
 _PROBE: Final = "verify.probe"
@@ -215,13 +215,13 @@ def _tables(parts: Parts) -> str:
 def _deployments(parts: Parts) -> str:
     """Ours are registered; everybody's name a pool and an entrypoint that exist."""
     pools = {row["name"] for row in parts.api.pages("/work_pools/filter")}
-    known = list(parts.api.pages("/deployments/filter"))
+    known = read_deployment_rows(parts.api)
     ours = {(d["body"]["name"], d["body"]["entrypoint"]) for d in parts.rendered["deployments"]}
     missing = ours - {(row["name"], row["entrypoint"]) for row in known}
     if missing:
         told = ", ".join(sorted(name for name, _ in missing))
         raise NeedsOperator(f"not registered: {told}", "run `make up`, which registers them")
-    lost = [row["name"] for row in known if row["work_pool_name"] not in pools]
+    lost = sorted(row["name"] for row in known if row["work_pool_name"] not in pools)
     if lost:
         raise NeedsOperator(
             f"deployments without a work pool: {', '.join(lost)}", "give them one of the pools"

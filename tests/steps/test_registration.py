@@ -151,7 +151,7 @@ def test_a_plan_tells_fields_and_runs_and_writes_nothing(site: Site) -> None:
     assert step.fields["parameters"] == ({"n": 1}, {"n": 2})
     assert set(step.fields) == {"parameters", "tags"}
     assert step.found is not None
-    assert len(step.found.future) == len(site.due("a"))
+    assert len(step.found.runs.future) == len(site.due("a"))
     assert site.row("a") == before
 
 
@@ -495,10 +495,14 @@ def test_deployments_of_others_that_can_not_run_are_told_and_not_written(site: S
 # What others do beside a registration.
 
 
+def all_runs(site: Site, name: str) -> list[Row]:
+    wanted = {"flow_runs": {"deployment_id": {"any_": [site.row(name)["id"]]}}}
+    return list(site.api.pages("/flow_runs/filter", wanted))
+
+
 def runs_of(site: Site, name: str) -> list[tuple[str, str, str]]:
     """Of each run: the time of its schedule, the one at which it is due, and its state."""
-    wanted = {"flow_runs": {"deployment_id": {"any_": [site.row(name)["id"]]}}}
-    rows = list(site.api.pages("/flow_runs/filter", wanted))
+    rows = all_runs(site, name)
     assert all(row["auto_scheduled"] for row in rows)
     return sorted(
         (
@@ -511,9 +515,7 @@ def runs_of(site: Site, name: str) -> list[tuple[str, str, str]]:
 
 
 def first_run(site: Site, name: str) -> Row:
-    wanted = {"flow_runs": {"deployment_id": {"any_": [site.row(name)["id"]]}}}
-    rows = site.api.pages("/flow_runs/filter", wanted)
-    return min(rows, key=lambda row: str(row["expected_start_time"]))
+    return min(all_runs(site, name), key=lambda row: str(row["expected_start_time"]))
 
 
 def broken(site: Site) -> Wanted:
