@@ -13,30 +13,20 @@ from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import (
     Action,
     Found,
-    Runs,
     Step,
     Wanted,
-    automation_body,
-    comparable,
-    is_between,
-    old_body,
-    owned_by,
     owners_of,
     plan,
-    schedule_body,
 )
-from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError
+from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.ports import PrefectApi
-from clinical_ai.steps.registration_lease import Unfinished, find_unfinished, registration_lease
-from clinical_ai.steps.runs import find_deployment, read_deployment_rows
-from clinical_ai.steps.scheduled_runs import bring_back, make_anew, read_runs, recover
+from clinical_ai.steps.deployment_writes import apply
+from clinical_ai.steps.registration_lease import find_unfinished, registration_lease
+from clinical_ai.steps.runs import read_deployment_rows
+from clinical_ai.steps.scheduled_runs import read_runs, recover
 
 _MOST_PRUNED: Final = 5
 _MOST_SHARE: Final = 0.2
-_OWNER: Final = "prefect.deployment."
-_NO_RUNS: Final = Runs()
-
-Undo = Callable[[], object]
 
 
 def register(
@@ -185,193 +175,8 @@ def is_large(steps: Sequence[Step]) -> bool:
     return pruned > _MOST_PRUNED or pruned > _MOST_SHARE * ours
 
 
-def apply(api: PrefectApi, steps: Sequence[Step], renew: Callable[[], None]) -> None:
-    """The plan is carried out; when a write fails, the earlier ones are undone.
-
-    `renew` is called before each write, and raises when somebody else may register by now. What
-    was edited since the plan was made is not overwritten: NeedsOperator names it. Pruning comes
-    last, since what is deleted can't be brought back as it was.
-    """
-    undo: list[tuple[str, Undo]] = []
-    dropped: dict[str, Sequence[tuple[str, str]]] = {}
-    pruned = [step for step in steps if step.action is Action.PRUNE]
-    _refuse_used(api, pruned)
-    try:
-        for step in steps:
-            if step.action is Action.CREATE:
-                renew()
-                _create(api, step, undo)
-            elif step.action is Action.UPDATE:
-                renew()
-                _update(api, step, undo, dropped)
-        bring_back(api, dropped, renew)
-        _refuse_used(api, pruned)
-    except PlatformError as error:
-        left = _take_back(undo)
-        bring_back(api, dropped)
-        if left:
-            raise Unfinished(
-                f"{error}; and these could not be put back: {', '.join(left)}",
-                "see that the server runs, and register again: it goes on where it stands",
-            ) from error
-        raise
-    for step in pruned:
-        renew()
-        _delete(api, _found(step).row["id"])
-
-
-def _refuse_used(api: PrefectApi, pruned: Sequence[Step]) -> None:
-    """NeedsOperator when one that is to go was edited since the plan, or has runs now."""
-    if not pruned:
-        return
-    keys = [_found(step).row["id"] for step in pruned]
-    runs = read_runs(api, keys)
-    there = {row["id"]: row for row in read_deployment_rows(api, keys)}
-    for key, step in zip(keys, pruned, strict=True):
-        now = there.get(key)
-        if now is None:
-            continue
-        if runs.get(key, _NO_RUNS).in_flight or comparable(now) != comparable(_found(step).row):
-            raise _edited(step)
-
-
 def _owners(wanted: Sequence[Wanted]) -> frozenset[str]:
     return frozenset().union(*(owners_of(each.body["tags"]) for each in wanted))
-
-
-def _create(api: PrefectApi, step: Step, undo: list[tuple[str, Undo]]) -> None:
-    wanted = _wanted(step)
-    flow_name, _, name = step.full_name.partition("/")
-    if find_deployment(api, step.full_name) is not None:
-        raise _edited(step)
-    flow = api.post("/flows/", {"name": flow_name})
-    undo.append((step.full_name, lambda: _remove_named(api, step.full_name)))
-    body = {**wanted.body, "name": name, "flow_id": flow["id"]}
-    made = api.post("/deployments/", body)
-    _add_triggers(api, made["id"], wanted.triggers or (), [])
-
-
-def _update(
-    api: PrefectApi,
-    step: Step,
-    undo: list[tuple[str, Undo]],
-    dropped: dict[str, Sequence[tuple[str, str]]],
-) -> None:
-    found, key = _found(step), _found(step).row["id"]
-    now = api.get(f"/deployments/{key}")
-    if now is None or comparable(now) != comparable(found.row):
-        raise _edited(step)
-    running = _running(api, key) if "triggers" in step.fields else []
-    if "triggers" in step.fields and _states(running) != _states(found.triggers):
-        raise _edited(step)
-    if not step.paused:
-        dropped[key] = found.runs.scheduled
-    gone: list[Mapping[str, Any]] = []
-    undo.append((step.full_name, lambda: _restore(api, step, gone)))
-    if step.patch:
-        api.patch(f"/deployments/{key}", step.patch)
-    for schedule, body in step.schedules:
-        _write_schedule(api, key, schedule, body)
-    if (step.patch or step.schedules) and not step.paused:
-        make_anew(api, key)
-    if "triggers" in step.fields:
-        gone += _take_triggers(api, key, running)
-        _add_triggers(api, key, _wanted(step).triggers or (), gone)
-
-
-def _write_schedule(api: PrefectApi, deployment: str, key: str, body: Mapping[str, Any]) -> None:
-    path = f"/deployments/{deployment}/schedules"
-    if key:
-        api.patch(f"{path}/{key}", body)
-    else:
-        api.post(path, [body])
-
-
-def _restore(api: PrefectApi, step: Step, gone: Sequence[Mapping[str, Any]]) -> None:
-    """The deployment is as it was before, unless somebody has edited it since.
-
-    `gone`: the automations that this registration took away from it.
-    """
-    found = _found(step)
-    key = found.row["id"]
-    now = api.get(f"/deployments/{key}")
-    if now is None or not is_between(step, now):
-        raise NeedsOperator("it was changed by somebody since", "")
-    if step.patch:
-        api.patch(f"/deployments/{key}", old_body(step))
-    old = {each["id"]: each for each in found.row["schedules"]}
-    for schedule in now["schedules"]:
-        if schedule["id"] not in old:
-            api.delete(f"/deployments/{key}/schedules/{schedule['id']}")
-    for schedule_id, _ in step.schedules:
-        if schedule_id:
-            _write_schedule(api, key, schedule_id, schedule_body(old[schedule_id]))
-    if (step.patch or step.schedules) and not found.row["paused"]:
-        make_anew(api, key)
-    if "triggers" in step.fields:
-        _take_triggers(api, key, [])
-        _add_triggers(api, key, gone, [])
-
-
-def _take_back(undo: list[tuple[str, Undo]]) -> list[str]:
-    """Undo in reverse; which of them could not be."""
-    left = []
-    for name, step in reversed(undo):
-        try:
-            step()
-        except PlatformError as failed:
-            left.append(f"{name} ({failed})")
-    return left
-
-
-def _take_triggers(
-    api: PrefectApi, deployment: str, running: Sequence[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
-    """The deployment owns no automation any more; which of those that ran it are gone."""
-    api.delete(f"/automations/owned-by/{_OWNER}{deployment}")
-    left = {row["id"] for row in _running(api, deployment)} if running else set()
-    return [row for row in running if row["id"] not in left]
-
-
-def _add_triggers(
-    api: PrefectApi,
-    deployment: str,
-    triggers: Sequence[Mapping[str, Any]],
-    before: Sequence[Mapping[str, Any]],
-) -> None:
-    """The deployment owns these automations, too.
-
-    What the file does not say of one stays as it was `before`: somebody may have switched it off.
-    """
-    known = {row["name"]: automation_body(row) for row in before}
-    for trigger in owned_by(deployment, triggers):
-        body = {**known.get(trigger["name"], {}), **automation_body(trigger)}
-        api.post("/automations/", {**body, "owner_resource": f"{_OWNER}{deployment}"})
-
-
-def _running(api: PrefectApi, deployment: str) -> list[Mapping[str, Any]]:
-    """The automations whose actions run this deployment, whoever made them."""
-    return [
-        row
-        for row in api.pages("/automations/filter", {"sort": "CREATED_DESC"})
-        if any(action.get("deployment_id") == deployment for action in row["actions"])
-    ]
-
-
-def _states(triggers: Sequence[Mapping[str, Any]]) -> list[Any]:
-    return sorted((row["id"], str(automation_body(row))) for row in triggers)
-
-
-def _delete(api: PrefectApi, deployment: str) -> None:
-    """Its automations first: they would stay behind."""
-    _take_triggers(api, deployment, [])
-    api.delete(f"/deployments/{deployment}")
-
-
-def _remove_named(api: PrefectApi, full_name: str) -> None:
-    found = find_deployment(api, full_name)
-    if found is not None:
-        _delete(api, found["id"])
 
 
 def _change(step: Step) -> Change:
@@ -381,20 +186,3 @@ def _change(step: Step) -> Change:
         Action.PRUNE: Did.REMOVED,
     }.get(step.action, Did.UNCHANGED)
     return Change(f"deployment {step.full_name}", did, ", ".join(step.fields) or step.reason)
-
-
-def _edited(step: Step) -> NeedsOperator:
-    return NeedsOperator(
-        f"{step.full_name} was changed by somebody while this was under way, and is left as it is",
-        "register again, which plans anew",
-    )
-
-
-def _found(step: Step) -> Found:
-    assert step.found is not None  # noqa: S101 - updates and prunes have one
-    return step.found
-
-
-def _wanted(step: Step) -> Wanted:
-    assert step.wanted is not None  # noqa: S101 - creations and updates have one
-    return step.wanted

@@ -14,6 +14,8 @@ _AT_ONCE: Final = 100  # deployments a request
 _MOST: Final = 1000  # runs of one schedule, made at once
 _GAP: Final = timedelta(minutes=10)
 
+Dropped = Sequence[tuple[str, str]]  # of each run the time of its schedule and when it is due
+
 
 def read_runs(api: PrefectApi, deployments: Sequence[str]) -> dict[str, Runs]:
     """By id of the deployment; one that has no open run is left out. Reads by page."""
@@ -42,36 +44,44 @@ def make_anew(api: PrefectApi, deployment: str) -> None:
 
 
 def bring_back(
-    api: PrefectApi,
-    dropped: Mapping[str, Sequence[tuple[str, str]]],
-    renew: Callable[[], None] = lambda: None,
+    api: PrefectApi, dropped: Mapping[str, Dropped], renew: Callable[[], None] = lambda: None
 ) -> None:
-    """Runs that `make_anew` did not make, since they came due meanwhile or were put off by hand.
+    """Runs that a write has dropped are there again.
 
-    They are late then, not lost. `dropped`: by id of the deployment, the `scheduled` ones before
-    the write. A run that is there in whatever state is not made again.
+    Most the scheduler has made anew meanwhile; the rest is made here. What it would not make, since
+    it came due meanwhile or lies beyond what it plans, is late then, not lost. `dropped`: by id of
+    the deployment, the `scheduled` ones before the write. A run that is there in whatever state is
+    not made again.
     """
+    missing = _missing(api, dropped)
+    for found in missing:
+        renew()
+        make_anew(api, found)
+    for found, moments in _missing(api, {found: dropped[found] for found in missing}).items():
+        renew()
+        start, end = min(moments), max(moments)
+        window: dict[str, Any] = {"start_time": start.isoformat(), "end_time": end.isoformat()}
+        # Else the server stops at the first one that is an hour after the start.
+        window |= {"min_time": (end - start).total_seconds(), "max_runs": _MOST}
+        api.post(f"/deployments/{found}/schedule", window)
+    _put_off_again(api, dropped, renew)
+
+
+def _missing(api: PrefectApi, dropped: Mapping[str, Dropped]) -> dict[str, Counter[datetime]]:
+    """Of the dropped runs those that are not there, by deployment; reads by page."""
     owed = {found: Counter(_moment(made) for made, _ in runs) for found, runs in dropped.items()}
     owed = {found: moments for found, moments in owed.items() if moments}
     if not owed:
-        return
+        return {}
     since = min(min(moments) for moments in owed.values()).isoformat()
     for row in _runs(api, list(owed), (*_OPEN, *_ENDED), since=since):
         owed[row["deployment_id"]][_moment(row["expected_start_time"])] -= 1
-    for found, moments in owed.items():
-        if missing := +moments:
-            renew()
-            start, end = min(missing), max(missing)
-            window: dict[str, Any] = {"start_time": start.isoformat(), "end_time": end.isoformat()}
-            # Else the server stops at the first one that is an hour after the start.
-            window |= {"min_time": (end - start).total_seconds(), "max_runs": _MOST}
-            api.post(f"/deployments/{found}/schedule", window)
-    _put_off_again(api, dropped, renew)
+    return {found: missing for found, moments in owed.items() if (missing := +moments)}
 
 
 def _put_off_again(
     api: PrefectApi,
-    dropped: Mapping[str, Sequence[tuple[str, str]]],
+    dropped: Mapping[str, Dropped],
     renew: Callable[[], None],
 ) -> None:
     """Runs that somebody had moved to another time are due then again."""

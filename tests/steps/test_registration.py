@@ -13,7 +13,8 @@ from clinical_ai import names
 from clinical_ai.deployment_plan import SELF, Action, Step, Wanted
 from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, Transient
 from clinical_ai.ports import PrefectApi
-from clinical_ai.steps.registration import apply, ensure_deployments, read_plan, register
+from clinical_ai.steps.deployment_writes import apply
+from clinical_ai.steps.registration import ensure_deployments, read_plan, register
 from clinical_ai.steps.registration_lease import registration_lease
 from clinical_ai.steps.registration_report import lines
 from clinical_ai.steps.unresolved import find_unresolved

@@ -336,8 +336,10 @@ class FakePrefect:
         return row
 
     def _filter_automations(self, body: dict[str, Any]) -> Any:
-        names = _any(body.get("automations", {}), "name")
+        wanted = body.get("automations", {})
+        names, ids = _any(wanted, "name"), _any(wanted, "id")
         rows = [row for row in self.automations.values() if not names or row["name"] in names]
+        rows = [row for row in rows if not ids or row["id"] in ids]
         return _page(rows, body)
 
     def _drop_owned(self, _body: Any, owner: str) -> Any:
