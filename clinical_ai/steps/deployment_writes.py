@@ -1,6 +1,8 @@
 """A plan of deployments carried out: each written narrowly, all or none, no scheduled run lost."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from clinical_ai.deployment_plan import (
@@ -19,6 +21,7 @@ from clinical_ai.deployment_plan import (
 )
 from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.ports import PrefectApi
+from clinical_ai.side_by_side import AT_ONCE, each
 from clinical_ai.steps.registration_lease import Unfinished
 from clinical_ai.steps.runs import find_deployment, read_deployment_rows
 from clinical_ai.steps.scheduled_runs import Dropped, bring_back, make_anew, read_runs
@@ -37,23 +40,21 @@ def apply(api: PrefectApi, steps: Sequence[Step], renew: Callable[[], None]) -> 
     was edited since the plan was made is not overwritten: NeedsOperator names it. Pruning comes
     last, since what is deleted can't be brought back as it was.
     """
-    undo: list[tuple[str, Undo]] = []
-    dropped: dict[str, Dropped] = {}
+    work = _Work(api, renew)
     pruned = [step for step in steps if step.action is Action.PRUNE]
     _refuse_used(api, pruned)
     try:
         for step in steps:
             if step.action is Action.CREATE:
-                renew()
-                _create(api, step, undo)
-        for step, now in _read_again([s for s in steps if s.action is Action.UPDATE], api):
-            renew()
-            _update(api, step, now, undo, dropped)
-        bring_back(api, dropped, renew)
+                _create(work, step)
+        with ThreadPoolExecutor(AT_ONCE) as workers:
+            for rows in _read_again(api, [s for s in steps if s.action is Action.UPDATE]):
+                each(workers, lambda row: _update(work, *row), rows)
+        bring_back(api, work.dropped, renew)
         _refuse_used(api, pruned)
     except PlatformError as error:
-        left = _take_back(undo)
-        bring_back(api, dropped)
+        left = _take_back(work.undo)
+        bring_back(api, work.dropped)
         if left:
             raise Unfinished(
                 f"{error}; and these could not be put back: {', '.join(left)}",
@@ -63,6 +64,16 @@ def apply(api: PrefectApi, steps: Sequence[Step], renew: Callable[[], None]) -> 
     for step in pruned:
         renew()
         _delete(api, _found(step).row["id"])
+
+
+@dataclass
+class _Work:
+    """What has been written so far: how to undo it, and the runs that it dropped."""
+
+    api: PrefectApi
+    renew: Callable[[], None]
+    undo: list[tuple[str, Undo]] = field(default_factory=list)
+    dropped: dict[str, Dropped] = field(default_factory=dict)
 
 
 def _refuse_used(api: PrefectApi, pruned: Sequence[Step]) -> None:
@@ -80,49 +91,44 @@ def _refuse_used(api: PrefectApi, pruned: Sequence[Step]) -> None:
             raise _edited(step)
 
 
-def _create(api: PrefectApi, step: Step, undo: list[tuple[str, Undo]]) -> None:
-    wanted = _wanted(step)
+def _create(work: _Work, step: Step) -> None:
+    wanted, api = _wanted(step), work.api
     flow_name, _, name = step.full_name.partition("/")
+    work.renew()
     if find_deployment(api, step.full_name) is not None:
         raise _edited(step)
     flow = api.post("/flows/", {"name": flow_name})
-    undo.append((step.full_name, lambda: _remove_named(api, step.full_name)))
+    work.undo.append((step.full_name, lambda: _remove_named(api, step.full_name)))
     body = {**wanted.body, "name": name, "flow_id": flow["id"]}
     made = api.post("/deployments/", body)
     _add_triggers(api, made["id"], wanted.triggers or (), [])
 
 
-def _read_again(steps: Sequence[Step], api: PrefectApi) -> Iterator[tuple[Step, Row | None]]:
-    """Each step with its deployment as it is now, None when it is gone.
+def _read_again(api: PrefectApi, steps: Sequence[Step]) -> Iterator[list[tuple[Step, Row | None]]]:
+    """Steps with their deployments as they are now, None for one that is gone.
 
-    Few are read one by one, just before each is written; of many a page for the next twentieth.
+    Few are read one by one, just before each is written; of many the next twentieth, by page.
     """
     size = max(1, len(steps) // _READS)
     for first in range(0, len(steps), size):
         some = steps[first : first + size]
         rows = read_deployment_rows(api, [_found(step).row["id"] for step in some])
         there = {row["id"]: row for row in rows}
-        for step in some:
-            yield step, there.get(_found(step).row["id"])
+        yield [(step, there.get(_found(step).row["id"])) for step in some]
 
 
-def _update(
-    api: PrefectApi,
-    step: Step,
-    now: Row | None,
-    undo: list[tuple[str, Undo]],
-    dropped: dict[str, Dropped],
-) -> None:
-    found, key = _found(step), _found(step).row["id"]
+def _update(work: _Work, step: Step, now: Row | None) -> None:
+    api, found, key = work.api, _found(step), _found(step).row["id"]
+    work.renew()
     if now is None or comparable(now) != comparable(found.row):
         raise _edited(step)
     running = _running(api, found.triggers) if "triggers" in step.fields else []
     if "triggers" in step.fields and _states(running) != _states(found.triggers):
         raise _edited(step)
     if not step.paused:
-        dropped[key] = found.runs.scheduled
+        work.dropped[key] = found.runs.scheduled
     gone: list[Row] = []
-    undo.append((step.full_name, lambda: _restore(api, step, gone)))
+    work.undo.append((step.full_name, lambda: _restore(api, step, gone)))
     if step.patch:
         api.patch(f"/deployments/{key}", step.patch)
     for schedule, body in step.schedules:

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from clinical_ai.deployment_plan import Runs
 from clinical_ai.ports import PrefectApi
+from clinical_ai.side_by_side import AT_ONCE, each
 
 _OPEN: Final = ("SCHEDULED", "PENDING", "RUNNING", "PAUSED", "CANCELLING")
 _ENDED: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -53,10 +55,14 @@ def bring_back(
     the deployment, the `scheduled` ones before the write. A run that is there in whatever state is
     not made again.
     """
-    missing = _missing(api, dropped)
-    for found in missing:
+
+    def anew(found: str) -> None:
         renew()
         make_anew(api, found)
+
+    missing = _missing(api, dropped)
+    with ThreadPoolExecutor(AT_ONCE) as workers:
+        each(workers, anew, missing)
     for found, moments in _missing(api, {found: dropped[found] for found in missing}).items():
         renew()
         start, end = min(moments), max(moments)
