@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.support.clock",
+    "tests.support.deployment_files",
     "tests.support.folders",
     "tests.support.platform",
     "tests.support.postgres",

@@ -13,6 +13,7 @@ import httpx
 from prefect._internal.versioning import get_inferred_version_info
 from prefect.cli.deploy import _core
 from prefect.client import utilities
+from prefect.client.base import ServerType
 from prefect.client.orchestration import PrefectClient
 from prefect.deployments import runner
 from prefect.utilities import callables
@@ -32,6 +33,7 @@ class Recorder(PrefectClient):
     """Answers as a server on which nothing is registered, and keeps what it is sent."""
 
     def __init__(self) -> None:
+        self.server_type = ServerType.SERVER  # agreements (`sla`) are for Prefect Cloud alone
         self.forget()
 
     def forget(self) -> None:

@@ -17,10 +17,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from clinical_ai.adapters.deployment_entries import Fault, entries, tables
 from clinical_ai.adapters.deployment_flows import Flows
 from clinical_ai.adapters.deployment_keys import (
-    Fault,
-    entries,
     file_faults,
     read_types,
     refusals,
@@ -28,6 +27,8 @@ from clinical_ai.adapters.deployment_keys import (
     secret_faults,
     template_faults,
 )
+from clinical_ai.adapters.deployment_parameters import event_parameter_faults, parameter_faults
+from clinical_ai.adapters.deployment_triggers import trigger_faults
 from clinical_ai.adapters.entrypoints import brings_code
 from clinical_ai.adapters.yaml_lines import KeyPath, Located, NotYaml, locate
 from clinical_ai.errors import PlatformError, nearest
@@ -127,9 +128,13 @@ class _Reader:
         config = self._configs.get(path)
         own = self._flow_faults(path, entry)
         own += schedule_faults(self._located, path, entry, typed=config is not None)
+        own += trigger_faults(self._located, path, config or entry)
         own += template_faults(self._located, path, entry, os.environ)
         self.faults += dict.fromkeys(own)
         if own or config is None or entry.get("schedule"):
+            from pydantic_core import to_jsonable_python
+
+            self._look_at_parameters(path, config or to_jsonable_python(entry, fallback=str))
             return
         try:
             sent = await self._deploy({**config, **self._none}, self._actions)
@@ -137,6 +142,7 @@ class _Reader:
             raise
         except Exception as error:  # noqa: BLE001 - whatever Prefect's deploy says of an entry
             self.faults += refusals(self._located, path, entry, error)
+            self._look_at_parameters(path, config)
             return
         self._keep(path, entry, sent)
 
@@ -148,6 +154,21 @@ class _Reader:
         pull = _steps(own if own or own == [] else self._located.content.get("pull"))
         fault = self._flows.load(entrypoint, pulled=brings_code(pull))
         return [Fault(self._located.line((*path, "entrypoint")), *fault)] if fault else []
+
+    def _look_at_parameters(self, path: KeyPath, entry: Mapping[str, Any]) -> bool:
+        """Adds their faults; whether there is a flow to compare them with.
+
+        `entry`: as the file has it, when Prefect makes no body of it.
+        """
+        flow = self._flows.find(str(entry.get("entrypoint")))
+        if flow is None:
+            return False
+        self.faults += parameter_faults(self._located, path, entry, flow)
+        enforced = entry.get("enforce_parameter_schema") is not False
+        for here, trigger in tables(path, entry, "triggers"):
+            where = (self._located, here, trigger)
+            self.faults += event_parameter_faults(*where, flow, enforced=enforced)
+        return True
 
     async def _deploy(self, config: dict[str, Any], actions: dict[str, Any]) -> dict[str, Any]:
         """The body and the automations that Prefect's deploy sends for one entry."""
@@ -167,7 +188,6 @@ class _Reader:
 
     def _keep(self, path: KeyPath, entry: Mapping[str, Any], sent: dict[str, Any]) -> None:
         body, line = sent["body"], self._located.line(path)
-        checked = entry["entrypoint"] not in self._flows.unchecked
         named = _named(entry)
         body["schedules"] = _as_written(body["schedules"], entry)
         if "version_type" not in named:
@@ -176,8 +196,7 @@ class _Reader:
         for trigger, said in zip(sent["triggers"], entry.get("triggers") or [], strict=False):
             for key in {"enabled", "description"} - said.keys():
                 trigger.pop(key, None)  # somebody may have switched it off
-        if checked:
-            self.faults += _parameter_faults(self._located, path, body)
+        checked = self._look_at_parameters(path, {**body, "triggers": entry.get("triggers")})
         # With what templates have become; what the file says itself is told already.
         told = {fault.line for fault in self.faults}
         secrets = secret_faults(self._located, path, body.get("job_variables"))
@@ -222,46 +241,6 @@ def _pool_faults(located: Located, path: KeyPath, pool: str) -> list[Fault]:
     line = located.line((*path, "work_pool", "name"))
     problem = f"there is no work pool {pool!r:.60} on the server"
     return [Fault(line, problem, f"{nearest(pool, pools)} Or make it first")]
-
-
-def _parameter_faults(located: Located, path: KeyPath, body: Mapping[str, Any]) -> list[Fault]:
-    """Parameters, also of schedules, that the flow does not know or would refuse."""
-    faults = []
-    given: dict[KeyPath, Any] = {("parameters",): body["parameters"]}
-    for number, schedule in enumerate(body["schedules"]):
-        given[("schedules", number, "parameters")] = schedule.get("parameters", {})
-    for where, parameters in given.items():
-        for name, problem in _wrong_parameters(parameters, body["parameter_openapi_schema"]):
-            line = located.line((*path, *where, name))
-            faults.append(Fault(line, f"parameter {name}: {problem}", "see the flow's signature"))
-    return faults
-
-
-def _wrong_parameters(
-    parameters: Mapping[str, Any], schema: dict[str, Any]
-) -> list[tuple[str, str]]:
-    """Name and fault of each, without the value; a template is filled in when a run starts."""
-    known = schema.get("properties", {})
-    wrong = [(name, "the flow has no such parameter") for name in parameters if name not in known]
-    wrong += [
-        (name, "the server fills it in once, and it is never the same as in the file")
-        for name, value in parameters.items()
-        if "__prefect_kind" in str(value)
-    ]
-    told = {name for name, _ in wrong}
-    fixed = {
-        name: value
-        for name, value in parameters.items()
-        if name not in told and "{{" not in str(value)
-    }
-    if not fixed:
-        return wrong
-    from prefect.utilities.schema_tools.validation import validate
-
-    for error in validate(fixed, schema, ignore_required=True):
-        name = str(error.absolute_path[0]) if error.absolute_path else next(iter(fixed), "")
-        wrong.append((name, f"its value is not of the flow's type ({error.validator})"))
-    return wrong
 
 
 def _name_faults(found: list[dict[str, Any]]) -> list[Fault]:

@@ -26,6 +26,10 @@ class Flows:
         """As Prefect's `load_flow_from_entrypoint`."""
         return self._loaded[entrypoint]
 
+    def find(self, entrypoint: str) -> Any:
+        """The flow, or None when it can't be imported here."""
+        return None if entrypoint in self.unchecked else self._loaded.get(entrypoint)
+
     def load(self, entrypoint: str, *, pulled: bool) -> tuple[str, str] | None:
         """Import the flow; what is wrong and what to do, or None."""
         asked = (entrypoint, pulled)

@@ -6,36 +6,24 @@ Prefect's own reader ignores a misspelled key, and skips a whole file that is wr
 import re
 from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from clinical_ai import names
+from clinical_ai.adapters.deployment_entries import Fault, as_list, as_table, called, entries
 from clinical_ai.adapters.deployment_flows import first_line
+from clinical_ai.adapters.deployment_known_keys import unknown_keys
 from clinical_ai.adapters.deployment_secrets import find_secrets
 from clinical_ai.adapters.yaml_lines import KeyPath, Located
-from clinical_ai.errors import nearest
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
-
-# `definitions` holds the anchors that Prefect's documentation shows.
-_TOP_EXTRA: Final = {"definitions", "prefect-version"}
 
 _TEMPLATE: Final = re.compile(r"\{\{\s*([\w.$-]+)\s*\}\}")
 _KNOWN: Final = ("prefect.variables.", "prefect.blocks.", "ctx.")
 _MEANT: Final = "write prefect.variables.NAME, prefect.blocks.TYPE.NAME or $NAME"
 # Filled in when a run starts, an event comes, or a step has run.
 _FILLED_LATER: Final = {"parameters", "schedules", "triggers", "pull", "build", "push"}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong, where, and what to do about it."""
-
-    line: int
-    problem: str
-    remedy: str
 
 
 def file_faults(located: Located) -> list[Fault]:
@@ -48,7 +36,7 @@ def file_faults(located: Located) -> list[Fault]:
         Fault(located.line(path), f"{path[-1]} is given twice", "keep one of them")
         for path in located.twice
     ]
-    faults += _unknown_keys(located)
+    faults += unknown_keys(located)
     return faults + _deployment_faults(located)
 
 
@@ -86,7 +74,7 @@ def schedule_faults(
     from prefect.cli.deploy._schedules import _schedule_config_to_deployment_schedule as make
 
     faults = []
-    for number, schedule in enumerate(_list(entry.get("schedules"))):
+    for number, schedule in enumerate(as_list(entry.get("schedules"))):
         if not isinstance(schedule, Mapping) or "{{" in str(schedule):
             continue
         if not (typed or _is_typed(schedule)):
@@ -130,7 +118,7 @@ def refusals(
     located: Located, path: KeyPath, entry: Mapping[str, Any], error: Exception
 ) -> list[Fault]:
     """What Prefect's deploy says of an entry, without its values."""
-    problem = f"{_called(entry)}: {_why(error, '')}"
+    problem = f"{called(entry)}: {_why(error, '')}"
     for key, word in (
         ("sla", "sla"),
         ("triggers", "trigger"),
@@ -185,41 +173,10 @@ def _why(error: BaseException, key: str) -> str:
     return first_line(error)
 
 
-def entries(located: Located) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
-    """Path and mapping of each deployment."""
-    for number, entry in enumerate(_list(located.content.get("deployments"))):
-        if isinstance(entry, Mapping):
-            yield ("deployments", number), entry
-
-
 def _owner_of(tags: Any) -> str | None:
     """The owner that tags declare, or None."""
-    owners = [str(tag) for tag in _list(tags) if str(tag).startswith(names.OWNER_PREFIX)]
+    owners = [str(tag) for tag in as_list(tags) if str(tag).startswith(names.OWNER_PREFIX)]
     return owners[0].removeprefix(names.OWNER_PREFIX).strip() if len(owners) == 1 else None
-
-
-def _unknown_keys(located: Located) -> list[Fault]:
-    from prefect.cli.deploy import _models as prefects
-
-    def known(model: Any) -> set[str]:
-        return {field.alias or name for name, field in model.model_fields.items()}
-
-    def look(path: KeyPath, found: Any, allowed: set[str]) -> Iterator[Fault]:
-        for key in found if isinstance(found, Mapping) else ():
-            if key not in allowed:
-                problem = f"unknown key {str(key)!r:.60}"
-                yield Fault(located.line((*path, key)), problem, nearest(str(key), allowed))
-
-    faults = list(look((), located.content, known(prefects.PrefectYamlModel) | _TOP_EXTRA))
-    for path, entry in entries(located):
-        faults += look(path, entry, known(prefects.DeploymentConfig))
-        pool, limit = entry.get("work_pool"), entry.get("concurrency_limit")
-        faults += look((*path, "work_pool"), pool, known(prefects.WorkPoolConfig))
-        faults += look((*path, "concurrency_limit"), limit, known(prefects.ConcurrencyLimitSpec))
-        for number, schedule in enumerate(_list(entry.get("schedules"))):
-            here = (*path, "schedules", number)
-            faults += look(here, schedule, known(prefects.RawScheduleConfig))
-    return faults
 
 
 def _type_faults(located: Located, error: "ValidationError") -> list[Fault]:
@@ -253,19 +210,19 @@ def _deployment_faults(located: Located) -> list[Fault]:
         for key, value in (
             ("name", entry.get("name")),
             ("entrypoint", entry.get("entrypoint")),
-            ("work_pool.name", _table(entry.get("work_pool")).get("name")),
+            ("work_pool.name", as_table(entry.get("work_pool")).get("name")),
         ):
             if not value:
-                faults.append(Fault(line, f"{_called(entry)} has no {key}", f"give {key}"))
+                faults.append(Fault(line, f"{called(entry)} has no {key}", f"give {key}"))
         owner = _owner_of(entry.get("tags"))
         if not owner:
             remedy = f'give one tag "{names.OWNER_PREFIX}NAME", the same in the whole file'
-            problem = f"{_called(entry)} has not one owner among its tags"
+            problem = f"{called(entry)} has not one owner among its tags"
             faults.append(Fault(line, problem, remedy))
         else:
             owners.setdefault(owner, line)
         faults += _slug_faults(located, path, entry)
-        variables = _table(entry.get("work_pool")).get("job_variables")
+        variables = as_table(entry.get("work_pool")).get("job_variables")
         faults += secret_faults(located, path, variables)
     if len(owners) > 1:
         told = ", ".join(sorted(owners))
@@ -279,15 +236,15 @@ def _slug_faults(located: Located, path: KeyPath, entry: Mapping[str, Any]) -> I
         line = located.line((*path, "schedule"))
         yield Fault(line, "`schedule` is the old form", "write a list below `schedules:`")
     seen: set[str] = set()
-    for number, schedule in enumerate(_list(entry.get("schedules"))):
+    for number, schedule in enumerate(as_list(entry.get("schedules"))):
         line = located.line((*path, "schedules", number))
         slug = schedule.get("slug") if isinstance(schedule, Mapping) else None
         if not slug:
             remedy = "give it a slug: only by it can a schedule be changed without losing others"
-            yield Fault(line, f"a schedule of {_called(entry)} has no slug", remedy)
+            yield Fault(line, f"a schedule of {called(entry)} has no slug", remedy)
         elif str(slug) in seen:
             yield Fault(
-                line, f"two schedules of {_called(entry)} have the slug {slug}", "rename one"
+                line, f"two schedules of {called(entry)} have the slug {slug}", "rename one"
             )
         seen.add(str(slug))
 
@@ -297,15 +254,3 @@ def secret_faults(located: Located, path: KeyPath, variables: Any) -> Iterator[F
     remedy = "let the work pool's job template or the flow fetch it by its name"
     for where, problem in find_secrets(variables or {}, (*path, "work_pool", "job_variables")):
         yield Fault(located.line(where), problem, remedy)
-
-
-def _called(entry: Mapping[str, Any]) -> str:
-    return f"deployment {entry['name']!r:.60}" if entry.get("name") else "a deployment"
-
-
-def _table(found: Any) -> Mapping[str, Any]:
-    return found if isinstance(found, Mapping) else {}
-
-
-def _list(found: Any) -> list[Any]:
-    return found if isinstance(found, list) else []

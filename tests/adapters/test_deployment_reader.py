@@ -1,78 +1,14 @@
 """A prefect.yaml is read whole: every fault with its line, and exactly what Prefect would send."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
 
 import pytest
 from pydantic import SecretStr
 
-from clinical_ai.adapters import deployment_file
 from clinical_ai.adapters.deployment_reader import reading
-from clinical_ai.deployment_plan import SELF, Wanted
 from clinical_ai.errors import ManyFaults
+from tests.support.deployment_files import FLOWS, GOOD, HEAD, Write, read, told, told_here
 from tests.support.prefect_server import PrefectServer, ensure_pool
-
-FLOWS: Final = """\
-from prefect import flow
-
-@flow
-def load(source: str, rows: int = 10):
-    \"\"\"Loads rows.\"\"\"
-
-@flow(name="other-name", version="3", description="described")
-def second():
-    pass
-
-not_a_flow = 1
-"""
-HEAD: Final = """\
-name: team
-pull:
-  - prefect.deployments.steps.set_working_directory: {directory: "."}
-deployments:
-"""
-GOOD: Final = """\
-  - name: one
-    entrypoint: flows.py:load
-    tags: ["owner:team"]
-    work_pool: {name: default}
-"""
-Write = Callable[[str], Path]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    (tmp_path / "flows.py").write_text(FLOWS)
-
-    def put(text: str) -> Path:
-        file = tmp_path / "prefect.yaml"
-        file.write_text(text)
-        return file
-
-    return put
-
-
-def read(file: Path, **more: Any) -> list[Wanted]:
-    environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
-    with reading([file], environ, **more) as found:
-        return found()
-
-
-def told(file: Path, **more: Any) -> list[str]:
-    """Faults as `line: problem`, by a process of its own."""
-    with pytest.raises(ManyFaults) as met:
-        read(file, **more)
-    assert all(fault.remedy for fault in met.value.faults)
-    return [fault.problem.removeprefix(f"{file}:") for fault in met.value.faults]
-
-
-def told_here(file: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The same, in this process: a tenth of the time."""
-    monkeypatch.chdir(file.parent)
-    faults = deployment_file.read(file)["faults"]
-    assert all(fault["remedy"] for fault in faults)
-    return [f"{fault['line']}: {fault['problem']}" for fault in faults]
 
 
 def test_a_deployment_is_what_prefect_would_send(write: Write) -> None:
@@ -88,7 +24,7 @@ def test_a_deployment_is_what_prefect_would_send(write: Write) -> None:
 
 
 def test_only_what_a_schedule_says_is_wanted_of_it(write: Write) -> None:
-    text = GOOD + "    schedules:\n      - {slug: a, interval: 60}\n"
+    text = GOOD + "    parameters: {source: a}\n    schedules:\n      - {slug: a, interval: 60}\n"
     text += "      - {slug: b, cron: '0 5 * * *', active: false, parameters: {source: x}}\n"
     (found,) = read(write(HEAD + text))
     interval, cron = found.body["schedules"]
@@ -341,15 +277,6 @@ def test_two_files_with_the_same_deployment_are_told(write: Write, tmp_path: Pat
         reading([file, twin], {"PATH": "/usr/bin:/bin"}) as found,
     ):
         found()
-
-
-def test_a_trigger_is_an_automation_that_the_deployment_owns(write: Write) -> None:
-    text = GOOD + "    triggers:\n      - {expect: [a.b], match: {x: y}}\n"
-    (found,) = read(write(HEAD + text))
-    assert found.triggers is not None
-    (trigger,) = found.triggers
-    assert trigger["owner_resource"] == f"prefect.deployment.{SELF}"
-    assert trigger["name"] == "one__automation_1"
 
 
 def test_a_password_is_in_no_answer(write: Write) -> None:

@@ -1,0 +1,76 @@
+"""A team's prefect.yaml beside its flows, and the faults that reading it tells."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from clinical_ai.adapters import deployment_file
+from clinical_ai.adapters.deployment_reader import reading
+from clinical_ai.deployment_plan import Wanted
+from clinical_ai.errors import ManyFaults
+
+FLOWS: Final = """\
+from prefect import flow
+
+@flow
+def load(source: str, rows: int = 10):
+    \"\"\"Loads rows.\"\"\"
+
+@flow(name="other-name", version="3", description="described")
+def second():
+    pass
+
+not_a_flow = 1
+"""
+HEAD: Final = """\
+name: team
+pull:
+  - prefect.deployments.steps.set_working_directory: {directory: "."}
+deployments:
+"""
+GOOD: Final = """\
+  - name: one
+    entrypoint: flows.py:load
+    tags: ["owner:team"]
+    work_pool: {name: default}
+"""
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    (tmp_path / "flows.py").write_text(FLOWS)
+
+    def put(text: str) -> Path:
+        file = tmp_path / "prefect.yaml"
+        file.write_text(text)
+        return file
+
+    return put
+
+
+def read(file: Path, **more: Any) -> list[Wanted]:
+    environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
+    with reading([file], environ, **more) as found:
+        return found()
+
+
+def told(file: Path, **more: Any) -> list[str]:
+    """Faults as `line: problem`, by a process of its own."""
+    with pytest.raises(ManyFaults) as met:
+        read(file, **more)
+    assert all(fault.remedy for fault in met.value.faults)
+    return [fault.problem.removeprefix(f"{file}:") for fault in met.value.faults]
+
+
+def told_here(file: Path, monkeypatch: pytest.MonkeyPatch, *, remedies: bool = False) -> list[str]:
+    """The same, in this process: a tenth of the time. `remedies`: with what to do behind each."""
+    monkeypatch.chdir(file.parent)
+    faults = deployment_file.read(file)["faults"]
+    assert all(fault["remedy"] for fault in faults)
+    return [
+        f"{fault['line']}: {fault['problem']}" + (f" ({fault['remedy']})" if remedies else "")
+        for fault in faults
+    ]
