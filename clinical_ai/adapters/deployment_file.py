@@ -56,7 +56,7 @@ def read(file: Path, steps: str = "refuse") -> dict[str, Any]:
 
     flows = Flows()
     with recording(flows) as recorder:
-        faults = file_faults(located)
+        faults = file_faults(located, os.environ)
         if not isinstance(located.content, Mapping):
             return _answer([], faults)
         configs, wrong = read_types(located)

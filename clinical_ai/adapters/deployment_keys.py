@@ -10,7 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from clinical_ai import names
-from clinical_ai.adapters.deployment_entries import Fault, as_list, as_table, called, entries
+from clinical_ai.adapters.deployment_entries import (
+    Fault,
+    as_list,
+    as_table,
+    called,
+    entries,
+    tables,
+)
 from clinical_ai.adapters.deployment_flows import first_line
 from clinical_ai.adapters.deployment_known_keys import unknown_keys
 from clinical_ai.adapters.deployment_secrets import find_secrets
@@ -26,8 +33,11 @@ _MEANT: Final = "write prefect.variables.NAME, prefect.blocks.TYPE.NAME or $NAME
 _FILLED_LATER: Final = {"parameters", "schedules", "triggers", "pull", "build", "push"}
 
 
-def file_faults(located: Located) -> list[Fault]:
-    """What is wrong by form alone: keys, names, slugs, owners, secrets."""
+def file_faults(located: Located, environ: Mapping[str, str]) -> list[Fault]:
+    """What is wrong by form alone: keys, names, slugs, owners, secrets.
+
+    `environ`: what `{{ $NAME }}` in the file means.
+    """
     if located.content is None:
         return [Fault(1, "it is empty", "write `deployments:` and a list below it")]
     if not isinstance(located.content, Mapping):
@@ -37,7 +47,7 @@ def file_faults(located: Located) -> list[Fault]:
         for path in located.twice
     ]
     faults += unknown_keys(located)
-    return faults + _deployment_faults(located)
+    return faults + _deployment_faults(located, environ)
 
 
 def read_types(located: Located) -> tuple[dict[KeyPath, dict[str, Any]], list[Fault]]:
@@ -200,7 +210,7 @@ def _in_file(loc: KeyPath, located: Located) -> KeyPath:
     return path or loc[:1]
 
 
-def _deployment_faults(located: Located) -> list[Fault]:
+def _deployment_faults(located: Located, environ: Mapping[str, str]) -> list[Fault]:
     faults: list[Fault] = []
     if not located.content.get("deployments"):
         faults.append(Fault(1, "it names no deployment", "list them below `deployments:`"))
@@ -222,8 +232,7 @@ def _deployment_faults(located: Located) -> list[Fault]:
         else:
             owners.setdefault(owner, line)
         faults += _slug_faults(located, path, entry)
-        variables = as_table(entry.get("work_pool")).get("job_variables")
-        faults += secret_faults(located, path, variables)
+        faults += _secret_faults(located, path, entry, environ)
     if len(owners) > 1:
         told = ", ".join(sorted(owners))
         remedy = "one file, one owner: move the others to a file of their own"
@@ -249,8 +258,30 @@ def _slug_faults(located: Located, path: KeyPath, entry: Mapping[str, Any]) -> I
         seen.add(str(slug))
 
 
+def _secret_faults(
+    located: Located, path: KeyPath, entry: Mapping[str, Any], environ: Mapping[str, str]
+) -> Iterator[Fault]:
+    """Secrets in job variables as they are written, and as the environment fills them in."""
+    from prefect.utilities.templating import apply_values
+
+    places = [((*path, "work_pool"), as_table(entry.get("work_pool")))]
+    for where, table in [*places, *tables(path, entry, "triggers")]:
+        written, here = table.get("job_variables"), (*where, "job_variables")
+        found = dict(find_secrets(written or {}, here))
+        if "{{" in str(written):
+            filled = apply_values(written, dict(environ), remove_notset=False)
+            found = {**dict(find_secrets(filled, here)), **found}
+        yield from _in_clear(located, found)
+
+
 def secret_faults(located: Located, path: KeyPath, variables: Any) -> Iterator[Fault]:
+    """The same in job variables of the deployment's body, when all templates are filled in."""
+    found = dict(find_secrets(variables or {}, (*path, "work_pool", "job_variables")))
+    return _in_clear(located, found)
+
+
+def _in_clear(located: Located, found: Mapping[KeyPath, str]) -> Iterator[Fault]:
     """What would stand in the deployment in clear, readable to everybody who may read it."""
     remedy = "let the work pool's job template or the flow fetch it by its name"
-    for where, problem in find_secrets(variables or {}, (*path, "work_pool", "job_variables")):
+    for where, problem in found.items():
         yield Fault(located.line(where), problem, remedy)

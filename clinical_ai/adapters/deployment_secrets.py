@@ -7,6 +7,7 @@ from typing import Any, Final
 from clinical_ai.adapters.yaml_lines import KeyPath
 
 _BLOCK: Final = re.compile(r"\{\{\s*prefect\.blocks\.")
+_FILLED_IN: Final = re.compile(r"\{\{\s*(\$|prefect\.variables\.)([\w-]+)\s*\}\}")
 # The last word of a name decides: DB_PASSWORD holds a secret, SECRET_NAME the name of one.
 _NAME: Final = re.compile(
     r"(?<!pull_)(?<!pull)(?<!max_)"
@@ -34,6 +35,8 @@ def find_secrets(variables: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]
         key = name or str(where[-1])
         if _BLOCK.search(value):
             yield where, f"job variable {key} would hold a block's value in clear"
+        elif placed := _placed(value):
+            yield where, f"job variable {key} would hold the value of {placed} in clear"
         elif _ADDRESS.search(value):
             yield where, f"job variable {key} is an address with a password"
         elif _NAME.search(name) or _VALUE.search(value) or _options(value):
@@ -43,6 +46,12 @@ def find_secrets(variables: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]
 def without_secrets(text: str) -> str:
     """A message of somebody else's, without what looks like a secret in it."""
     return _VALUE.sub("***", _ADDRESS.sub("://***@", text))
+
+
+def _placed(value: str) -> str:
+    """The variable, named as secrets are, whose value a template puts here; or ""."""
+    found = _FILLED_IN.finditer(value)
+    return next((one[1] + one[2] for one in found if _NAME.search(one[2])), "")
 
 
 def _options(value: str) -> bool:

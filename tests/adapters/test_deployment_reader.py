@@ -279,6 +279,25 @@ def test_two_files_with_the_same_deployment_are_told(write: Write, tmp_path: Pat
         found()
 
 
+@pytest.mark.parametrize("more", ["", "    schedules: [{slug: a, cron: bad}]\n"])
+def test_what_the_environment_fills_in_is_no_secret_by_name_or_form(
+    write: Write, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "canary")
+    monkeypatch.setenv("PLACE", "postgres://me:canary@db/x")
+    variables = "{env: {A: '{{ $DB_PASSWORD }}', B: '{{ $PLACE }}', C: '{{ $HOME }}'}}"
+    text = GOOD.replace("default}", f"default, job_variables: {variables}}}") + more
+    text += "    triggers: [{expect: [a], job_variables: {D: '{{ $DB_PASSWORD }}'}}]\n"
+    found = told_here(write(HEAD + text), monkeypatch)
+    for said in (
+        "job variable A would hold the value of $DB_PASSWORD in clear",
+        "job variable B is an address with a password",
+        "job variable D would hold the value of $DB_PASSWORD in clear",
+    ):
+        assert any(said in line for line in found), (said, found)
+    assert not any("variable C" in line or "canary" in line for line in found)
+
+
 def test_a_password_is_in_no_answer(write: Write) -> None:
     file = write(HEAD + GOOD)
     (fault,) = told(file, server=("http://127.0.0.1:9/api", SecretStr("admin:hidden")))

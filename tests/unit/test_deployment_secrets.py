@@ -55,6 +55,9 @@ VALUES = [
         {"command": ["run", "--password", "canary"]},
         {"{{ prefect.blocks.secret.db }}": "x"},
         {"a": "{{ prefect.blocks.secret.db }}"},
+        {"env": {"A": "{{ $DB_PASSWORD }}"}},
+        {"command": "run {{$API_KEY}} --now"},
+        {"a": ["{{ prefect.variables.team-token }}"]},
         {"env": {"A": {"$ref": {"block_document_id": "1"}}}},
     ],
 )
@@ -72,6 +75,7 @@ def test_a_secret_is_found_and_not_repeated(variables: Any) -> None:
         {"env": [{"name": "P", "valueFrom": {"secretKeyRef": {"name": "s", "key": "password"}}}]},
         {"url": "https://x.y/z?a=b", "command": "python -m x --rows 5", "token": "", "a": None},
         {"env": ["A=b", "URL=https://x.y/?q=1"], "stream_output": True, "volumes": ["/a:/b"]},
+        {"a": "{{ $DB_PASSWORD_FILE }}", "b": "{{ $MAX_TOKENS }}", "c": "{{ ctx.flow.token }}"},
         {"a": "{{ prefect.variables.x }}", "env": {"AUTH_MODE": "basic"}},
     ],
 )
