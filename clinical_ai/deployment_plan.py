@@ -256,9 +256,25 @@ def schedule_body(row: Row) -> dict[str, Any]:
 
 def _timing(schedule: Row, named: Row | None = None) -> dict[str, Any]:
     """Fields that decide when it is due; of the server's only those that the file's form has."""
-    keys = {key for key, value in (named or schedule).items() if value is not None}
+    named = named or schedule
+    keys = {key for key, value in named.items() if value is not None}
     timing = {key: _moment(schedule.get(key)) for key in keys | {"timezone"}}
+    if "rrule" in keys and not starts(named["rrule"]):
+        timing["rrule"] = without_start(schedule.get("rrule") or "")
     return timing | {"timezone": timing["timezone"] or "UTC"}
+
+
+def starts(rule: str) -> bool:
+    """Whether a recurrence rule tells its own start."""
+    return "DTSTART" in rule.upper()
+
+
+def without_start(rule: str) -> str:
+    """A rule as a file writes it that leaves the start open: Prefect puts one of today before it.
+
+    Each day another, at which the same runs come: so the one that the server has is kept.
+    """
+    return "\n".join(line for line in rule.split("\n") if not line.upper().startswith("DTSTART"))
 
 
 def _anchored(wanted: Row, found: Row) -> Row:

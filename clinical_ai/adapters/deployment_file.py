@@ -31,6 +31,7 @@ from clinical_ai.adapters.deployment_parameters import event_parameter_faults, p
 from clinical_ai.adapters.deployment_triggers import trigger_faults
 from clinical_ai.adapters.entrypoints import brings_code
 from clinical_ai.adapters.yaml_lines import KeyPath, Located, NotYaml, locate
+from clinical_ai.deployment_plan import starts, without_start
 from clinical_ai.errors import PlatformError, nearest
 
 if TYPE_CHECKING:
@@ -212,12 +213,14 @@ def _steps(given: Any) -> list[Any]:
 
 
 def _as_written(schedules: list[dict[str, Any]], entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Schedules without what the file does not say: Prefect fills in `active` and an anchor."""
+    """Schedules without what the file does not say: Prefect fills in `active` and a start."""
     written = []
     for schedule, said in zip(schedules, entry.get("schedules") or [], strict=True):
         timing = dict(schedule["schedule"])
         if said.get("anchor_date") is None:
             timing.pop("anchor_date", None)
+        if "rrule" in timing and not starts(str(said["rrule"])):
+            timing["rrule"] = without_start(timing["rrule"])
         named = ("active", "parameters", "replaces")
         kept = {key: schedule[key] for key in named if said.get(key) is not None}
         written.append({"slug": schedule["slug"], "schedule": timing, **kept})

@@ -32,6 +32,15 @@ def test_only_what_a_schedule_says_is_wanted_of_it(write: Write) -> None:
     assert (cron["active"], cron["parameters"]) == (False, {"source": "x"})
 
 
+def test_a_rule_without_a_start_is_as_the_file_writes_it_at_any_time(write: Write) -> None:
+    rules = ["FREQ=MINUTELY;INTERVAL=7", "RRULE:FREQ=DAILY", "DTSTART:20260101T030000\nFREQ=DAILY"]
+    lines = [f"      - {{slug: s{number}, rrule: {rule!r}}}\n" for number, rule in enumerate(rules)]
+    lines[2] = lines[2].replace("'", '"')
+    text = f"{HEAD}{GOOD}    parameters: {{source: a}}\n    schedules:\n{''.join(lines)}"
+    (found,) = read(write(text))
+    assert [each["schedule"]["rrule"] for each in found.body["schedules"]] == rules
+
+
 def test_every_fault_of_form_is_told_with_its_line(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,6 +142,34 @@ def test_an_unchanged_deployment_is_not_touched(site: Site) -> None:
     assert (site.row("a"), site.due("a")) == (before, due)
 
 
+@pytest.mark.parametrize("rule", ["FREQ=MINUTELY;INTERVAL=7", "RRULE:FREQ=HOURLY", "FREQ=DAILY"])
+def test_a_rule_without_a_start_keeps_the_one_that_the_server_gave_it(
+    site: Site, rule: str
+) -> None:
+    often = {"slug": "often", "schedule": {"rrule": rule, "timezone": "Europe/Berlin"}}
+    site.register([site.wanted("a", schedules=[often])])
+    site.schedule("a")
+    before, due = site.row("a"), site.due("a")
+    assert len(due) >= 3
+    assert before["schedules"][0]["schedule"]["rrule"].startswith("DTSTART:")
+    again = site.wanted("a", schedules=[often])
+    assert [step.action for step in site.register([again])] == [Action.UNCHANGED]
+    site.register([site.wanted("a", schedules=[often], description="second")])
+    assert (site.row("a")["schedules"], site.due("a")) == (before["schedules"], due)
+
+
+def test_a_rule_that_tells_its_start_or_changes_is_written(site: Site) -> None:
+    def often(rule: str) -> list[Row]:
+        return [{"slug": "often", "schedule": {"rrule": rule, "timezone": "UTC"}}]
+
+    rules = ("FREQ=DAILY", "FREQ=WEEKLY", "DTSTART:20260101T030000\nFREQ=WEEKLY")
+    for rule in rules:
+        wanted = site.wanted("a", schedules=often(rule))
+        assert site.register([wanted])[0].writes, rule
+        assert site.row("a")["schedules"][0]["schedule"]["rrule"].endswith(rule)
+        assert not read_plan(site.api, [wanted])[0].writes
+
+
 def test_a_plan_tells_fields_and_runs_and_writes_nothing(site: Site) -> None:
     site.register([site.wanted("a")])
     site.schedule("a")

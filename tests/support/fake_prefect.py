@@ -9,6 +9,8 @@ from typing import Any, Final
 from urllib.parse import unquote
 from uuid import uuid4
 
+from dateutil.rrule import rrulestr
+
 from clinical_ai.errors import Locked, NeedsOperator, Transient
 
 _NEVER: Final = "1970-01-01T00:00:00+00:00"
@@ -507,6 +509,10 @@ def _moments(schedule: Mapping[str, Any], start: datetime, count: int) -> list[d
     if "interval" in schedule:
         anchor, step = datetime(2026, 1, 1, tzinfo=UTC), timedelta(seconds=schedule["interval"])
         first = anchor + step * -((anchor - start) // step)
+    elif "rrule" in schedule:
+        rule = rrulestr(schedule["rrule"])
+        found = rule.xafter(start.replace(tzinfo=None), count=count, inc=True)
+        return [each.replace(tzinfo=UTC) for each in found]
     else:
         minute, hour = map(int, schedule["cron"].split()[:2])
         first, step = start.replace(hour=hour, minute=minute, second=0, microsecond=0), _DAY
@@ -516,7 +522,10 @@ def _moments(schedule: Mapping[str, Any], start: datetime, count: int) -> list[d
 
 def _schedule(new: Mapping[str, Any]) -> dict[str, Any]:
     given = {"active": True, "parameters": {}, "slug": None, **new}
-    return {**given, "schedule": {"day_or": True, **new["schedule"]}}
+    timing = {"day_or": True, **new["schedule"]}
+    if "DTSTART" not in timing.get("rrule", "DTSTART"):
+        timing["rrule"] = f"DTSTART:{datetime.now(UTC):%Y%m%dT%H%M00}\n{timing['rrule']}"
+    return {**given, "schedule": timing}
 
 
 def _given(body: Mapping[str, Any], field: str, kind: type) -> Any:
