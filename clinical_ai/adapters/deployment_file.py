@@ -30,6 +30,7 @@ from clinical_ai.adapters.deployment_keys import (
 from clinical_ai.adapters.deployment_parameters import event_parameter_faults, parameter_faults
 from clinical_ai.adapters.deployment_triggers import trigger_faults
 from clinical_ai.adapters.entrypoints import brings_code
+from clinical_ai.adapters.process_tree import fork_guarded
 from clinical_ai.adapters.yaml_lines import KeyPath, Located, NotYaml, locate
 from clinical_ai.deployment_plan import starts, without_start
 from clinical_ai.errors import PlatformError, nearest
@@ -264,6 +265,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--steps", choices=("refuse", "skip", "run"), default="refuse")
     options = parser.parse_args(arguments)
+    fork_guarded()  # what a flow starts on import ends with it
     gc.disable()  # a sixth of the time, in a process that ends before it needs memory back
     # What a flow or its children print on import must not get into the answer.
     with os.fdopen(os.dup(1), "w") as answer:

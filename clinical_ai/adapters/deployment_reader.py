@@ -1,12 +1,10 @@
 """Reads prefect.yaml files in a process of their own, which imports their flows."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -20,6 +18,7 @@ from clinical_ai.deployment_plan import Wanted, from_rendered
 from clinical_ai.errors import ManyFaults, NeedsOperator
 
 _SECONDS: Final = 300
+_SECONDS_TO_END: Final = 10
 
 
 @contextmanager
@@ -79,7 +78,7 @@ def _start(file: Path, environment: dict[str, str], steps: str) -> "_Child":
         stdout=subprocess.PIPE,
         stderr=None if steps == "run" else said,
         text=True,
-        start_new_session=True,  # so that what a flow starts on import ends with it
+        start_new_session=True,  # a Ctrl-C is ours: it is told by SIGTERM, and ends all below it
     )
     return _Child(process, said)
 
@@ -112,9 +111,12 @@ def _end(child: "_Child") -> None:
     """The process and what it started are gone; what it said is in `words`."""
     if child.said.closed:
         return
-    with suppress(ProcessLookupError):
-        os.killpg(child.process.pid, signal.SIGKILL)
-    child.process.wait()
+    child.process.terminate()
+    try:
+        child.process.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        child.process.kill()
+        child.process.wait()
     child.said.seek(0)
     child.words = child.said.read().decode(errors="replace")
     child.said.close()

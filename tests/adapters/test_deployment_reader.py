@@ -1,7 +1,9 @@
 """A prefect.yaml is read whole: every fault with its line, and exactly what Prefect would send."""
 
+import os
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -236,6 +238,39 @@ def test_what_flows_print_and_start_on_import_is_no_fault_and_takes_no_time(
 def write_again(folder: Path, text: str) -> Path:
     (folder / "prefect.yaml").write_text(text)
     return folder / "prefect.yaml"
+
+
+@pytest.mark.parametrize(
+    ("last", "fault"),
+    [
+        ("", ""),
+        ("os._exit(3)", "1: its flows ended the process that imports them: exit code 3"),
+        ("os.kill(os.getpid(), 9)", "1: its flows ended the process that imports them"),
+        ("os.system('sleep 70')", "1: its flows took more than 4 s to import"),
+    ],
+)
+def test_nothing_that_flows_start_on_import_is_left(
+    write: Write, tmp_path: Path, last: str, fault: str
+) -> None:
+    child = "sleep 62 & echo $! >> pids; sleep 63"
+    (tmp_path / "flows.py").write_text(
+        "import os, subprocess, time\n"
+        f"run = subprocess.Popen(['sh', '-c', {child!r}], start_new_session=True, env={{}})\n"
+        f"if os.fork() == 0:\n    os.setsid()\n    subprocess.Popen(['sh', '-c', {child!r}])\n"
+        "    os._exit(0)\n"
+        "while not os.path.exists('pids') or len(open('pids').readlines()) < 2: time.sleep(0.01)\n"
+        f"{last}\n{FLOWS}"
+    )
+    file = write(HEAD + GOOD)
+    if fault:
+        assert told(file, seconds=4)[0].startswith(fault)
+    else:
+        assert len(read(file, seconds=20)) == 1
+    started = (tmp_path / "pids").read_text().split()
+    assert len(started) == 2
+    assert not any(Path("/proc", pid).exists() for pid in started)
+    left = [process.cmdline() for process in psutil.process_iter() if process.pid != os.getpid()]
+    assert not any(str(file) in words for words in left)
 
 
 def test_two_folders_may_have_modules_of_the_same_name(tmp_path: Path) -> None:
