@@ -21,6 +21,7 @@ from clinical_ai.adapters.deployment_entries import Fault, entries, tables
 from clinical_ai.adapters.deployment_flows import Flows
 from clinical_ai.adapters.deployment_keys import (
     file_faults,
+    name_faults,
     read_types,
     refusals,
     schedule_faults,
@@ -129,6 +130,7 @@ class _Reader:
     async def _read(self, path: KeyPath, entry: Mapping[str, Any]) -> None:
         config = self._configs.get(path)
         own = self._flow_faults(path, entry)
+        own += name_faults(self._located, path, entry)
         own += schedule_faults(self._located, path, entry, typed=config is not None)
         own += trigger_faults(self._located, path, config or entry)
         own += template_faults(self._located, path, entry, os.environ)

@@ -240,6 +240,25 @@ def _deployment_faults(located: Located, environ: Mapping[str, str]) -> list[Fau
     return faults
 
 
+def name_faults(located: Located, path: KeyPath, entry: Mapping[str, Any]) -> Iterator[Fault]:
+    """Names that the server refuses or can't be asked for; a flow's own is told at its import."""
+    from prefect.types.names import BANNED_CHARACTERS
+
+    pool, remedy = as_table(entry.get("work_pool")), "use letters, digits, spaces, - and _"
+    for where, name in (
+        (("name",), entry.get("name")),
+        (("work_pool", "name"), pool.get("name")),
+        (("work_pool", "work_queue_name"), pool.get("work_queue_name")),
+    ):
+        banned = [char for char in BANNED_CHARACTERS if char in str(name)]
+        told = f"{'.'.join(where)} {name!r:.60}"
+        if banned:
+            problem = f"{told} has {' '.join(banned)}, which Prefect allows in no name"
+            yield Fault(located.line((*path, *where)), problem, remedy)
+        elif name and not str(name).strip("' \""):  # as Prefect has it of a pool
+            yield Fault(located.line((*path, *where)), f"{told} is blank", remedy)
+
+
 def _slug_faults(located: Located, path: KeyPath, entry: Mapping[str, Any]) -> Iterator[Fault]:
     if entry.get("schedule"):
         line = located.line((*path, "schedule"))

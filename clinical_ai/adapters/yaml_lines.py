@@ -62,6 +62,8 @@ def _walk(node: yaml.Node, path: KeyPath, found: Located) -> None:
         for number, item in enumerate(node.value):
             found.lines[(*path, number)] = item.start_mark.line + 1
             _walk(item, (*path, number), found)
+    elif "\0" in node.value:
+        raise NotYaml("it has a NUL character, which no database keeps", node.start_mark.line + 1)
 
 
 def _walk_mapping(node: yaml.MappingNode, path: KeyPath, found: Located) -> None:

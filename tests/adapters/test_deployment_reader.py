@@ -1,6 +1,5 @@
 """A prefect.yaml is read whole: every fault with its line, and exactly what Prefect would send."""
 
-import os
 from pathlib import Path
 
 import psutil
@@ -93,6 +92,7 @@ deployments:
         ("a: 1\n\tb: 2\n", "2: "),
         ("- 1\n", "1: it is not a table of keys"),
         ("name: x\n", "1: it names no deployment"),
+        (HEAD + GOOD + '    description: "a\\0b"\n', "9: it has a NUL character"),
         (HEAD + GOOD + "    name: two\n", "9: name is given twice"),
         (HEAD + GOOD + "    tags: 5\n", "9: tags is given twice"),
         (HEAD + GOOD.replace('["owner:team"]', "5"), "7: deployments.0.tags"),
@@ -151,6 +151,18 @@ def test_a_text_that_is_wrong_is_told_with_its_line(
             GOOD + "    schedules: [{slug: a, cron: '1 5 * * *', timezone: X/Y}]\n",
             "9: schedule 'a'",
         ),
+        (GOOD.replace("one", "'50%'"), "5: name '50%' has %, which Prefect allows in no name"),
+        (GOOD.replace("one", "a/b&c"), "5: name 'a/b&c' has / &, which Prefect allows"),
+        (GOOD.replace("one", "' '"), "5: name ' ' is blank"),
+        (GOOD.replace("default", "'<a>'"), "8: work_pool.name '<a>' has > <, which"),
+        (
+            GOOD.replace("default}", "default, work_queue_name: a/b}"),
+            "8: work_pool.work_queue_name 'a/b' has /, which",
+        ),
+        (
+            GOOD.replace("flows.py", "banned.py"),
+            "6: entrypoint banned.py:load can't be imported: I",
+        ),
         (GOOD + GOOD, "9: two deployments are named load/one"),
         (GOOD + "    push: [{x: {}}]\n", "9: push steps are not run by register"),
         (GOOD + "    description: '{{ prefect.variables.v }}'\n", "no server is known here"),
@@ -160,6 +172,7 @@ def test_a_deployment_that_can_not_run_is_told_with_its_line(
     write: Write, tmp_path: Path, entry: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bad.py").write_text("1 / 0\n")
+    (tmp_path / "banned.py").write_text(FLOWS.replace("other-name", "a%b"))
     (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
     found = told_here(write(HEAD + entry), monkeypatch)
     assert any(said in line for line in found), found
@@ -269,8 +282,8 @@ def test_nothing_that_flows_start_on_import_is_left(
     started = (tmp_path / "pids").read_text().split()
     assert len(started) == 2
     assert not any(Path("/proc", pid).exists() for pid in started)
-    left = [process.cmdline() for process in psutil.process_iter() if process.pid != os.getpid()]
-    assert not any(str(file) in words for words in left)
+    left = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+    assert not any(str(file) in (words or ()) for words in left)
 
 
 def test_two_folders_may_have_modules_of_the_same_name(tmp_path: Path) -> None:
