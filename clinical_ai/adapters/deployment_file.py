@@ -232,7 +232,7 @@ def _as_written(schedules: list[dict[str, Any]], entry: Mapping[str, Any]) -> li
 
 def _named(entry: Mapping[str, Any]) -> list[str]:
     """Fields of the body that the file names; an operator may have edited the others in the UI."""
-    named = {key for key, value in entry.items() if value is not None}
+    named = {str(key) for key, value in entry.items() if value is not None}
     named |= _POOL_KEYS & (entry.get("work_pool") or {}).keys()
     return sorted(named - {"work_pool", "name", "pull", *_STEPS})
 
