@@ -91,7 +91,7 @@ def _by_schema(given: Mapping[str, Any], flow: Any) -> Iterator[tuple[KeyPath, s
     """What the server refuses when the deployment is written."""
     from prefect.utilities.schema_tools.validation import validate
 
-    for error in validate(dict(given), _schema(flow), ignore_required=True):
+    for error in validate(dict(given), _schema_of_some(flow), preprocess=False):
         where = tuple(error.absolute_path) or (next(iter(given)),)
         yield where, f"its value is not of the flow's type ({error.validator})"
 
@@ -134,6 +134,15 @@ def _validated(flow: Any) -> "ValidatedFunction | None":
     if not flow.should_validate_parameters:
         return None
     return ValidatedFunction(flow.fn, config={"arbitrary_types_allowed": True})
+
+
+@cache
+def _schema_of_some(flow: Any) -> dict[str, Any]:
+    """The schema for parameters of which some come later, as `validate` makes it each time."""
+    from prefect.utilities.collections import remove_nested_keys
+    from prefect.utilities.schema_tools.validation import preprocess_schema
+
+    return dict(remove_nested_keys(["required"], preprocess_schema(_schema(flow))))
 
 
 @cache
