@@ -24,16 +24,15 @@ from clinical_ai.adapters.deployment_keys import (
     name_faults,
     read_types,
     refusals,
-    schedule_faults,
     secret_faults,
     template_faults,
 )
 from clinical_ai.adapters.deployment_parameters import event_parameter_faults, parameter_faults
+from clinical_ai.adapters.deployment_schedules import as_written, schedule_faults
 from clinical_ai.adapters.deployment_triggers import trigger_faults
 from clinical_ai.adapters.entrypoints import brings_code
 from clinical_ai.adapters.process_tree import fork_guarded
 from clinical_ai.adapters.yaml_lines import KeyPath, Located, NotYaml, locate
-from clinical_ai.deployment_plan import starts, without_start
 from clinical_ai.errors import PlatformError, nearest
 
 if TYPE_CHECKING:
@@ -193,7 +192,7 @@ class _Reader:
     def _keep(self, path: KeyPath, entry: Mapping[str, Any], sent: dict[str, Any]) -> None:
         body, line = sent["body"], self._located.line(path)
         named = _named(entry)
-        body["schedules"] = _as_written(body["schedules"], entry)
+        body["schedules"] = as_written(body["schedules"], entry)
         if "version_type" not in named:
             # Where the file was rendered: it would differ by who renders it.
             body.pop("version_info", None)
@@ -213,21 +212,6 @@ def _steps(given: Any) -> list[Any]:
     """Steps as a list; Prefect allows one of them as a mapping, too."""
     found = [given] if isinstance(given, Mapping) else given if isinstance(given, list) else []
     return [step for step in found if isinstance(step, Mapping) and step]
-
-
-def _as_written(schedules: list[dict[str, Any]], entry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Schedules without what the file does not say: Prefect fills in `active` and a start."""
-    written = []
-    for schedule, said in zip(schedules, entry.get("schedules") or [], strict=True):
-        timing = dict(schedule["schedule"])
-        if said.get("anchor_date") is None:
-            timing.pop("anchor_date", None)
-        if "rrule" in timing and not starts(str(said["rrule"])):
-            timing["rrule"] = without_start(timing["rrule"])
-        named = ("active", "parameters", "replaces")
-        kept = {key: schedule[key] for key in named if said.get(key) is not None}
-        written.append({"slug": schedule["slug"], "schedule": timing, **kept})
-    return written
 
 
 def _named(entry: Mapping[str, Any]) -> list[str]:

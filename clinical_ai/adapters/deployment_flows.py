@@ -5,13 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from clinical_ai.adapters.deployment_secrets import without_secrets
-
-
-def first_line(error: BaseException) -> str:
-    """Type and first line of an error, shortened and without what looks like a secret."""
-    told = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"
-    return without_secrets(told)
+from clinical_ai.adapters.deployment_reasons import first_line
 
 
 class Flows:

@@ -6,7 +6,6 @@ Prefect's own reader ignores a misspelled key, and skips a whole file that is wr
 import re
 from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from clinical_ai import names
@@ -18,8 +17,9 @@ from clinical_ai.adapters.deployment_entries import (
     entries,
     tables,
 )
-from clinical_ai.adapters.deployment_flows import first_line
 from clinical_ai.adapters.deployment_known_keys import unknown_keys
+from clinical_ai.adapters.deployment_reasons import reasons
+from clinical_ai.adapters.deployment_schedules import slug_faults
 from clinical_ai.adapters.deployment_secrets import find_secrets
 from clinical_ai.adapters.yaml_lines import KeyPath, Located
 
@@ -74,61 +74,11 @@ def read_types(located: Located) -> tuple[dict[KeyPath, dict[str, Any]], list[Fa
     return whole, faults
 
 
-def schedule_faults(
-    located: Located, path: KeyPath, entry: Mapping[str, Any], *, typed: bool
-) -> list[Fault]:
-    """Schedules that Prefect can't make: its own function makes each of them.
-
-    `typed`: the types of the whole entry are right; what is wrong with them is told elsewhere.
-    """
-    from prefect.cli.deploy._schedules import _schedule_config_to_deployment_schedule as make
-
-    faults = []
-    for number, schedule in enumerate(as_list(entry.get("schedules"))):
-        if not isinstance(schedule, Mapping) or "{{" in str(schedule):
-            continue
-        if not (typed or _is_typed(schedule)):
-            continue
-        here = (*path, "schedules", number)
-        try:
-            made = make({key: value for key, value in schedule.items() if key != "parameters"})
-            if not _comes(made["schedule"]):
-                faults.append(Fault(located.line(here), "a schedule never comes", "correct it"))
-        except Exception as error:  # noqa: BLE001 - parsers of others raise what they like
-            key = next((key for key in ("cron", "interval", "rrule") if key in schedule), "cron")
-            problem = f"schedule {schedule.get('slug')!r:.60}: {_why(error, key)}"
-            faults.append(Fault(located.line((*here, key)), problem, "correct the schedule"))
-    return faults
-
-
-def _is_typed(schedule: Mapping[str, Any]) -> bool:
-    from prefect.cli.deploy._models import RawScheduleConfig
-    from pydantic import ValidationError
-
-    try:
-        RawScheduleConfig.model_validate(schedule)
-    except ValidationError:
-        return False
-    return True
-
-
-def _comes(schedule: Any) -> bool:
-    """Whether a cron line has a day at all, as the 30th of February has not."""
-    if not hasattr(schedule, "cron"):
-        return True
-    cron_lines: Any = import_module("prefect._vendor.croniter")
-    try:
-        cron_lines.croniter(schedule.cron).get_next()
-    except cron_lines.CroniterBadDateError:
-        return False
-    return True
-
-
 def refusals(
     located: Located, path: KeyPath, entry: Mapping[str, Any], error: Exception
 ) -> list[Fault]:
     """What Prefect's deploy says of an entry, without its values."""
-    problem = f"{called(entry)}: {_why(error, '')}"
+    problem = f"{called(entry)}: {reasons(error, '')}"
     for key, word in (
         ("sla", "sla"),
         ("triggers", "trigger"),
@@ -165,22 +115,6 @@ def _texts(tree: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
             yield from _texts(value, (*path, number))
     elif isinstance(tree, str) and "{{" in tree:
         yield path, tree
-
-
-def _why(error: BaseException, key: str) -> str:
-    """Reasons without values: an exception's own text may repeat one."""
-    from pydantic import ValidationError
-
-    cause = error if isinstance(error, ValidationError) else error.__cause__
-    if isinstance(cause, ValidationError):
-        told = cause.errors(include_input=False, include_url=False)
-        return "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or key}: {one['msg'].removeprefix('Value error, ')}"
-            for one in told
-        )
-    if "Unknown schedule type" in str(error):
-        return "it has no cron, interval or rrule"
-    return first_line(error)
 
 
 def _owner_of(tags: Any) -> str | None:
@@ -231,7 +165,7 @@ def _deployment_faults(located: Located, environ: Mapping[str, str]) -> list[Fau
             faults.append(Fault(line, problem, remedy))
         else:
             owners.setdefault(owner, line)
-        faults += _slug_faults(located, path, entry)
+        faults += slug_faults(located, path, entry)
         faults += _secret_faults(located, path, entry, environ)
     if len(owners) > 1:
         told = ", ".join(sorted(owners))
@@ -257,24 +191,6 @@ def name_faults(located: Located, path: KeyPath, entry: Mapping[str, Any]) -> It
             yield Fault(located.line((*path, *where)), problem, remedy)
         elif name and not str(name).strip("' \""):  # as Prefect has it of a pool
             yield Fault(located.line((*path, *where)), f"{told} is blank", remedy)
-
-
-def _slug_faults(located: Located, path: KeyPath, entry: Mapping[str, Any]) -> Iterator[Fault]:
-    if entry.get("schedule"):
-        line = located.line((*path, "schedule"))
-        yield Fault(line, "`schedule` is the old form", "write a list below `schedules:`")
-    seen: set[str] = set()
-    for number, schedule in enumerate(as_list(entry.get("schedules"))):
-        line = located.line((*path, "schedules", number))
-        slug = schedule.get("slug") if isinstance(schedule, Mapping) else None
-        if not slug:
-            remedy = "give it a slug: only by it can a schedule be changed without losing others"
-            yield Fault(line, f"a schedule of {called(entry)} has no slug", remedy)
-        elif str(slug) in seen:
-            yield Fault(
-                line, f"two schedules of {called(entry)} have the slug {slug}", "rename one"
-            )
-        seen.add(str(slug))
 
 
 def _secret_faults(

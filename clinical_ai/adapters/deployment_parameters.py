@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from clinical_ai.adapters.deployment_entries import Fault, as_list, as_table
+from clinical_ai.adapters.deployment_entries import Fault, as_table, tables
 from clinical_ai.adapters.yaml_lines import KeyPath, Located
 
 if TYPE_CHECKING:
@@ -31,8 +31,7 @@ def parameter_faults(
     enforced = entry.get("enforce_parameter_schema") is not False
     own = as_table(entry.get("parameters"))
     yield from _wrong(located, (*path, "parameters"), own, flow, enforced=enforced)
-    for number, found in enumerate(as_list(entry.get("schedules"))):
-        schedule, here = as_table(found), (*path, "schedules", number)
+    for here, schedule in tables(path, entry, "schedules"):
         given = as_table(schedule.get("parameters"))
         yield from _wrong(located, (*here, "parameters"), given, flow, enforced=enforced)
         if not entry.get("paused") and schedule.get("active") in (None, True):

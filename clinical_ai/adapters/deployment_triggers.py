@@ -32,10 +32,12 @@ def _refused(located: Located, path: KeyPath, trigger: Mapping[str, Any]) -> Ite
     try:
         make("", [dict(trigger)])
     except ValidationError as error:
-        for one in error.errors(include_input=False, include_url=False, include_context=False):
+        for one in error.errors(include_input=False, include_url=False):
             where = _in_file(located, path, one["loc"])
             key = [f"{part}:" for part in where[4:]]
             why = one["msg"].removeprefix("Value error, ")
+            if one["type"] == "union_tag_invalid":
+                why = f"its type is none of {one['ctx']['expected_tags']}"
             yield Fault(located.line(where), " ".join(["trigger:", *key, why]), remedy)
     except (TypeError, AttributeError) as error:  # a comparison of what is no duration
         problem = f"trigger: a value has a wrong type ({type(error).__name__})"

@@ -91,6 +91,7 @@ def test_each_wrong_trigger_is_told_beside_what_else_is_wrong(
     faults = told_here(write(text), monkeypatch)
     lines = [int(line.partition(":")[0]) for line in faults]
     assert lines == [10, 11, 12, 13, 14, 15, 16], faults
+    assert faults[0].endswith("its type is none of 'event', 'metric', 'compound', 'sequence'")
     assert "threshold" in faults[4]
 
 

@@ -1,0 +1,25 @@
+"""What an error of somebody else's is told as: without values, which may be secrets."""
+
+from clinical_ai.adapters.deployment_secrets import without_secrets
+
+
+def first_line(error: BaseException) -> str:
+    """Type and first line of an error, shortened and without what looks like a secret."""
+    told = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"
+    return without_secrets(told)
+
+
+def reasons(error: BaseException, key: str) -> str:
+    """Reasons without values: an exception's own text may repeat one."""
+    from pydantic import ValidationError
+
+    cause = error if isinstance(error, ValidationError) else error.__cause__
+    if isinstance(cause, ValidationError):
+        told = cause.errors(include_input=False, include_url=False)
+        return "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or key}: {one['msg'].removeprefix('Value error, ')}"
+            for one in told
+        )
+    if "Unknown schedule type" in str(error):
+        return "it has no cron, interval or rrule"
+    return first_line(error)
