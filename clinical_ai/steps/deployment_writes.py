@@ -28,6 +28,7 @@ from clinical_ai.steps.scheduled_runs import Dropped, bring_back, make_anew, rea
 
 _OWNER: Final = "prefect.deployment."
 _NO_RUNS: Final = Runs()
+_WRITTEN: Final = (Action.CREATE, Action.UPDATE)
 _READS: Final = 20  # before writing, at most: a twentieth of the deployments is read at a time
 
 Undo = Callable[[], object]
@@ -44,12 +45,9 @@ def apply(api: PrefectApi, steps: Sequence[Step], renew: Callable[[], None]) -> 
     pruned = [step for step in steps if step.action is Action.PRUNE]
     _refuse_used(api, pruned)
     try:
-        for step in steps:
-            if step.action is Action.CREATE:
-                _create(work, step)
         with ThreadPoolExecutor(AT_ONCE) as workers:
-            for rows in _read_again(api, [s for s in steps if s.action is Action.UPDATE]):
-                each(workers, lambda row: _update(work, *row), rows)
+            for rows in _read_again(api, [s for s in steps if s.action in _WRITTEN]):
+                each(workers, lambda row: _write(work, *row), rows)
         bring_back(api, work.dropped, renew)
         _refuse_used(api, pruned)
     except PlatformError as error:
@@ -91,10 +89,17 @@ def _refuse_used(api: PrefectApi, pruned: Sequence[Step]) -> None:
             raise _edited(step)
 
 
+def _write(work: _Work, step: Step, now: Row | None) -> None:
+    work.renew()
+    if step.action is Action.CREATE:
+        _create(work, step)
+    else:
+        _update(work, step, now)
+
+
 def _create(work: _Work, step: Step) -> None:
     wanted, api = _wanted(step), work.api
     flow_name, _, name = step.full_name.partition("/")
-    work.renew()
     if find_deployment(api, step.full_name) is not None:
         raise _edited(step)
     flow = api.post("/flows/", {"name": flow_name})
@@ -105,21 +110,20 @@ def _create(work: _Work, step: Step) -> None:
 
 
 def _read_again(api: PrefectApi, steps: Sequence[Step]) -> Iterator[list[tuple[Step, Row | None]]]:
-    """Steps with their deployments as they are now, None for one that is gone.
+    """Steps with their deployments as they are now, None for one that is not there.
 
     Few are read one by one, just before each is written; of many the next twentieth, by page.
     """
     size = max(1, len(steps) // _READS)
     for first in range(0, len(steps), size):
         some = steps[first : first + size]
-        rows = read_deployment_rows(api, [_found(step).row["id"] for step in some])
-        there = {row["id"]: row for row in rows}
-        yield [(step, there.get(_found(step).row["id"])) for step in some]
+        keys = [step.found.row["id"] for step in some if step.found]
+        there = {row["id"]: row for row in read_deployment_rows(api, keys)} if keys else {}
+        yield [(step, there.get(step.found.row["id"]) if step.found else None) for step in some]
 
 
 def _update(work: _Work, step: Step, now: Row | None) -> None:
     api, found, key = work.api, _found(step), _found(step).row["id"]
-    work.renew()
     if now is None or comparable(now) != comparable(found.row):
         raise _edited(step)
     running = _running(api, found.triggers) if "triggers" in step.fields else []

@@ -213,6 +213,77 @@ def test_when_the_third_of_five_fails_the_others_are_as_before(site: Site) -> No
     assert {name: (comparable(site.row(name)), site.due(name)) for name in "ab"} == before
 
 
+MANY: Final = 60  # more than are read and written one by one
+
+
+def test_of_many_that_are_written_together_all_are_undone_when_one_fails() -> None:
+    site = Site(FakePrefect())
+    names_of = [f"n{number:02}" for number in range(MANY)]
+    site.register([site.wanted(name) for name in names_of])
+    for name in names_of:
+        site.schedule(name)
+    before = {name: (comparable(site.row(name)), site.due(name)) for name in names_of}
+    new = [site.wanted(name, description="second") for name in names_of]
+    mortal = Mortal(site.api, 44, after=True, error=Transient("gone"))
+    with pytest.raises(Transient):
+        register(mortal, new, "a test", wait=0)  # type: ignore[arg-type]
+    assert mortal.writes > 2 * 40, "about forty were written, and taken back"
+    assert {name: (comparable(site.row(name)), site.due(name)) for name in names_of} == before
+
+
+def test_an_edit_while_many_are_written_is_found_and_all_is_undone() -> None:
+    site = Site(FakePrefect())
+    names_of = [f"n{number:02}" for number in range(MANY)]
+    site.register([site.wanted(name) for name in names_of])
+    new = [site.wanted(name, description="second") for name in names_of]
+    busy = Busy(site.api, lambda: site.api.patch(f"/deployments/{site.row('n59')['id']}", EDIT))
+    with pytest.raises(NeedsOperator, match="n59 was changed by somebody"):
+        register(busy, new, "a test", wait=0)
+    assert {site.row(name)["description"] for name in names_of[:-1]} == {"first"}
+    assert (site.row("n59")["description"], site.row("n59")["version"]) == ("first", "9")
+
+
+def test_many_changes_are_read_by_page_and_scheduled_when_runs_are_missing() -> None:
+    site = Site(FakePrefect())
+    names_of = [f"n{number:02}" for number in range(MANY)]
+    site.register([site.wanted(name) for name in names_of])
+    for name in names_of:
+        site.schedule(name)
+    before = {name: site.due(name) for name in names_of}
+    counting = Busy(site.api, lambda: None)
+    register(counting, [site.wanted(n, description="second") for n in names_of], "a test", wait=0)
+    assert {name: site.due(name) for name in names_of} == before
+    asked = [path for _, path in counting.asked]
+    assert sum(path == "/deployments/filter" for path in asked) <= 25
+    assert sum(path.endswith("/schedule") for path in asked) == MANY
+    assert len(asked) < 3 * MANY
+
+
+EDIT: Final[Row] = {"version": "9"}
+
+
+class Busy:
+    """A server on which somebody does something at the first write to a deployment."""
+
+    def __init__(self, api: PrefectApi, somebody: Callable[[], object]) -> None:
+        self._api, self._somebody = api, somebody
+        self.asked: list[tuple[str, str]] = []
+        self._begun = False
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._api, name)
+
+        def call(path: str, *words: Any) -> Any:
+            first = path.startswith("/deployments/") and not self._begun
+            self.asked.append((name, path))
+            if first and name == "patch":
+                self._begun = True
+                self._somebody()
+            return found(path, *words)
+
+        return call
+
+
 def test_a_failure_takes_a_changed_field_back_without_new_schedules(site: Site) -> None:
     site.register([site.wanted("a")])
     site.schedule("a")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from threading import RLock
 from typing import Any, Final
 from urllib.parse import unquote
 from uuid import uuid4
@@ -44,10 +45,11 @@ class FakePrefect:
         self.logs: list[dict[str, Any]] = []
         self.on_schedule: Callable[[dict[str, Any], dict[str, Any]], None] | None = None
         self._clock = count(1)
+        self._alone = RLock()
 
     def get(self, path: str) -> Any:
         """A copy of the thing, or None; as on the server, its schedules come in any order."""
-        found = deepcopy(self._call("GET", path, None))
+        found = self._call("GET", path, None)
         if isinstance(found, dict) and "schedules" in found:
             found["schedules"].reverse()
         return found
@@ -59,7 +61,7 @@ class FakePrefect:
         answer = self._call("POST", path, {} if body is None else body)
         if answer is _ABSENT:
             raise NeedsOperator(f"Prefect knows nothing at {path}", "look at the path")
-        return deepcopy(answer)
+        return answer
 
     def patch(self, path: str, body: Mapping[str, Any]) -> None:
         """Change what the body names."""
@@ -90,7 +92,9 @@ class FakePrefect:
         for at, pattern, answer in _ROUTES:
             found = re.fullmatch(pattern, path)
             if at == method and found:
-                return answer(self, deepcopy(body), *found.groups())
+                with self._alone:  # one request after the other, as a transaction is
+                    given = answer(self, deepcopy(body), *found.groups())
+                    return given if given is _ABSENT else deepcopy(given)
         return _ABSENT if method == "POST" else None
 
     def _stamp(self, row: dict[str, Any], changes: Mapping[str, Any] = {}) -> dict[str, Any]:
