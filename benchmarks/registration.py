@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.imports import CHECKOUT, Row, run
 from benchmarks.up import PORT, Place
 from clinical_ai.adapters.prefect_rest import PrefectRest
-from clinical_ai.steps.registration import follow, look, register
+from clinical_ai.steps.registration import follow, look, read_deployments, register
 from clinical_ai.wiring import Platform
 
 COUNT = 200
@@ -40,6 +40,8 @@ ENTRY = """\
     tags: ["owner:benchmark"]
     parameters: {{rows: {number}}}
     work_pool: {{name: default, work_queue_name: default}}
+"""
+SCHEDULE = """\
     schedules:
       - {{slug: daily, cron: "{minute} 5 * * *", timezone: UTC}}
 """
@@ -71,12 +73,23 @@ def measure(rounds: int) -> list[Row]:
             _time(times, "command line again", command_line)
             _write(folder, COUNT, f"of round {number}, other")
             _time(times, "ours", ours)
+            _unschedule(platform)
+            _write(folder, COUNT, f"of round {number}, third", schedule="")
+            _time(times, "deploy unscheduled", deploy)
+            _write(folder, COUNT, f"of round {number}, fourth", schedule="")
+            _time(times, "ours unscheduled", ours)
         told = {name: median(each) for name, each in times.items()}
         what, again = f"register {COUNT} deployments", told["deploy again"]
         return [
             Row(f"{what}, nothing to do, in a running process", told["ours again"], again, 0.05),
             Row(f"{what}, nothing to do, command line", told["command line again"], again, 0.1),
-            # Not a fifth: the server's own work on the PATCH and /schedule of each is half of it.
+            Row(
+                f"{what} without schedules, all changed",
+                told["ours unscheduled"],
+                told["deploy unscheduled"],
+                0.2,
+            ),
+            # Not a fifth: besides, dropped runs are made anew, the server's own work on each.
             Row(f"{what} with a schedule each, all changed", told["ours"], told["deploy"], 0.34),
             *_requests(platform, folder),
         ]
@@ -125,10 +138,17 @@ class _Counting(PrefectRest):
         return super()._send(method, path, body)
 
 
-def _write(folder: Path, count: int, description: str) -> None:
+def _unschedule(platform: Platform) -> None:
+    """A schedule that is in no file stays; those of the rows before would."""
+    for found in read_deployments(platform.api):
+        for schedule in found.row["schedules"] if found.row["name"].startswith("load-") else ():
+            platform.api.delete(f"/deployments/{found.row['id']}/schedules/{schedule['id']}")
+
+
+def _write(folder: Path, count: int, description: str, schedule: str = SCHEDULE) -> None:
     (folder / "flows.py").write_text(FLOWS)
     entries = "".join(
-        ENTRY.format(number=number, description=description, minute=number % 60)
+        (ENTRY + schedule).format(number=number, description=description, minute=number % 60)
         for number in range(count)
     )
     (folder / "prefect.yaml").write_text(HEAD + entries)
