@@ -17,7 +17,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from clinical_ai.adapters.deployment_entries import Fault, entries, tables
+from clinical_ai.adapters.deployment_entries import Fault, entries
 from clinical_ai.adapters.deployment_flows import Flows
 from clinical_ai.adapters.deployment_keys import (
     file_faults,
@@ -27,7 +27,7 @@ from clinical_ai.adapters.deployment_keys import (
     secret_faults,
     template_faults,
 )
-from clinical_ai.adapters.deployment_parameters import event_parameter_faults, parameter_faults
+from clinical_ai.adapters.deployment_parameters import parameter_faults
 from clinical_ai.adapters.deployment_schedules import as_written, schedule_faults
 from clinical_ai.adapters.deployment_triggers import trigger_faults
 from clinical_ai.adapters.entrypoints import brings_code
@@ -167,10 +167,6 @@ class _Reader:
         if flow is None:
             return False
         self.faults += parameter_faults(self._located, path, entry, flow)
-        enforced = entry.get("enforce_parameter_schema") is not False
-        for here, trigger in tables(path, entry, "triggers"):
-            where = (self._located, here, trigger)
-            self.faults += event_parameter_faults(*where, flow, enforced=enforced)
         return True
 
     async def _deploy(self, config: dict[str, Any], actions: dict[str, Any]) -> dict[str, Any]:

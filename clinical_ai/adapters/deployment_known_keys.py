@@ -74,10 +74,10 @@ def _trigger_model(found: Any, *, inner: bool) -> Any:
 
     if not isinstance(found, Mapping):
         return None
-    union: Any = automations.TriggerTypes if inner else deployment_triggers.DeploymentTriggerTypes
+    union: Any = deployment_triggers.DeploymentTriggerTypes
     kind_of = deployment_triggers.deployment_trigger_discriminator
     if inner:
-        kind_of = automations.trigger_discriminator
+        union, kind_of = automations.TriggerTypes, automations.trigger_discriminator
     members = (get_args(member) for member in get_args(get_args(union)[0]))
     kinds = {tag.tag: model for model, tag in members}
     return kinds.get(str(kind_of(dict(found))))

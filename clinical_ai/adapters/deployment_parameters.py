@@ -24,9 +24,10 @@ _OF_MACHINE: Final = {"path_not_file", "path_not_directory", "path_exists", "pat
 def parameter_faults(
     located: Located, path: KeyPath, entry: Mapping[str, Any], flow: Any
 ) -> Iterator[Fault]:
-    """Parameters of the deployment and its schedules that the flow lacks or would refuse.
+    """Parameters of the deployment, its schedules and triggers that the flow lacks or would refuse.
 
-    `entry`: as the file has it, or with its templates filled in.
+    `entry`: as the file has it, or with its templates filled in; those of a trigger are filled in
+    when the event comes.
     """
     enforced = entry.get("enforce_parameter_schema") is not False
     own = as_table(entry.get("parameters"))
@@ -36,15 +37,9 @@ def parameter_faults(
         yield from _wrong(located, (*here, "parameters"), given, flow, enforced=enforced)
         if not entry.get("paused") and schedule.get("active") in (None, True):
             yield from _lacking(located, here, flow, own.keys() | given.keys())
-
-
-def event_parameter_faults(
-    located: Located, path: KeyPath, trigger: Mapping[str, Any], flow: Any, *, enforced: bool
-) -> Iterator[Fault]:
-    """The same for a trigger, whose templates are filled in when the event comes."""
-    given = as_table(trigger.get("parameters"))
-    where = (*path, "parameters")
-    yield from _wrong(located, where, given, flow, enforced=enforced, of_event=True)
+    for here, trigger in tables(path, entry, "triggers"):
+        given, where = as_table(trigger.get("parameters")), (*here, "parameters")
+        yield from _wrong(located, where, given, flow, enforced=enforced, of_event=True)
 
 
 def _wrong(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
-from clinical_ai.adapters.deployment_entries import Fault, as_list, called
+from clinical_ai.adapters.deployment_entries import Fault, as_list, called, tables
 from clinical_ai.adapters.deployment_reasons import reasons
 from clinical_ai.adapters.yaml_lines import KeyPath, Located
 from clinical_ai.deployment_plan import starts, without_start
@@ -20,12 +20,9 @@ def schedule_faults(
     from prefect.cli.deploy._schedules import _schedule_config_to_deployment_schedule as make
 
     faults = []
-    for number, schedule in enumerate(as_list(entry.get("schedules"))):
-        if not isinstance(schedule, Mapping) or "{{" in str(schedule):
+    for here, schedule in tables(path, entry, "schedules"):
+        if "{{" in str(schedule) or not (typed or _is_typed(schedule)):
             continue
-        if not (typed or _is_typed(schedule)):
-            continue
-        here = (*path, "schedules", number)
         try:
             made = make({key: value for key, value in schedule.items() if key != "parameters"})
             if not _comes(made["schedule"]):

@@ -8,7 +8,6 @@ import ctypes
 import os
 import signal
 from contextlib import suppress
-from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
 
@@ -53,11 +52,15 @@ def _wait(child: int, parent: int) -> int:
 
 
 def _end_all() -> None:
+    if _is_alone():
+        return
+    import psutil  # seldom needed, and not by the child
+
     deadline = monotonic() + _SECONDS
     while not _is_alone() and monotonic() < deadline:
-        for pid in _below(os.getpid()):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                process.kill()
         sleep(0.005)
 
 
@@ -69,17 +72,3 @@ def _is_alone() -> bool:
     except ChildProcessError:
         return True
     return False
-
-
-def _below(root: int) -> set[int]:
-    """All processes that stem from this one."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended meanwhile
-            # The name, in brackets, may hold anything.
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-    found, more = set[int](), {root}
-    while more:
-        more = {pid for pid, parent in parents.items() if parent in more} - found
-        found |= more
-    return found

@@ -80,7 +80,7 @@ def _refuse_used(api: PrefectApi, pruned: Sequence[Step]) -> None:
         return
     keys = [_found(step).row["id"] for step in pruned]
     runs = read_runs(api, keys)
-    there = {row["id"]: row for row in read_deployment_rows(api, keys)}
+    there = read_deployment_rows(api, keys)
     for key, step in zip(keys, pruned, strict=True):
         now = there.get(key)
         if now is None:
@@ -118,7 +118,7 @@ def _read_again(api: PrefectApi, steps: Sequence[Step]) -> Iterator[list[tuple[S
     for first in range(0, len(steps), size):
         some = steps[first : first + size]
         keys = [step.found.row["id"] for step in some if step.found]
-        there = {row["id"]: row for row in read_deployment_rows(api, keys)} if keys else {}
+        there = read_deployment_rows(api, keys) if keys else {}
         yield [(step, there.get(step.found.row["id"]) if step.found else None) for step in some]
 
 

@@ -143,7 +143,7 @@ def read_deployments(api: PrefectApi) -> list[Found]:
     flows = {row["id"]: row["name"] for row in api.pages("/flows/filter")}
     return [
         Found({**row, "flow_name": flows[row["flow_id"]]}, tuple(owned.get(row["id"], ())))
-        for row in read_deployment_rows(api)
+        for row in read_deployment_rows(api).values()
         if row["flow_id"] in flows
     ]
 

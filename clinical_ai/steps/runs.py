@@ -45,12 +45,14 @@ def find_deployment(api: PrefectApi, full_name: str) -> dict[str, Any] | None:
     return found
 
 
-def read_deployment_rows(api: PrefectApi, ids: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """All deployments of the server, or those with these ids, by page, each once."""
+def read_deployment_rows(
+    api: PrefectApi, ids: Sequence[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """All deployments of the server, or those with these ids, by id; reads by page."""
     wanted = {} if ids is None else {"deployments": {"id": {"any_": list(ids)}}}
     # By name, which is the default, many of one name would change places between two pages.
     rows = api.pages("/deployments/filter", {**wanted, "sort": "CREATED_DESC"})
-    return list({row["id"]: row for row in rows}.values())
+    return {row["id"]: row for row in rows}
 
 
 def get_deployment(api: PrefectApi, full_name: str) -> dict[str, Any]:

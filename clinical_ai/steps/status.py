@@ -75,7 +75,7 @@ def _last_runs(api: PrefectApi) -> list[dict[str, Any]]:
     begun = {"type": {"any_": [*ACTIVE, *FINAL]}}
     body = {"flow_runs": {"state": begun}, "sort": "START_TIME_DESC", "limit": 5}
     rows = api.post("/flow_runs/filter", body)
-    deployments = {row["id"]: row["name"] for row in read_deployment_rows(api)}
+    deployments = {key: row["name"] for key, row in read_deployment_rows(api).items()}
     return [
         {
             "name": row["name"],

@@ -36,7 +36,7 @@ def find_unresolved(
     flows = {row["id"]: row["name"] for row in api.pages("/flows/filter")}
     pools = {row["name"] for row in api.pages("/work_pools/filter")}
     found = []
-    for row in read_deployment_rows(api):
+    for row in read_deployment_rows(api).values():
         if owners_of(row["tags"]) & owners:
             continue
         reason = _missing(row, flows, pools) or wrong_code(row)

@@ -215,7 +215,7 @@ def _tables(parts: Parts) -> str:
 def _deployments(parts: Parts) -> str:
     """Ours are registered; everybody's name a pool and an entrypoint that exist."""
     pools = {row["name"] for row in parts.api.pages("/work_pools/filter")}
-    known = read_deployment_rows(parts.api)
+    known = read_deployment_rows(parts.api).values()
     ours = {(d["body"]["name"], d["body"]["entrypoint"]) for d in parts.rendered["deployments"]}
     missing = ours - {(row["name"], row["entrypoint"]) for row in known}
     if missing:

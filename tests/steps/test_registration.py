@@ -216,12 +216,18 @@ def test_when_the_third_of_five_fails_the_others_are_as_before(site: Site) -> No
 MANY: Final = 60  # more than are read and written one by one
 
 
-def test_of_many_that_are_written_together_all_are_undone_when_one_fails() -> None:
+def many() -> tuple[Site, list[str]]:
+    """A server of its own on which that many are registered and scheduled, and their names."""
     site = Site(FakePrefect())
     names_of = [f"n{number:02}" for number in range(MANY)]
     site.register([site.wanted(name) for name in names_of])
     for name in names_of:
         site.schedule(name)
+    return site, names_of
+
+
+def test_of_many_that_are_written_together_all_are_undone_when_one_fails() -> None:
+    site, names_of = many()
     before = {name: (comparable(site.row(name)), site.due(name)) for name in names_of}
     new = [site.wanted(name, description="second") for name in names_of]
     mortal = Mortal(site.api, 44, after=True, error=Transient("gone"))
@@ -232,9 +238,7 @@ def test_of_many_that_are_written_together_all_are_undone_when_one_fails() -> No
 
 
 def test_an_edit_while_many_are_written_is_found_and_all_is_undone() -> None:
-    site = Site(FakePrefect())
-    names_of = [f"n{number:02}" for number in range(MANY)]
-    site.register([site.wanted(name) for name in names_of])
+    site, names_of = many()
     new = [site.wanted(name, description="second") for name in names_of]
     busy = Busy(site.api, lambda: site.api.patch(f"/deployments/{site.row('n59')['id']}", EDIT))
     with pytest.raises(NeedsOperator, match="n59 was changed by somebody"):
@@ -244,11 +248,7 @@ def test_an_edit_while_many_are_written_is_found_and_all_is_undone() -> None:
 
 
 def test_many_changes_are_read_by_page_and_scheduled_when_runs_are_missing() -> None:
-    site = Site(FakePrefect())
-    names_of = [f"n{number:02}" for number in range(MANY)]
-    site.register([site.wanted(name) for name in names_of])
-    for name in names_of:
-        site.schedule(name)
+    site, names_of = many()
     before = {name: site.due(name) for name in names_of}
     counting = Busy(site.api, lambda: None)
     register(counting, [site.wanted(n, description="second") for n in names_of], "a test", wait=0)
