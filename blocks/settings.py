@@ -70,6 +70,9 @@ class ClinicalAiSettings(Block):
     destinations_columns: dict[str, str] | None = Field(
         default=None, description="Our column names to yours, for an existing table."
     )
+    kubernetes: dict[str, Any] | None = Field(
+        default=None, description="Of a cluster; empty on one machine. References, no secret."
+    )
 
     def to_settings(self) -> Development | Production:
         """The settings this block stands for; ManyFaults when it stands for none."""

@@ -13,7 +13,42 @@ WORKER: Final = f"{PRODUCT}-worker"
 PLATFORM_WORKER: Final = f"{PRODUCT}-platform-worker"
 ROLL: Final = f"{PRODUCT}-roll"
 
+# Kubernetes only.
+FIELD_MANAGER: Final = PRODUCT  # owns the fields that we apply to Kubernetes objects
+INVENTORY: Final = f"{PRODUCT}-inventory"  # the ConfigMap that lists what we applied
+CLUSTER_LEASE: Final = f"{PRODUCT}-change"  # whoever holds it may change the platform
+BREAK_GLASS: Final = f"{PRODUCT}-break-glass"  # the ConfigMap that stops all self-management
+SCALE_MANAGER: Final = f"{PRODUCT}-scale"  # owns `replicas` until somebody else scales
+JOURNAL: Final = f"{PRODUCT}-journal"  # ConfigMap: which pools are held, and why
+LEDGER: Final = f"{PRODUCT}-ledger"  # ConfigMap: what was applied, when and by whom
+GOOD_OBJECTS: Final = f"{PRODUCT}-good-objects"  # ConfigMap: the objects last found good together
+CONFIGURATION: Final = f"{PRODUCT}-config"
+MIGRATION: Final = f"{PRODUCT}-migration"
+PLATFORM_JOB: Final = f"{PRODUCT}-platform-job"
+POD_CHECK: Final = f"{PRODUCT}-check"
+PLATFORM_NAMES: Final = (SERVER, WORKER, PLATFORM_WORKER, PLATFORM_JOB, MIGRATION)
+EXTERNAL_SECRETS: Final = f"{PRODUCT}-external-secrets"
+VAULT: Final = f"{PRODUCT}-vault"
+VAULT_AGENT: Final = f"{PRODUCT}-vault-agent"
+WORKER_CONTAINER: Final = "prefect-worker"
+OWNER_LABEL: Final = f"{PRODUCT}/owner"  # with the value of who keeps the object:
+KEPT_BY_BOOTSTRAP: Final = "bootstrap"
+KEPT_BY_DEPLOY: Final = "deploy-self"
+# Pods are replaced when one of these changes.
+CONFIGURATION_ANNOTATION: Final = f"{PRODUCT}/configuration"
+AGENT_ANNOTATION: Final = f"{PRODUCT}/vault-agent"
+IMAGE_USER: Final = 10_001
+IMAGE_CODE: Final = "/app"
+SECRETS_FOLDER: Final = f"/etc/{PRODUCT}/secrets"  # mounted: NAME/KEY
+TRUST_FOLDER: Final = f"/etc/{PRODUCT}/trust"
+NAMESPACE_VARIABLE: Final = "CLINICAL_AI_NAMESPACE"
+SECRETS_VARIABLE: Final = "CLINICAL_AI_SECRETS"
+IMAGE_VARIABLE: Final = "CLINICAL_AI_IMAGE"
+CONTENT_VARIABLE: Final = "CLINICAL_AI_CONTENT"
+SETTINGS_VARIABLE: Final = "CLINICAL_AI_SETTINGS"
+
 API_PORT: Final = 4200
+HEALTH_PORT: Final = 8080  # of workers in a cluster
 
 DATABASE: Final = "cai_data"
 PREFECT_SCHEMA: Final = "prefect"

@@ -18,6 +18,9 @@ def settings_faults(
     settings: Development | Production, secrets: SecretStore, kept: Container[str] = ()
 ) -> list[NeedsOperator]:
     """All that is wrong, each with its remedy. `kept`: references that are about to exist."""
+    if settings.kubernetes:
+        problem = "kubernetes is given, and this platform is of one machine"
+        return [NeedsOperator(problem, "leave it out, or install with --runtime kubernetes")]
     faults = _address_faults(settings)
     for key, path in ca_bundles(settings).items():
         faults += _bundle_faults(key, path)

@@ -33,6 +33,12 @@ def test_the_api_listens_on_the_loopback_by_http_only(address: str) -> None:
     assert problems({"prefect-api-url": "http://localhost:4300/api"}) == []
 
 
+def test_settings_of_a_cluster_are_not_of_one_machine() -> None:
+    assert problems({"kubernetes": {"registry": "registry.example.org"}}) == [
+        "kubernetes is given, and this platform is of one machine"
+    ]
+
+
 @pytest.mark.parametrize(
     ("environment", "key"),
     [

@@ -1,0 +1,185 @@
+"""How names, quantities and addresses of a cluster are written in settings.
+
+What a validator says stands as "problem; remedy", and never repeats what it was given.
+"""
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_network
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+from clinical_ai.secret_forms import (
+    has_the_form_of_one,
+    is_address_with_password,
+    names_a_secret,
+)
+
+_LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_SUBDOMAIN: Final = rf"{_LABEL}(\.{_LABEL})*"
+_REFERENCE: Final = re.compile(rf"secret:({_SUBDOMAIN})/(?!\.{{1,2}}$)([A-Za-z0-9._-]+)")
+_CRON_FIELD: Final = re.compile(r"[0-9A-Za-z*,/-]+")
+# Which image, database or password is used is not a question of extra environment.
+_TAKEN: Final = re.compile(
+    r"DATABASE_URL|STORAGE_ENVIRONMENT|POD_NAME|CLINICAL_AI_\w+|PREFECT_API_\w+|PREFECT_HOME"
+    r"|PREFECT_SERVER_(DATABASE_CONNECTION_URL|ENCRYPTION_KEY|API_AUTH_STRING)"
+    r"|PREFECT_INTEGRATIONS_KUBERNETES_WORKER_API_\w+"
+)
+
+
+def _like(pattern: str, problem: str, length: int = 253) -> Callable[[str], str]:
+    form = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if len(text) > length or not form.fullmatch(text):
+            raise ValueError(problem)
+        return text
+
+    return check
+
+
+def _cidr(text: str) -> str:
+    try:
+        network = ip_network(text)
+    except ValueError:
+        network = None
+    if network is None or "/" not in text:
+        raise ValueError("is not a block of addresses; write it as 10.0.0.0/8, no host bits set")
+    return str(network)
+
+
+def _cron(text: str) -> str:
+    fields = text.split()
+    if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):
+        raise ValueError('is not a schedule; write five fields, such as "17 * * * *"')
+    return " ".join(fields)
+
+
+def _value(text: str) -> str:
+    if text.startswith("secret:"):
+        if not _REFERENCE.fullmatch(text):
+            raise ValueError("is not a reference; write secret:NAME/KEY")
+    elif re.match(r"(env|file|vault):", text):
+        raise ValueError("is a reference that pods can't read; write secret:NAME/KEY")
+    elif has_the_form_of_one(text) or is_address_with_password(text):
+        raise ValueError("looks like a secret in clear; write secret:NAME/KEY")
+    elif "\0" in text:
+        raise ValueError("holds a character that no environment has; write text")
+    return text
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    for name, value in variables.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError("names a variable with odd letters; write letters, digits and _")
+        if _TAKEN.fullmatch(name):
+            raise ValueError(f"names {name}, which the platform sets itself; leave it out")
+        if names_a_secret(name) and not value.startswith("secret:"):
+            raise ValueError(f"gives {name} in clear; write secret:NAME/KEY")
+    return variables
+
+
+def _given(text: str) -> str:
+    if not re.match(r"(env|file):.", text) and not _REFERENCE.fullmatch(text):
+        raise ValueError("is not a reference; write env:NAME or file:PATH, for bootstrap to copy")
+    return text
+
+
+GivenReference = Annotated[str, AfterValidator(_given)]
+Name = Annotated[
+    str, AfterValidator(_like(_SUBDOMAIN, "is not a name; write small letters, digits, - and ."))
+]
+Label = Annotated[
+    str, AfterValidator(_like(_LABEL, "is not a name; write small letters, digits and -", 63))
+]
+Host = Annotated[
+    str,
+    AfterValidator(_like(_SUBDOMAIN, "is not a host name; write it as prefect.example.org")),
+]
+WildcardHost = Annotated[
+    str,
+    AfterValidator(
+        _like(rf"(\*\.)?{_SUBDOMAIN}", "is not a host name; write it as prefect.example.org")
+    ),
+]
+Registry = Annotated[
+    str,
+    AfterValidator(
+        _like(
+            r"[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*",
+            "is not a registry; write HOST[:PORT][/PATH], without https:// and without the image",
+        )
+    ),
+]
+Image = Annotated[
+    str,
+    AfterValidator(
+        _like(
+            r"[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+            r"(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?",
+            "is not an image; write it as registry.example.org/name:tag or with @sha256:DIGEST",
+            512,
+        )
+    ),
+]
+LabelKey = Annotated[
+    str,
+    AfterValidator(
+        _like(
+            rf"({_SUBDOMAIN}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{{0,61}}[A-Za-z0-9])?",
+            "is not the name of a label or an annotation; write it as example.org/name",
+            317,
+        )
+    ),
+]
+LabelValue = Annotated[
+    str,
+    AfterValidator(
+        _like(
+            r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?",
+            "is not the value of a label; write letters, digits, -, _ and .",
+        )
+    ),
+]
+Quantity = Annotated[
+    str,
+    AfterValidator(
+        _like(r"[0-9]+(\.[0-9]+)?(m|[kMGT]|[KMGT]i)?", "is not a quantity; write 500m or 2Gi", 32)
+    ),
+]
+Duration = Annotated[
+    str,
+    AfterValidator(
+        _like(r"([0-9]+h)?([0-9]+m)?([0-9]+s)?(?<=[hms])", "is not a time; write 1h0m0s")
+    ),
+]
+VaultPath = Annotated[
+    str,
+    AfterValidator(
+        _like(
+            r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*",
+            "is not a path in Vault; write it as name/name, without / at either end",
+        )
+    ),
+]
+FieldName = Annotated[
+    str, AfterValidator(_like(r"[A-Za-z0-9_.-]+", "is not a field; write letters, digits, _ and -"))
+]
+Cidr = Annotated[str, AfterValidator(_cidr)]
+Cron = Annotated[str, AfterValidator(_cron)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65_535)]
+Variables = Annotated[
+    dict[str, Annotated[str, AfterValidator(_value)]], AfterValidator(_environment)
+]
+Labels = dict[LabelKey, LabelValue]
+Annotations = dict[LabelKey, Annotated[str, AfterValidator(_value)]]
+
+
+def parts(reference: str) -> tuple[str, str]:
+    """NAME and KEY of a `secret:` reference."""
+    found = _REFERENCE.fullmatch(reference)
+    if found is None:
+        raise ValueError("not a secret: reference")
+    name, _, key = reference.removeprefix("secret:").partition("/")
+    return name, key

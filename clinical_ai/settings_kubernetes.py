@@ -1,0 +1,129 @@
+"""What an operator wants of a cluster: absent on one machine."""
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from clinical_ai import names
+from clinical_ai.frozen import Frozen
+from clinical_ai.notation_kubernetes import (
+    Annotations,
+    Cron,
+    GivenReference,
+    Host,
+    Image,
+    Label,
+    Name,
+    Port,
+    Registry,
+    Variables,
+    WildcardHost,
+)
+from clinical_ai.settings_network import Client, Egress
+from clinical_ai.settings_pods import Component
+from clinical_ai.settings_vault import ExternalSecrets, VaultAgent
+
+_PLACES: Final = {
+    "database_url": names.DATABASE_URL,
+    "prefect_database_url": names.PREFECT_DATABASE_URL,
+}
+
+
+class Build(Frozen):
+    """How the image is built."""
+
+    base_image: Image = "python:3.13-slim"
+    arguments: Variables = {}
+    network: Literal["default", "host"] = "default"
+
+
+class Ingress(Frozen):
+    """An Ingress for the API and its pages."""
+
+    kind: Literal["ingress"] = "ingress"
+    host: Host
+    ingress_class: Name = "nginx"
+    tls: bool = Field(default=True, strict=True)
+    tls_secret: Name = f"{names.SERVER}-tls"
+    annotations: Annotations = {}
+
+
+class Parent(Frozen):
+    """The Gateway, or one listener of it, that the route belongs to."""
+
+    name: Name
+    namespace: Label | None = None
+    section_name: Name | None = None
+    port: Port | None = None
+
+
+class Gateway(Frozen):
+    """A Gateway API HTTPRoute for the API and its pages; TLS is the Gateway's own."""
+
+    kind: Literal["gateway"] = "gateway"
+    host: WildcardHost
+    parents: tuple[Parent, ...] = Field(min_length=1)
+    annotations: Annotations = {}
+
+
+class Components(Frozen):
+    """Additions to pods, by component."""
+
+    server: Component = Component()
+    worker: Component = Component()
+    platform_worker: Component = Component()
+    jobs: Component = Component()
+    migration: Component = Component()
+
+    @model_validator(mode="after")
+    def _nothing_to_copy(self) -> Self:
+        """A Kubernetes worker copies its own PREFECT_* variables into each Job, in clear."""
+        for name, value in self.platform_worker.environment.items():
+            if name.startswith("PREFECT_") and value.startswith("secret:"):
+                raise ValueError(
+                    f"would copy {name} of platform-worker into each Job in clear;"
+                    " give it to jobs instead"
+                )
+        return self
+
+
+class Kubernetes(Frozen):
+    """One platform in one namespace of a cluster."""
+
+    namespace: Label = names.NAMESPACE
+    registry: Registry
+    build: Build = Build()
+    image_pull_policy: Literal["Always", "IfNotPresent"] = "IfNotPresent"
+    image_pull_secrets: tuple[Name, ...] = ()
+    exposure: Annotated[Ingress | Gateway, Field(discriminator="kind")] | None = None
+    database_url: GivenReference = names.DATABASE_URL
+    prefect_database_url: GivenReference = names.PREFECT_DATABASE_URL
+    lease_claim: Name | None = None
+    ca_config_map: Name | None = None
+    clients: dict[Label, Client] = {}
+    egress: Egress = Egress()
+    components: Components = Components()
+    worker_replicas: int = Field(default=1, strict=True, ge=1, le=100)
+    drift: Literal["heal", "report"] = "report"
+    drift_schedule: Cron = "17 * * * *"
+    prune_limit: int = Field(default=5, strict=True, ge=0, le=100)
+
+    @field_validator("database_url", "prefect_database_url")
+    @classmethod
+    def _kept_in_one_place(cls, value: str, field: ValidationInfo) -> str:
+        if value.startswith("secret:") and value != _PLACES[field.field_name or ""]:
+            raise ValueError(f"is kept in Secret {names.SECRETS}: name env:NAME or file:PATH")
+        return value
+
+    @property
+    def image(self) -> str:
+        """The image's repository, without a tag."""
+        return f"{self.registry}/{names.PRODUCT}"
+
+
+class ProductionKubernetes(Kubernetes):
+    """In production AWS credentials come from Vault, or from a Secret that somebody else keeps."""
+
+    aws_credentials: Annotated[ExternalSecrets | VaultAgent, Field(discriminator="kind")] | None = (
+        None
+    )

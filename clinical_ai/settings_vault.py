@@ -1,0 +1,39 @@
+"""How AWS credentials come from HashiCorp Vault into a cluster."""
+
+from typing import Literal
+
+from clinical_ai import names
+from clinical_ai.frozen import Frozen
+from clinical_ai.notation import Address
+from clinical_ai.notation_kubernetes import Duration, FieldName, Image, Name, VaultPath
+
+
+class _Vault(Frozen):
+    """Where the credentials are, and the role that may read them (Kubernetes authentication)."""
+
+    vault_address: Address
+    vault_namespace: VaultPath | None = None
+    auth_mount: VaultPath = "kubernetes"
+    role: FieldName = names.PRODUCT
+    # Vault refuses roles without an audience from 1.21 on.
+    audience: FieldName = "vault"
+    kv_mount: VaultPath = "secret"
+    kv_version: Literal["v1", "v2"] = "v2"
+    secret_path: VaultPath = f"{names.NAMESPACE}/aws"
+    access_key_id_field: FieldName = "aws-access-key-id"
+    secret_access_key_field: FieldName = "aws-secret-access-key"  # noqa: S105 - the name of one
+    refresh_interval: Duration = "5m0s"
+
+
+class ExternalSecrets(_Vault):
+    """External Secrets Operator keeps the Secret `clinical-ai-aws-credentials` up to date."""
+
+    kind: Literal["external-secrets"] = "external-secrets"
+    service_account: Name = names.EXTERNAL_SECRETS
+
+
+class VaultAgent(_Vault):
+    """Vault's agent writes the credentials into the memory of the pods that need them."""
+
+    kind: Literal["vault-agent"] = "vault-agent"
+    image: Image = "hashicorp/vault:1.20"

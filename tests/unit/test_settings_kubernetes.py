@@ -1,0 +1,325 @@
+"""What settings say of a cluster: defaults, what is refused and how, what is never repeated."""
+
+import traceback
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from clinical_ai import names
+from clinical_ai.errors import ManyFaults
+from clinical_ai.settings import Production, differences, dump, parse
+from clinical_ai.settings_kubernetes import Kubernetes, ProductionKubernetes
+from clinical_ai.settings_vault import VaultAgent
+from tests.support.kubernetes_examples import ALL
+
+CANARY: Final = "hunter2-canary"
+REGISTRY: Final = {"registry": "registry.example.org"}
+
+
+def settings(environment: str = "development", **kubernetes: Any) -> Any:
+    return parse({"storage-environment": environment, "kubernetes": REGISTRY | kubernetes})
+
+
+def faults_of(environment: str = "development", **kubernetes: Any) -> list[str]:
+    with pytest.raises(ManyFaults) as refused:
+        settings(environment, **kubernetes)
+    told = "".join(traceback.format_exception(refused.value)) + repr(refused.value)
+    assert CANARY not in told
+    return [str(fault) for fault in refused.value.faults]
+
+
+def fault_of(environment: str = "development", **kubernetes: Any) -> str:
+    [fault] = faults_of(environment, **kubernetes)
+    return fault
+
+
+def test_one_machine_has_no_cluster() -> None:
+    assert parse({}).kubernetes is None
+    assert parse({"storage-environment": "production"}).kubernetes is None
+
+
+def test_a_registry_is_all_that_has_to_be_said() -> None:
+    cluster = settings().kubernetes
+    assert (cluster.namespace, cluster.image_pull_policy) == ("clinical-ai", "IfNotPresent")
+    assert cluster.image == "registry.example.org/clinical-ai-prefect"
+    assert cluster.exposure is None
+    assert cluster.clients == {}
+    with pytest.raises(ManyFaults, match=r"kubernetes\.registry is missing"):
+        parse({"kubernetes": {}})
+
+
+def test_addresses_follow_the_namespace_unless_they_are_given() -> None:
+    made = settings(namespace="trial-7")
+    server = "http://clinical-ai-prefect-server.trial-7.svc.cluster.local:4200/api"
+    assert made.prefect_api_url == server
+    assert made.minio_endpoint == "http://minio.trial-7.svc.cluster.local:9000"
+    own = parse({"prefect-api-url": "http://other:1/api", "kubernetes": REGISTRY})
+    assert own.prefect_api_url == "http://other:1/api"
+
+
+def test_a_wrong_cluster_makes_no_other_field_wrong() -> None:
+    assert len(faults_of(namespace="Not A Name")) == 1
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_was_dumped_parses_to_the_same_settings(name: str) -> None:
+    made = parse(ALL[name])
+    assert parse(dump(made)) == made
+    as_in_the_block = {key.replace("-", "_"): value for key, value in dump(made).items()}
+    assert parse(as_in_the_block) == made
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_block_stands_for_the_same_settings(name: str) -> None:
+    from blocks.settings import ClinicalAiSettings
+
+    made = parse(ALL[name])
+    block = ClinicalAiSettings(
+        **{key.replace("-", "_"): value for key, value in dump(made).items()}
+    )
+    assert block.to_settings() == made
+
+
+def test_dashes_underscores_and_nulls_are_as_everywhere_in_settings() -> None:
+    written = settings(
+        components={"platform-worker": {"node-selector": {"a_b": "c-d"}}}, lease_claim=None
+    )
+    other = settings(components={"platform_worker": {"node_selector": {"a_b": "c-d"}}})
+    assert written == other
+    assert other.kubernetes.components.platform_worker.node_selector == {"a_b": "c-d"}
+    twice = fault_of(components={"worker": {"priority-class": "a", "priority_class": "b"}})
+    assert twice == (
+        "settings: kubernetes.components.worker.priority-class is given twice."
+        " keep priority-class, remove priority_class."
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"namspace": CANARY}, "unknown key 'kubernetes.namspace'. did you mean 'namespace'?"),
+        (
+            {"clients": {"my-backend": {"namespce": CANARY}}},
+            "unknown key 'kubernetes.clients.my-backend.namespce'. did you mean 'namespace'?",
+        ),
+        (
+            {"egress": {"database": [{"cidrs": ["10.0.0.0/8"], "ports": [1], "port": CANARY}]}},
+            "unknown key 'kubernetes.egress.database.0.port'. did you mean 'ports'?",
+        ),
+        (
+            {"egress": {"databse": CANARY}},
+            "unknown key 'kubernetes.egress.databse'. did you mean 'database'?",
+        ),
+        (
+            {"exposure": {"kind": "ingress", "host": "a.example.org", "tls_secrt": CANARY}},
+            "unknown key 'kubernetes.exposure.tls-secrt'. did you mean 'tls-secret'?",
+        ),
+        (
+            {"components": {"worker": {"resources": {"limits": {"memry": CANARY}}}}},
+            "'kubernetes.components.worker.resources.limits.memry'. did you mean 'memory'?",
+        ),
+    ],
+)
+def test_an_unknown_key_is_refused_with_its_path_and_the_nearest_name(
+    given: dict[str, Any], told: str
+) -> None:
+    assert told in fault_of(**given)
+
+
+def test_credentials_of_aws_belong_to_production() -> None:
+    vault = {"kind": "vault-agent", "vault-address": "https://vault.example.org"}
+    assert fault_of(aws_credentials=vault) == (
+        "settings: unknown key 'kubernetes.aws-credentials'. it belongs to storage-environment"
+        " 'production', this one is 'development'."
+    )
+    made = settings("production", aws_credentials=vault)
+    assert isinstance(made, Production)
+    assert isinstance(made.kubernetes, ProductionKubernetes)
+    assert isinstance(made.kubernetes.aws_credentials, VaultAgent)
+
+
+@pytest.mark.parametrize("given", [{}, {"kind": CANARY}, {"kind": None}])
+def test_a_choice_says_what_there_is_to_choose(given: dict[str, Any]) -> None:
+    assert fault_of(exposure=given) == (
+        "settings: kubernetes.exposure.kind is none that is known. write ingress or gateway."
+    )
+    assert "write external-secrets or vault-agent" in fault_of("production", aws_credentials=given)
+
+
+@pytest.mark.parametrize("given", [CANARY, [CANARY], 1])
+def test_what_is_no_table_is_told(given: Any) -> None:
+    for name in ("egress", "components", "build"):
+        assert f"kubernetes.{name} is not a table. write it as [kubernetes.{name}]" in fault_of(
+            **{name: given}
+        )
+
+
+_WORKER: Final = "kubernetes.components.worker"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"namespace": f"{CANARY}_"}, "kubernetes.namespace is not a name"),
+        ({"namespace": "a" * 64}, "kubernetes.namespace is not a name"),
+        ({"registry": f"https://{CANARY}"}, "kubernetes.registry is not a registry"),
+        ({"registry": f"user:{CANARY}@host"}, "kubernetes.registry is not a registry"),
+        ({"image_pull_secrets": [f"{CANARY}_"]}, "kubernetes.image-pull-secrets.0 is not a name"),
+        ({"build": {"base-image": f"{CANARY} x"}}, "kubernetes.build.base-image is not an image"),
+        ({"build": {"arguments": {"TOKEN": CANARY}}}, "kubernetes.build.arguments gives TOKEN"),
+        ({"lease_claim": f"{CANARY}!"}, "kubernetes.lease-claim is not a name"),
+        (
+            {"exposure": {"kind": "ingress", "host": f"https://{CANARY}"}},
+            "kubernetes.exposure.host is not a host name",
+        ),
+        (
+            {"exposure": {"kind": "gateway", "host": "*.example.org", "parents": []}},
+            "kubernetes.exposure.parents",
+        ),
+        ({"clients": {"nobody": {}}}, "kubernetes.clients.nobody names nobody"),
+        (
+            {"clients": {"a": {"cidrs": [CANARY]}}},
+            "kubernetes.clients.a.cidrs.0 is not a block of addresses",
+        ),
+        ({"clients": {"a": {"cidrs": ["10.0.0.1/8"]}}}, "is not a block of addresses"),
+        ({"clients": {"a": {"cidrs": ["10.0.0.1"]}}}, "is not a block of addresses"),
+        (
+            {"egress": {"dns": [{"namespace": "a", "ports": []}]}},
+            "kubernetes.egress.dns.0 names no",
+        ),
+        (
+            {"egress": {"dns": [{"namespace": "a", "ports": [0]}]}},
+            "kubernetes.egress.dns.0.ports.0",
+        ),
+        ({"drift_schedule": CANARY}, "kubernetes.drift-schedule is not a schedule"),
+        ({"worker_replicas": 0}, "kubernetes.worker-replicas (given 0)"),
+        ({"prune_limit": True}, "kubernetes.prune-limit (given True)"),
+        (
+            {"components": {"worker": {"resources": {"limits": {"cpu": f"{CANARY}m"}}}}},
+            f"{_WORKER}.resources.limits.cpu is not a quantity",
+        ),
+        (
+            {"components": {"worker": {"node-selector": {"a": f"{CANARY} b"}}}},
+            f"{_WORKER}.node-selector.a is not the value of a label",
+        ),
+    ],
+)
+def test_each_wrong_value_is_told_by_its_field_and_never_shown(
+    given: dict[str, Any], told: str
+) -> None:
+    assert told in fault_of(**given)
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"DB_PASSWORD": CANARY}, "gives DB_PASSWORD in clear; write secret:NAME/KEY"),
+        ({"A": f"postgresql://me:{CANARY}@db/x"}, "looks like a secret in clear"),
+        ({"A": f"Bearer {CANARY}"}, "looks like a secret in clear"),
+        ({"A": f"secret:{CANARY}"}, "is not a reference"),
+        ({"A": f"env:{CANARY}"}, "is a reference that pods can't read"),
+        ({"A": "vault:secret/a#b"}, "is a reference that pods can't read"),
+        ({"A-B": "x"}, "names a variable with odd letters"),
+        ({"DATABASE_URL": "secret:a/b"}, "names DATABASE_URL, which the platform sets itself"),
+        ({"PREFECT_API_URL": "http://h/api"}, "names PREFECT_API_URL, which the platform sets"),
+        ({"PREFECT_SERVER_ENCRYPTION_KEY": "secret:a/b"}, "which the platform sets itself"),
+    ],
+)
+def test_extra_environment_holds_no_secret_and_nothing_that_is_the_platforms(
+    variables: dict[str, str], told: str
+) -> None:
+    fault = fault_of(components={"server": {"environment": variables}})
+    assert told.replace("; ", ". ") in fault
+    assert "kubernetes.components.server.environment" in fault
+
+
+def test_extra_environment_may_refer_to_secrets_and_override_what_is_no_secret() -> None:
+    extra = {"DB_PASSWORD": "secret:own/db.password", "PREFECT_LOGGING_LEVEL": "DEBUG"}
+    made = settings(components={"worker": {"environment": extra}})
+    assert made.kubernetes.components.worker.environment == extra
+
+
+def test_a_secret_that_the_kubernetes_worker_would_copy_into_jobs_is_refused() -> None:
+    extra = {"PREFECT_RESULTS_DEFAULT": "secret:own/x"}
+    fault = fault_of(components={"platform-worker": {"environment": extra}})
+    assert fault == (
+        "settings: kubernetes.components would copy PREFECT_RESULTS_DEFAULT of platform-worker"
+        " into each Job in clear. give it to jobs instead."
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("secret:one/id", "secret:other/key"),
+        ("env:ID", "secret:other/key"),
+        ("vault:kv/a#id", "vault:kv/a#key"),
+    ],
+)
+def test_what_vault_fills_is_one_secret(one: str, other: str) -> None:
+    vault = {"kind": "vault-agent", "vault-address": "https://vault.example.org"}
+    given = {
+        "storage-environment": "production",
+        "aws-access-key-id": one,
+        "aws-secret-access-key": other,
+        "kubernetes": REGISTRY | {"aws-credentials": vault},
+    }
+    with pytest.raises(ManyFaults, match="are not of one Secret") as refused:
+        parse(given)
+    assert str(refused.value).startswith("- settings: aws-access-key-id and")
+
+
+def test_differences_name_fields_of_a_cluster_by_their_path() -> None:
+    old, new = settings(), settings(egress={"dns": [{"namespace": "dns", "ports": [5353]}]})
+    assert set(differences(old, new)) == {"kubernetes.egress.dns"}
+
+
+_ANYTHING = some.recursive(
+    some.just(CANARY) | some.integers() | some.booleans() | some.none(),
+    lambda inner: (
+        some.lists(inner, max_size=2)
+        | some.dictionaries(
+            some.sampled_from(["kind", "host", "worker", "environment", "A", "ports", "x"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+_KEYS = sorted(ProductionKubernetes.model_fields)
+
+
+@given(
+    raw=some.dictionaries(some.sampled_from(_KEYS), _ANYTHING, min_size=1),
+    environment=some.sampled_from(["development", "production"]),
+)
+def test_whatever_is_given_where_is_refused_in_sentences_that_never_repeat_it(
+    raw: dict[str, Any], environment: str
+) -> None:
+    try:
+        parse({"storage-environment": environment, "kubernetes": raw})
+    except ManyFaults as refused:
+        told = f"{refused} {refused!r}"
+        assert CANARY not in told
+        assert all(fault.remedy for fault in refused.faults)  # noqa: PT017
+
+
+def test_models_of_a_cluster_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Kubernetes(registry="r").namespace = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("key", "reference"),
+    [
+        ("database-url", "secret:mine/address"),
+        ("database-url", names.PREFECT_DATABASE_URL),
+        ("prefect-database-url", names.DATABASE_URL),
+    ],
+)
+def test_an_address_of_a_database_has_one_place(key: str, reference: str) -> None:
+    told = fault_of(**{key: reference})
+    assert f"kubernetes.{key}" in told
+    assert f"is kept in Secret {names.SECRETS}" in told
