@@ -36,14 +36,19 @@ def pools(
 
 
 def job_template(template: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    """Runs start in the release's code, by its interpreter.
+    """Runs start in the release's code, by its interpreter."""
+    return process_template(template, place.code, _quoted(place.python))
+
+
+def process_template(template: Mapping[str, Any], code: str, python: str) -> dict[str, Any]:
+    """Runs start in this folder, by this interpreter.
 
     A given command also spares each run the workspace resolver, a second import of Prefect.
     """
     ours = deepcopy(dict(template))
     properties = ours["variables"]["properties"]
-    properties["working_dir"]["default"] = place.code
-    properties["command"]["default"] = _quoted(place.python) + " -m prefect.engine"
+    properties["working_dir"]["default"] = code
+    properties["command"]["default"] = f"{python} -m prefect.engine"
     return ours
 
 

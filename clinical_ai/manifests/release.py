@@ -1,4 +1,4 @@
-"""What a local release is made of, and the hash that names it."""
+"""What a release is made of, on one machine and as an image, and the hash that names it."""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -14,6 +14,11 @@ CODE: Final = (
     "prefect.yaml",
     "pyproject.toml",
     "requirements.lock",
+)
+
+IMAGE: Final = (
+    *(pattern for pattern in CODE if pattern != "requirements.lock"),
+    *("requirements-k8s.lock", "Dockerfile", ".dockerignore"),
 )
 
 

@@ -1,0 +1,1 @@
+"""Settings and a release as Kubernetes objects: plain dictionaries, pure functions."""

@@ -1,0 +1,129 @@
+"""ServiceAccounts and rights: exactly the verbs in use. Kept by bootstrap, read by deploy/self.
+
+deploy/self holds no write verb on anything in this module, so it can't give itself more.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from clinical_ai import names
+from clinical_ai.manifests.kubernetes import credentials
+from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of, labels, made
+from clinical_ai.notation_kubernetes import parts
+from clinical_ai.settings import Settings
+from clinical_ai.settings_kubernetes import Gateway, Ingress
+
+Rule = dict[str, Any]
+
+_READ: Final = ("get", "list", "watch")
+# Server-side apply is `patch`, and `create` for what is not there yet.
+_KEEP: Final = (*_READ, "create", "patch", "delete")
+_LEVEL: Final = "pod-security.kubernetes.io"
+
+
+def namespace(settings: Settings) -> Manifest:
+    """The namespace, when bootstrap makes it: only pods of the restricted level run in it."""
+    name = cluster_of(settings).namespace
+    levels = {f"{_LEVEL}/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
+    own = labels(settings, "namespace", names.KEPT_BY_BOOTSTRAP) | levels
+    del own["app"]  # of pods
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": own}}
+
+
+def accounts(settings: Settings) -> list[Manifest]:
+    """One ServiceAccount for each kind of pod; a token is mounted only where a pod asks for it."""
+    secrets = credentials.external(settings)
+    own = [secrets.service_account] if secrets else []
+    return [
+        made(
+            "v1/ServiceAccount",
+            name,
+            settings,
+            {"automountServiceAccountToken": False},
+            owner=names.KEPT_BY_BOOTSTRAP,
+        )
+        for name in (*names.PLATFORM_NAMES, *own)
+    ]
+
+
+def rights(settings: Settings) -> list[Manifest]:
+    """Roles, each with its binding."""
+    return [
+        *_granted(settings, names.PLATFORM_WORKER, _platform_worker()),
+        *_granted(settings, names.PLATFORM_JOB, _platform_job(settings)),
+    ]
+
+
+def _platform_worker() -> list[Rule]:
+    """What prefect-kubernetes does: a Job a run, watched with its pods, deleted on cancellation."""
+    return [
+        _rule("batch", ["jobs"], [*_READ, "create", "delete"]),
+        _rule("", ["pods"], _READ),
+        _rule("", ["pods/log"], ["get"]),
+        _rule("", ["events"], ["create"]),  # its observer tells there what it could not do
+    ]
+
+
+def _platform_job(settings: Settings) -> list[Rule]:
+    """deploy/self, verify and their like: the platform's own objects, and reading the rest."""
+    cluster = cluster_of(settings)
+    return [
+        _rule("", ["configmaps", "services"], _KEEP),
+        _rule("apps", ["deployments"], _KEEP),
+        _rule("batch", ["jobs"], _KEEP),
+        _rule("policy", ["poddisruptionbudgets"], _KEEP),
+        _rule(
+            "networking.k8s.io",
+            ["networkpolicies", *(["ingresses"] if isinstance(cluster.exposure, Ingress) else [])],
+            _KEEP,
+        ),
+        *(
+            [_rule("gateway.networking.k8s.io", ["httproutes"], _KEEP)]
+            if isinstance(cluster.exposure, Gateway)
+            else []
+        ),
+        *(
+            [_rule("external-secrets.io", ["secretstores", "externalsecrets"], _KEEP)]
+            if credentials.external(settings)
+            else []
+        ),
+        _rule("coordination.k8s.io", ["leases"], ["get", "create", "patch"]),
+        _rule("apps", ["replicasets"], _READ),
+        _rule("", ["pods", "events", "serviceaccounts"], _READ),
+        _rule("discovery.k8s.io", ["endpointslices"], _READ),
+        _rule("rbac.authorization.k8s.io", ["roles", "rolebindings"], _READ),
+        _rule("", ["pods/log"], ["get"]),
+        _rule("", ["namespaces"], ["get"]),
+        *_synced_secret(settings),
+    ]
+
+
+def _synced_secret(settings: Settings) -> list[Rule]:
+    """That a Secret is in step with Vault is told by an annotation on it; pods mount the others."""
+    if not credentials.external(settings):
+        return []
+    own = sorted({parts(reference)[0] for reference in credentials.storage(settings)})
+    return [_rule("", ["secrets"], ["get"], names_of=own)]
+
+
+def _granted(settings: Settings, name: str, rules: list[Rule]) -> list[Manifest]:
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    account = {
+        "kind": "ServiceAccount",
+        "name": name,
+        "namespace": cluster_of(settings).namespace,
+    }
+    owner = names.KEPT_BY_BOOTSTRAP
+    group = "rbac.authorization.k8s.io/v1"
+    binding = {"roleRef": role, "subjects": [account]}
+    return [
+        made(f"{group}/Role", name, settings, {"rules": rules}, owner=owner),
+        made(f"{group}/RoleBinding", name, settings, binding, owner=owner),
+    ]
+
+
+def _rule(
+    group: str, resources: list[str], verbs: Iterable[str], *, names_of: list[str] | None = None
+) -> Rule:
+    rule: Rule = {"apiGroups": [group], "resources": resources, "verbs": list(verbs)}
+    return rule | ({"resourceNames": names_of} if names_of else {})

@@ -1,0 +1,144 @@
+"""Vault's agent: renders AWS credentials into the memory of a pod.
+
+An init container has them there before the pod's work starts; a sidecar keeps them fresh. Jobs are
+short and have the init container alone.
+"""
+
+import json
+from hashlib import sha256
+from typing import Any, Final
+
+from clinical_ai import names
+from clinical_ai.manifests.kubernetes import credentials
+from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of, made
+from clinical_ai.manifests.kubernetes.pods import Parts, amounts, locked_down
+from clinical_ai.notation_kubernetes import parts
+from clinical_ai.settings import Settings
+from clinical_ai.settings_vault import VaultAgent
+
+_FOLDER: Final = "/etc/vault-agent"
+_TOKEN: Final = "/var/run/secrets/vault"  # noqa: S105 - a folder
+_AMOUNTS: Final = (("25m", "64Mi"), ("100m", "128Mi"))
+
+
+def config_maps(settings: Settings) -> list[Manifest]:
+    """The agent's configuration, or nothing."""
+    chosen = credentials.agent(settings)
+    if chosen is None:
+        return []
+    data = {"agent.json": _text(settings, chosen)}
+    return [made("v1/ConfigMap", names.VAULT_AGENT, settings, {"data": data})]
+
+
+def containers(settings: Settings, *, sidecar: bool) -> Parts:
+    """What a pod gets that needs the credentials; nothing when they come as a Secret."""
+    chosen = credentials.agent(settings)
+    if chosen is None:
+        return Parts()
+    _, target = _targets(settings)
+    rendered = {"name": "vault-credentials", "mountPath": f"{names.SECRETS_FOLDER}/{target}"}
+    mounts: list[dict[str, Any]] = [
+        {"name": "vault-agent", "mountPath": _FOLDER, "readOnly": True},
+        {"name": "vault-token", "mountPath": _TOKEN, "readOnly": True},
+        rendered,
+        *_trust(settings),
+    ]
+    digest = sha256(_text(settings, chosen).encode()).hexdigest()[:16]
+    return Parts(
+        annotations={names.AGENT_ANNOTATION: digest},
+        first=[_container(settings, chosen, "vault-agent-init", ["-exit-after-auth"], mounts)],
+        beside=[_container(settings, chosen, "vault-agent", [], mounts)] if sidecar else [],
+        mounts=[rendered | {"readOnly": True}],
+        volumes=_volumes(chosen),
+    )
+
+
+def _volumes(chosen: VaultAgent) -> list[dict[str, Any]]:
+    """Its configuration, a token for Vault alone, and memory for what it renders."""
+    token = {"audience": chosen.audience, "expirationSeconds": 3600, "path": "token"}
+    projected = {"defaultMode": 0o440, "sources": [{"serviceAccountToken": token}]}
+    return [
+        {"name": "vault-agent", "configMap": {"name": names.VAULT_AGENT}},
+        {"name": "vault-token", "projected": projected},
+        {"name": "vault-credentials", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+    ]
+
+
+def _container(
+    settings: Settings,
+    chosen: VaultAgent,
+    name: str,
+    options: list[str],
+    mounts: list[dict[str, Any]],
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": chosen.image,
+        "imagePullPolicy": cluster_of(settings).image_pull_policy,
+        "command": ["vault", "agent", f"-config={_FOLDER}/agent.json", *options],
+        "env": [{"name": "HOME", "value": "/"}],
+        "resources": amounts(*_AMOUNTS),
+        "securityContext": locked_down(),
+        "volumeMounts": mounts,
+    }
+
+
+def _text(settings: Settings, chosen: VaultAgent) -> str:
+    return json.dumps(_configuration(settings, chosen), indent=2) + "\n"
+
+
+def _configuration(settings: Settings, chosen: VaultAgent) -> dict[str, Any]:
+    version, data = ("data/", ".Data.data") if chosen.kv_version == "v2" else ("", ".Data")
+    path = f"{chosen.kv_mount}/{version}{chosen.secret_path}"
+    fields = (chosen.access_key_id_field, chosen.secret_access_key_field)
+    keys, folder = _targets(settings)
+    vault = {"address": chosen.vault_address}
+    if settings.ca_bundle:
+        vault["ca_cert"] = settings.ca_bundle
+    method: dict[str, Any] = {
+        "type": "kubernetes",
+        "mount_path": f"auth/{chosen.auth_mount}",
+        "config": {"role": chosen.role, "token_path": f"{_TOKEN}/token"},
+    }
+    if chosen.vault_namespace:
+        method["namespace"] = chosen.vault_namespace
+        vault["namespace"] = chosen.vault_namespace
+    return {
+        "vault": vault,
+        "auto_auth": {"method": method},
+        "template_config": {
+            "exit_on_retry_failure": True,
+            "static_secret_render_interval": chosen.refresh_interval,
+        },
+        "template": [
+            {
+                "destination": f"{names.SECRETS_FOLDER}/{folder}/{key}",
+                "contents": _contents(path, data, field),
+                "perms": "0440",
+                "error_on_missing_key": True,
+            }
+            for key, field in zip(keys, fields, strict=True)
+        ],
+    }
+
+
+def _contents(path: str, data: str, field: str) -> str:
+    """The field's value. A field that is not there fails, by a template that is not there either:
+
+    `index` would render `<no value>`, which looks like a key.
+    """
+    absent = f'{{{{ template "no field {field} in {path}" }}}}'
+    value = f'{{{{ with index {data} "{field}" }}}}{{{{ . }}}}{{{{ else }}}}{absent}{{{{ end }}}}'
+    return f'{{{{ with secret "{path}" }}}}{value}{{{{ end }}}}'
+
+
+def _targets(settings: Settings) -> tuple[list[str], str]:
+    """Files, and the folder that a Secret of that name would be."""
+    found = [parts(reference) for reference in credentials.storage(settings)]
+    return [key for _, key in found], found[0][0]
+
+
+def _trust(settings: Settings) -> list[dict[str, Any]]:
+    if not cluster_of(settings).ca_config_map:
+        return []
+    return [{"name": "trust", "mountPath": names.TRUST_FOLDER, "readOnly": True}]

@@ -1,0 +1,122 @@
+"""Kubernetes' own schemas: which fields a kind has, and how server-side apply merges its lists."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import kubernetes_validate
+
+VERSION: Final = "1.34"
+_FREE: Final[dict[str, Any]] = {"additionalProperties": True}
+_NAMES: Final = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+}
+
+
+@cache
+def _definitions() -> dict[str, Any]:
+    folder = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+    path = folder / f"v{VERSION}.0-local" / "_definitions.json"
+    found: dict[str, Any] = json.loads(path.read_text())["$defs"]
+    return found
+
+
+@cache
+def _by_kind() -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (f"{it['group']}/{it['version']}".lstrip("/"), it["kind"]): definition
+        for definition in _definitions().values()
+        for it in definition.get("x-kubernetes-group-version-kind", [])
+    }
+
+
+def schema_of(api_version: str, kind: str) -> dict[str, Any]:
+    """The kind's schema; one that allows everything for kinds that are not Kubernetes' own."""
+    return _by_kind().get((api_version, kind), _FREE)
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema that a reference names, with what stands beside the reference."""
+    if "$ref" not in schema:
+        return schema
+    named = _definitions()[schema["$ref"].removeprefix("#/$defs/")]
+    return {**named, **{key: value for key, value in schema.items() if key != "$ref"}}
+
+
+def field(schema: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """The schema of a field; None when there is no such field."""
+    if name in schema.get("properties", {}):
+        return resolved(schema["properties"][name])
+    more = schema.get("additionalProperties")
+    if isinstance(more, dict):
+        return resolved(more)
+    return _FREE if more or not schema.get("properties") else None
+
+
+def is_merged(schema: dict[str, Any], value: object) -> bool:
+    """Whether the fields of this value have owners of their own."""
+    if isinstance(value, dict):
+        return schema.get("x-kubernetes-map-type") != "atomic"
+    return isinstance(value, list) and schema.get("x-kubernetes-list-type") in {"map", "set"}
+
+
+def key_of(schema: dict[str, Any], item: Any) -> tuple[Any, ...]:
+    """What tells an item of a merged list from the others."""
+    if schema["x-kubernetes-list-type"] == "set":
+        return ("=", item)
+    inner = resolved(schema["items"])
+    named = schema["x-kubernetes-list-map-keys"]
+    return tuple((name, item.get(name, _default(inner, name))) for name in sorted(named))
+
+
+def _default(schema: dict[str, Any], name: str) -> Any:
+    """As of `protocol`, which is part of a port's key and may be left out."""
+    return (
+        schema.get("properties", {})
+        .get(name, {})
+        .get("default", "TCP" if name == "protocol" else None)
+    )
+
+
+def faults(schema: dict[str, Any], value: object, path: str = "") -> list[tuple[str, str]]:
+    """Fields that don't exist, are missing or have the wrong type: path, and which of the three."""
+    if value is None:
+        return []
+    if not _fits(schema, value):
+        return [(path, "type")]
+    found = []
+    if isinstance(value, dict):
+        found += [
+            (f"{path}.{name}", "required")
+            for name in schema.get("required", [])
+            if name not in value
+        ]
+        for name, inner in value.items():
+            known = field(schema, name)
+            found += (
+                [(f"{path}.{name}", "unknown")]
+                if known is None
+                else faults(known, inner, f"{path}.{name}")
+            )
+    if isinstance(value, list):
+        inner = resolved(schema.get("items", _FREE))
+        for place, item in enumerate(value):
+            found += faults(inner, item, f"{path}[{place}]")
+    return found
+
+
+def _fits(schema: dict[str, Any], value: object) -> bool:
+    if "oneOf" in schema:
+        return any(_fits(each, value) for each in schema["oneOf"])
+    allowed = schema.get("type")
+    if allowed is None:
+        return True
+    named = [allowed] if isinstance(allowed, str) else allowed
+    told = _NAMES[type(value)]
+    return told in named or (told == "integer" and "number" in named)
