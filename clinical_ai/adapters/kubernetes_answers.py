@@ -1,0 +1,62 @@
+"""What an API server answered: objects, pages of them, or a refusal."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from clinical_ai.adapters.kubernetes_errors import Asked, refusal
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.ports_cluster import Object
+
+if TYPE_CHECKING:
+    import httpx
+
+Answer = dict[str, Any]
+
+
+def decoded(answer: "httpx.Response", asked: Asked) -> Answer:
+    """The object; Transient or NeedsOperator for a refusal."""
+    if answer.is_error:
+        raise refusal(answer.status_code, status_of(answer), asked)
+    try:
+        found: Answer = answer.json()
+    except ValueError:
+        raise NeedsOperator(
+            f"what answers at {answer.request.url.host} is not Kubernetes", "see KUBECONFIG"
+        ) from None
+    return found
+
+
+def status_of(answer: "httpx.Response") -> Answer:
+    """The `Status` of a refusal; empty when something else than the API server answered."""
+    try:
+        told = answer.json()
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def read_pages(
+    send: Callable[[dict[str, str]], "httpx.Response"], asked: Asked
+) -> list[Object] | None:
+    """All rows; None when the server has forgotten where the next page starts.
+
+    `send` asks for the page that a query names.
+    """
+    rows: list[Object] = []
+    more = ""
+    while True:
+        answer = send({"continue": more} if more else {})
+        if answer.status_code == 410:
+            return None
+        listed = decoded(answer, asked)
+        rows += listed.get("items") or []
+        more = listed["metadata"].get("continue", "")
+        if not more:
+            return rows
+
+
+def last_seen(event: Object) -> str:
+    """When an event was last seen; RFC 3339 in UTC sorts as text, but for fractions of a second."""
+    series = event.get("series") or {}
+    moments = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return next((str(moment) for moment in moments if moment), "")

@@ -1,0 +1,200 @@
+"""The platform's objects are as wanted, stage by stage; a bad roll-out is taken back."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Final
+
+from clinical_ai import names
+from clinical_ai.change import Change, Did
+from clinical_ai.errors import PlatformError, TimedOut
+from clinical_ai.plans import Stage, pools_to_restore
+from clinical_ai.ports import PrefectApi
+from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, ensure_objects
+from clinical_ai.steps.cluster.inventory import (
+    Ownership,
+    prune,
+    read_inventory,
+    uids_of,
+    write_inventory,
+)
+from clinical_ai.steps.cluster.job import await_job
+from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.cluster.rollout import RolloutFailed, await_rollout, rollout_state
+from clinical_ai.steps.roll import drain, hold, lift, new_journal
+
+log = logging.getLogger(__name__)
+
+_POOLS: Final = {names.WORKER: names.POOL, names.PLATFORM_WORKER: names.PLATFORM_POOL}
+_WORKLOAD: Final = "Deployment"
+_TEMPLATE: Final = ".spec.template"
+_SECONDS: Final = 600  # for a roll-out that may still come up
+
+Stages = Mapping[str, Sequence[Object]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where objects are deployed. `guard` is called before each write and while waiting.
+
+    `api`: None while no server runs yet, so that there is nothing to hold. `drain_seconds`: how
+    long runs may take to end before the clinical worker is replaced.
+    """
+
+    cluster: Cluster
+    ownership: Ownership
+    guard: Guard
+    api: PrefectApi | None = None
+    drain_seconds: float = 0
+    seconds: float = _SECONDS
+
+    @property
+    def records(self) -> Records:
+        """Journal and ledger."""
+        return Records(self.cluster)
+
+
+def look(site: Site, stages: Stages) -> list[ObjectChange]:
+    """What differs; nothing is written. One list a kind at most, one dry run an object."""
+    wanted = [each for stage in stages.values() for each in stage]
+    changes = ensure_objects(site.cluster, wanted, write=False)
+    refs = [Ref.of(each) for each in wanted]
+    inventory = read_inventory(site.cluster, site.ownership).with_wanted(refs)
+    return [*changes, *prune(site.cluster, inventory, refs, site.ownership, write=False).changes]
+
+
+def deploy(
+    site: Site, stages: Stages, migration: Object | None = None, *, all_of_it: bool = True
+) -> list[Change]:
+    """All stages are applied in order and have come up, and what is wanted no more is gone.
+
+    `migration` runs to its end before the server is changed. When something does not come up, what
+    this call changed is put back as it was last found good, and RolloutFailed tells why.
+    `all_of_it` off: others follow, so nothing is pruned yet.
+    """
+    wanted = [each for stage in stages.values() for each in stage]
+    refs = [Ref.of(each) for each in wanted]
+    finish_hold(site)
+    inventory = read_inventory(site.cluster, site.ownership).with_wanted(refs)
+    first = write_inventory(site.cluster, inventory, site.ownership, guard=site.guard)
+    seen = ensure_objects(site.cluster, wanted, write=False)
+    work = _Work(site, [first], dict(zip(refs, seen, strict=True)))
+    try:
+        for name, objects in stages.items():
+            if name == "server" and migration is not None:
+                work.changes.append(migrate(site, migration))
+            for each in objects:
+                work.apply(each)
+    except (RolloutFailed, TimedOut):
+        work.put_back()
+        raise
+    known = inventory.with_uids(uids_of(work.objects))
+    if not all_of_it:
+        write_inventory(site.cluster, known, site.ownership, guard=site.guard)
+        return work.changes
+    pruned = prune(site.cluster, known, refs, site.ownership, write=True, guard=site.guard)
+    write_inventory(site.cluster, pruned.inventory, site.ownership, guard=site.guard)
+    for fault in pruned.faults:
+        log.warning("tried again next time: %s", fault)
+    site.records.write_objects(wanted)
+    return [*work.changes, *pruned.changes]
+
+
+def migrate(site: Site, migration: Object) -> Change:
+    """Prefect's database has the release's revision: the Job of that name has succeeded."""
+    name = migration["metadata"]["name"]
+    what = f"Job {name}"
+    ref = Ref.of(migration)
+    found = site.cluster.find(ref)
+    if found is None:
+        site.guard()
+        site.cluster.create(migration)
+    done = bool((found or {}).get("status", {}).get("succeeded"))
+    if not done:
+        await_job(site.cluster, name, seconds=site.seconds, beat=site.guard)
+    return Change(what, Did.UNCHANGED if done else Did.CREATED)
+
+
+@dataclass
+class _Work:
+    """What this call has done so far. `seen`: what would become of each object."""
+
+    site: Site
+    changes: list[Change]
+    seen: Mapping[Ref, ObjectChange]
+    objects: list[ObjectChange] = field(default_factory=list)
+
+    def apply(self, wanted: Object) -> None:
+        """The object is as wanted; a workload has come up."""
+        site, ref = self.site, Ref.of(wanted)
+        change = self.seen[ref]
+        with _held(site, change):
+            if change.wrote:
+                [change] = ensure_objects(site.cluster, [wanted], write=True, guard=site.guard)
+            self.objects.append(change)
+            self.changes.append(change)
+            if ref.kind == _WORKLOAD:
+                await_up(site, ref)
+
+    def put_back(self) -> None:
+        """What was changed is as it was last found good; the newest first."""
+        good = {Ref.of(each): each for each in self.site.records.find_objects()}
+        for change in reversed(self.objects):
+            before = good.get(change.ref) if change.ref else None
+            if before is None or not change.wrote:
+                continue
+            try:
+                ensure_objects(self.site.cluster, [before], write=True, guard=self.site.guard)
+                if before["kind"] == _WORKLOAD:
+                    await_up(self.site, Ref.of(before))
+            except PlatformError as error:
+                log.error("%s could not be put back: %s", change.ref, error)  # noqa: TRY400
+            else:
+                log.warning("%s is put back as it was last found good", change.ref)
+
+
+def await_up(site: Site, ref: Ref) -> None:
+    """The workload has come up. RolloutFailed tells why it does not."""
+    if not rollout_state(site.cluster.get(ref)).done:
+        await_rollout(site.cluster, ref, seconds=site.seconds, beat=site.guard)
+
+
+def _held(site: Site, change: ObjectChange) -> AbstractContextManager[None]:
+    """While a worker is replaced, its pool hands out no run."""
+    pool = _POOLS.get(change.ref.name) if change.ref and change.ref.kind == _WORKLOAD else None
+    replaced = any(each.path.startswith(_TEMPLATE) for each in change.fields)
+    if pool is None or site.api is None or not replaced:
+        return nullcontext()
+    return _holding(site, site.api, pool)
+
+
+@contextmanager
+def _holding(site: Site, api: PrefectApi, pool: str) -> Iterator[None]:
+    """The pool's earlier pause state is in the journal before it is paused, so a kill loses none.
+
+    Runs of the clinical pool are processes of its worker, and are waited for; those of the
+    platform's pool are Jobs, which live on without theirs.
+    """
+    found = api.get(f"/work_pools/{pool}") or {}
+    journal = new_journal(f"the worker of pool {pool} is replaced")
+    journal = journal.held({pool: bool(found.get("is_paused"))})
+    site.records.write_journal(journal)
+    try:
+        hold(api, pools_to_restore(journal))
+        if pool == names.POOL:
+            drain(api, [pool], site.drain_seconds)
+        yield
+    finally:
+        lift(api, pools_to_restore(journal))
+        site.records.write_journal(journal.ended(Stage.DONE, "lifted"))
+
+
+def finish_hold(site: Site) -> None:
+    """Pools that a killed run left held are open again; for whoever holds the lease."""
+    journal = site.records.find_journal()
+    if journal is None or not journal.open or site.api is None:
+        return
+    lift(site.api, pools_to_restore(journal))
+    site.records.write_journal(journal.ended(Stage.DONE, "was interrupted; the next run lifted it"))

@@ -1,0 +1,176 @@
+"""Objects are as wanted: looked at first, written only where something differs, never by force."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from clinical_ai.change import Change, Did
+from clinical_ai.names import SCALE_MANAGER
+from clinical_ai.object_diff import FieldChange, differences
+from clinical_ai.object_paths import without
+from clinical_ai.ports_cluster import Changed, Cluster, Conflicts, FieldConflict, Object, Ref
+
+Guard = Callable[[], None]
+_SCALED: Final = frozenset({"Deployment", "StatefulSet"})
+_MOST_SHOWN: Final = 5
+_MOST_LOOKS: Final = 3
+
+
+@dataclass(frozen=True)
+class ObjectChange(Change):
+    """What became of one object. `conflicts`: fields left to those who set them."""
+
+    ref: Ref | None = None
+    uid: str = ""
+    fields: tuple[FieldChange, ...] = ()
+    conflicts: tuple[FieldConflict, ...] = ()
+
+
+def free() -> None:
+    """The guard of those who need none."""
+
+
+def ensure_objects(
+    cluster: Cluster, wanted: Sequence[Object], *, write: bool, guard: Guard = free
+) -> list[ObjectChange]:
+    """The objects are as wanted, in this order; `write` off: what would become of them.
+
+    Compared as Flux does: the live object with a server-side dry run, so that defaults and what
+    others added are no difference. A field that somebody else set to another value stays theirs
+    and is told. `replicas` counts when the object is made, and never again. `guard` is called
+    before each write, and raises when there may be none.
+
+    One list for several objects of a kind, one request for a single one and for each Secret (who
+    may list Secrets may read all of them), and one dry run for each object; a second one only when
+    there is a conflict.
+    """
+    live = _read(cluster, wanted)
+    coming: set[str] = set()
+    changes = []
+    for each in wanted:
+        ref = Ref.of(each)
+        found = live.get(ref)
+        if found is not None:
+            changes.append(_update(cluster, each, found, write=write, guard=guard))
+        elif write:
+            changes.append(_create(cluster, each, guard))
+        else:
+            changes.append(_would_create(cluster, each, coming))
+            if ref.kind == "Namespace":
+                coming.add(ref.name)
+    return changes
+
+
+def _read(cluster: Cluster, wanted: Iterable[Object]) -> dict[Ref, Object]:
+    """The live objects, by the Ref of the wanted one."""
+    groups: dict[tuple[str, str, str], list[Object]] = defaultdict(list)
+    for each in wanted:
+        ref = Ref.of(each)
+        groups[ref.api_version, ref.kind, ref.namespace].append(each)
+    found = {}
+    for (api_version, kind, namespace), members in groups.items():
+        listed: dict[str, Object] = {}
+        labels = _common_labels(members)
+        if len(members) > 1 and labels and kind != "Secret":
+            rows = cluster.find_all(api_version, kind, labels=labels, namespace=namespace)
+            listed = {row["metadata"]["name"]: row for row in rows}
+        for ref in map(Ref.of, members):
+            # One that is not listed may have lost its labels, or be somebody else's.
+            row = listed.get(ref.name) or cluster.find(ref)
+            if row is not None:
+                found[ref] = row
+    return found
+
+
+def _common_labels(members: Sequence[Object]) -> dict[str, str]:
+    first, *rest = (each["metadata"].get("labels", {}).items() for each in members)
+    return dict(pair for pair in first if all(pair in other for other in rest))
+
+
+def _would_create(cluster: Cluster, wanted: Object, coming: set[str]) -> ObjectChange:
+    ref = Ref.of(wanted)
+    if (ref.namespace or cluster.namespace) not in coming:
+        cluster.apply(_applied(wanted), dry_run=True)  # refused now rather than halfway
+    return ObjectChange(str(ref), Did.CREATED, ref=ref)
+
+
+def _create(cluster: Cluster, wanted: Object, guard: Guard) -> ObjectChange:
+    ref = Ref.of(wanted)
+    guard()
+    made = cluster.apply(_applied(wanted))
+    _ensure_replicas(cluster, wanted, made, guard)
+    return ObjectChange(str(ref), Did.CREATED, ref=ref, uid=made["metadata"]["uid"])
+
+
+def _update(
+    cluster: Cluster, wanted: Object, live: Object, *, write: bool, guard: Guard
+) -> ObjectChange:
+    ref, uid = Ref.of(wanted), live["metadata"]["uid"]
+    if "deletionTimestamp" in live["metadata"]:
+        raise Changed(f"{ref} is being deleted; it is made anew when it has gone")
+    for _ in range(_MOST_LOOKS):
+        applied, would, conflicts = _dry_run(cluster, _applied(wanted))
+        if would["metadata"].get("resourceVersion") == live["metadata"]["resourceVersion"]:
+            break
+        live = cluster.get(ref)  # a controller wrote in between: that is no difference of ours
+    fields = tuple(differences(live, would))
+    if fields and write:
+        guard()
+        cluster.apply(applied)
+    if write:
+        _ensure_replicas(cluster, wanted, live, guard)
+    did = Did.UPDATED if fields else Did.UNCHANGED
+    return ObjectChange(str(ref), did, _detail(fields, conflicts), ref, uid, fields, conflicts)
+
+
+def _dry_run(cluster: Cluster, wanted: Object) -> tuple[Object, Object, tuple[FieldConflict, ...]]:
+    """What can be applied without taking a field from anybody, and the object as it would be."""
+    try:
+        return wanted, cluster.apply(wanted, dry_run=True), ()
+    except Conflicts as refused:
+        reduced = wanted
+        for conflict in refused.conflicts:
+            less = without(reduced, conflict.field)
+            if less is None:
+                raise
+            reduced = less
+        return reduced, cluster.apply(reduced, dry_run=True), refused.conflicts
+
+
+def _applied(wanted: Object) -> Object:
+    """The object without `replicas`: who scales owns it, from the first time on."""
+    if wanted["kind"] not in _SCALED:
+        return wanted
+    spec = {name: value for name, value in wanted["spec"].items() if name != "replicas"}
+    return {**wanted, "spec": spec}
+
+
+def _ensure_replicas(cluster: Cluster, wanted: Object, live: Object, guard: Guard) -> None:
+    """The wanted number, unless somebody has chosen one.
+
+    Applied under a name of its own, since scaling what has no owner leaves it without one: a
+    number that a person chose could not be told from the default then.
+    """
+    if wanted["kind"] not in _SCALED or "replicas" not in wanted["spec"] or _is_scaled(live):
+        return
+    about = {name: live["metadata"][name] for name in ("name", "namespace")}
+    number = {"replicas": wanted["spec"]["replicas"]}
+    guard()
+    ours = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": about}
+    cluster.apply({**ours, "spec": number}, manager=SCALE_MANAGER)
+
+
+def _is_scaled(live: Object) -> bool:
+    """Whether somebody owns `replicas`."""
+    return any(
+        "f:replicas" in each.get("fieldsV1", {}).get("f:spec", {})
+        for each in live["metadata"].get("managedFields", [])
+    )
+
+
+def _detail(fields: Sequence[FieldChange], conflicts: Sequence[FieldConflict]) -> str:
+    told = [str(each) for each in fields[:_MOST_SHOWN]]
+    if len(fields) > _MOST_SHOWN:
+        told.append(f"and {len(fields) - _MOST_SHOWN} more fields")
+    return "; ".join([*told, *(f"left alone: {each}" for each in conflicts)])

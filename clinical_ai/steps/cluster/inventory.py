@@ -1,0 +1,132 @@
+"""What we applied is written down in the cluster, and what is wanted no more goes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from clinical_ai import names
+from clinical_ai.change import Change, Did
+from clinical_ai.errors import NeedsOperator, PlatformError
+from clinical_ai.inventory import Inventory, as_rows, from_rows, is_ours
+from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, free
+
+_KEY: Final = "objects.json"
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """How we know what is ours: labels, and the ConfigMap that lists it.
+
+    `limit`: how many objects may be deleted at once before a person has to say so.
+    """
+
+    labels: Mapping[str, str]
+    limit: int
+    name: str = names.INVENTORY
+
+
+def read_inventory(cluster: Cluster, ownership: Ownership) -> Inventory:
+    """What was applied; empty when nothing was."""
+    found = cluster.find(Ref("v1", "ConfigMap", ownership.name))
+    if found is None:
+        return Inventory({})
+    return from_rows((found.get("data") or {}).get(_KEY, ""), f"ConfigMap {ownership.name}")
+
+
+def write_inventory(
+    cluster: Cluster,
+    inventory: Inventory,
+    ownership: Ownership,
+    *,
+    guard: Guard = free,
+) -> Change:
+    """The cluster holds this list; nothing is written when it does already."""
+    what, text = f"ConfigMap {ownership.name}", as_rows(inventory)
+    found = cluster.find(Ref("v1", "ConfigMap", ownership.name))
+    if found is not None and (found.get("data") or {}).get(_KEY) == text:
+        return Change(what, Did.UNCHANGED)
+    guard()
+    about = {"name": ownership.name, "labels": dict(ownership.labels)}
+    data = {_KEY: text}
+    cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": data})
+    return Change(what, Did.UPDATED if found else Did.CREATED)
+
+
+def uids_of(changes: Iterable[ObjectChange]) -> dict[Ref, str]:
+    """Of the objects that a step looked at or made."""
+    return {change.ref: change.uid for change in changes if change.ref is not None}
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What went, the inventory that is left, and what could not be deleted.
+
+    That stays in the inventory and is tried again the next time.
+    """
+
+    changes: list[ObjectChange]
+    inventory: Inventory
+    faults: list[PlatformError]
+
+
+def prune(
+    cluster: Cluster,
+    inventory: Inventory,
+    wanted: Iterable[Ref],
+    ownership: Ownership,
+    *,
+    write: bool,
+    guard: Guard = free,
+) -> Pruned:
+    """Objects of the inventory that are wanted no more go, while they are still ours.
+
+    One without our labels, or made anew by somebody else, is left alone and forgotten. More than
+    the limit are refused, and so is a wanted set without anything. `write` off: what would go. The
+    inventory is given back, not written.
+    """
+    kept = list(wanted)
+    if not kept:
+        raise NeedsOperator(
+            "nothing at all is wanted, so everything would be deleted",
+            "see why; to remove the platform, uninstall it",
+        )
+    there = {ref: found for ref in inventory.unwanted(kept) if (found := _find(cluster, ref))}
+    going = {
+        ref: found
+        for ref, found in there.items()
+        if is_ours(found, inventory.uids[ref], ownership.labels, names.FIELD_MANAGER)
+    }
+    _refuse_many(list(going), ownership.limit)
+    changes = [
+        ObjectChange(str(ref), Did.UNCHANGED, "not ours any more, left alone", ref)
+        for ref in there
+        if ref not in going
+    ]
+    if not write:
+        would = [ObjectChange(str(ref), Did.REMOVED, ref=ref) for ref in going]
+        return Pruned(changes + would, inventory, [])
+    failed: dict[Ref, PlatformError] = {}
+    for ref, found in going.items():
+        guard()  # what it raises ends everything: there may be no write at all
+        try:
+            cluster.delete(ref, uid=found["metadata"]["uid"])
+        except PlatformError as error:
+            failed[ref] = error
+        else:
+            changes.append(ObjectChange(str(ref), Did.REMOVED, ref=ref))
+    return Pruned(changes, inventory.only([*kept, *failed]), list(failed.values()))
+
+
+def _find(cluster: Cluster, ref: Ref) -> Object | None:
+    """The object; a kind that is not served any more has none."""
+    return cluster.find(ref) if cluster.serves(ref.api_version, ref.kind) else None
+
+
+def _refuse_many(going: Sequence[Ref], limit: int) -> None:
+    if len(going) > limit:
+        raise NeedsOperator(
+            f"{len(going)} objects would be deleted, {limit} at once are allowed: "
+            + ", ".join(map(str, going)),
+            "look whether that is meant, and allow that many",
+        )

@@ -1,0 +1,98 @@
+"""Jobs of the platform run to their end, and their last lines are told. Never clinical ones."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from clinical_ai.diagnosis import Facts
+from clinical_ai.errors import Transient
+from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.steps.cluster.rollout import RolloutFailed, Watch, events_of
+from clinical_ai.waiting import Sighting, wait_until
+
+_JOB: Final = "batch.kubernetes.io/job-name"
+_OLD_JOB: Final = "job-name"  # before Kubernetes 1.27
+_FINISHED: Final = frozenset({"Complete", "Failed"})
+
+
+def await_job(
+    cluster: Cluster,
+    name: str,
+    *,
+    seconds: float,
+    tail: int = 50,
+    every: float = 1,
+    beat: Callable[[], None] = lambda: None,
+) -> str:
+    """The job's last lines, when it has succeeded.
+
+    RolloutFailed with them when it has failed, or can't start and the cause is certain; TimedOut
+    otherwise. Only for jobs whose output holds no clinical value.
+    """
+    watch, ref = Watch(cluster, f"Job {name}"), Ref("batch/v1", "Job", name)
+    found: list[Object] = []
+
+    def look() -> Sighting:
+        beat()
+        try:
+            job = cluster.get(ref)
+            ended = _ended(job)
+            if ended is None:
+                watch.judge(_facts(cluster, job))
+        except Transient as error:
+            return Sighting(done=False, summary=str(error))
+        found[:] = [job]
+        return Sighting(ended is not None, "; ".join([_state(job), *watch.causes]))
+
+    wait_until(f"the end of Job {name}", look, seconds=seconds, every=every)
+    [job] = found
+    lines = _last_lines(cluster, job, tail)
+    ended = _ended(job) or {}
+    if ended.get("type") == "Failed":
+        why = ended.get("reason") or "no reason given"
+        raise RolloutFailed(
+            f"Job {name} has failed ({why})" + (f"; its last lines:\n{lines}\n" if lines else ""),
+            f"read `kubectl logs job/{name} -n {job['metadata']['namespace']}`",
+        )
+    return lines
+
+
+def _ended(job: Object) -> dict[str, Any] | None:
+    """The condition that says so."""
+    told = job.get("status", {}).get("conditions") or []
+    return next((it for it in told if it["type"] in _FINISHED and it["status"] == "True"), None)
+
+
+def _state(job: Object) -> str:
+    status = job.get("status", {})
+    told = {name: status.get(name, 0) for name in ("active", "succeeded", "failed")}
+    return ", ".join(f"{count} {name}" for name, count in told.items() if count) or "not started"
+
+
+def _facts(cluster: Cluster, job: Object) -> Facts:
+    # A pod that has failed is followed by the next; how often, the job itself knows.
+    pods = [it for it in _pods(cluster, job) if it.get("status", {}).get("phase") != "Failed"]
+    events = dict(events_of(cluster, pods))
+    if not pods:
+        events[job["metadata"]["uid"]] = cluster.events(job)
+    return Facts(job, pods=pods, events=events)
+
+
+def _pods(cluster: Cluster, job: Object) -> list[Object]:
+    """The pods of this very job, the latest last."""
+    about = job["metadata"]
+    for label in (_JOB, _OLD_JOB):
+        labels = {label: about["name"]}
+        pods = cluster.find_all("v1", "Pod", labels=labels, namespace=about["namespace"])
+        if pods:
+            return sorted(pods, key=lambda it: str(it["metadata"]["creationTimestamp"]))
+    return []
+
+
+def _last_lines(cluster: Cluster, job: Object, tail: int) -> str:
+    for pod in reversed(_pods(cluster, job)):
+        name, place = pod["metadata"]["name"], pod["metadata"]["namespace"]
+        for container in pod["spec"]["containers"]:
+            told = {"container": container["name"], "tail": tail, "namespace": place}
+            if text := cluster.logs(name, **told):
+                return text.rstrip()
+    return ""

@@ -1,0 +1,182 @@
+"""One change at a time in a cluster: a Lease that says who holds it.
+
+Ours rather than a client's: those never count a change of holders, and one writes local time.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, Final
+
+from clinical_ai import names
+from clinical_ai.errors import Locked, PlatformError, TimedOut
+from clinical_ai.ports_cluster import Changed, Cluster, Object, Ref
+from clinical_ai.waiting import Sighting, wait_until
+
+log = logging.getLogger(__name__)
+
+_MICRO_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"  # the API server takes exactly six digits
+_SECONDS: Final = 60
+_RENEW_AFTER: Final = 15.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease, and since when, by the clock of whoever wrote it."""
+
+    who: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"{self.who}, since {self.since}"
+
+
+@dataclass
+class ClusterLease:
+    """The right to change the platform, while it is renewed."""
+
+    cluster: Cluster
+    ref: Ref
+    who: str
+    held: Object
+    renewed: float
+
+    def renew(self) -> None:
+        """To be called before each write, and while waiting.
+
+        Locked when somebody else has taken it meanwhile, as after a long pause of this process:
+        then nothing may be written any more.
+        """
+        if monotonic() - self.renewed <= _RENEW_AFTER:
+            return
+        at = monotonic()
+        try:
+            self.held = _write(self.cluster, self.held, {"renewTime": _now()})
+        except Changed:
+            found = self.cluster.find(self.ref)
+            if found is None or found["spec"].get("holderIdentity") != self.who:
+                raise Locked(f"{self.ref.short} was lost to {_told(found)}") from None
+            self.held = found  # somebody put a label on it; the next call renews
+            return
+        self.renewed = at
+
+
+def find_holder(cluster: Cluster, *, name: str = names.CLUSTER_LEASE) -> Holder | None:
+    """Who holds it, or held it when they were killed; None when it is free."""
+    found = cluster.find(_ref(name))
+    return None if found is None else _holder(found)
+
+
+@contextmanager
+def cluster_lease(
+    cluster: Cluster, who: str, *, seconds: float, name: str = names.CLUSTER_LEASE
+) -> Iterator[ClusterLease]:
+    """Hold the lease while the block runs. `who` must be nobody else's: a host, and a process.
+
+    Waits `seconds` for whoever has it, then raises Locked with their name. That of a killed holder
+    is free after a minute without a sign of life, as this process has seen it: clocks of others
+    are not trusted.
+    """
+    lease = _take(cluster, _ref(name), who, seconds)
+    try:
+        yield lease
+    finally:
+        _free(lease)
+
+
+def _take(cluster: Cluster, ref: Ref, who: str, seconds: float) -> ClusterLease:
+    seen = _Seen()
+    taken: list[ClusterLease] = []
+
+    def look() -> Sighting:
+        found = cluster.find(ref)
+        at = monotonic()
+        if found is not None and not seen.is_over(found, at):
+            return Sighting(done=False, summary=f"held by {_told(found)}")
+        held = _make(cluster, ref, who) if found is None else _take_over(cluster, found, who)
+        if held is None:
+            return Sighting(done=False, summary="somebody else was faster")
+        taken.append(ClusterLease(cluster, ref, who, held, at))
+        return Sighting(done=True, summary="taken")
+
+    try:
+        wait_until(str(ref.short), look, seconds=seconds, every=1)
+    except TimedOut as error:
+        raise Locked(f"another change is under way: {error}") from None
+    return taken[0]
+
+
+class _Seen:
+    """When this process last saw a holder's record change."""
+
+    def __init__(self) -> None:
+        self._record: Any = None
+        self._since = 0.0
+
+    def is_over(self, found: Object, now: float) -> bool:
+        """Whether nobody holds it, or the holder has given no sign of life for long enough."""
+        spec = found["spec"]
+        if not spec.get("holderIdentity"):
+            return True
+        record = [spec.get(name) for name in ("holderIdentity", "renewTime", "leaseTransitions")]
+        if record != self._record:
+            self._record, self._since = record, now
+        return now - self._since >= int(spec.get("leaseDurationSeconds") or _SECONDS)
+
+
+def _make(cluster: Cluster, ref: Ref, who: str) -> Object | None:
+    about = {"name": ref.name, "labels": {"app.kubernetes.io/part-of": names.PRODUCT}}
+    lease = {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": about}
+    return cluster.create({**lease, "spec": {**_fresh(who), "leaseTransitions": 0}})
+
+
+def _take_over(cluster: Cluster, found: Object, who: str) -> Object | None:
+    count = int(found["spec"].get("leaseTransitions") or 0) + 1
+    try:
+        return _write(cluster, found, {**_fresh(who), "leaseTransitions": count})
+    except Changed:
+        return None
+
+
+def _fresh(who: str) -> dict[str, Any]:
+    now = _now()
+    return {
+        "holderIdentity": who,
+        "leaseDurationSeconds": _SECONDS,
+        "acquireTime": now,
+        "renewTime": now,
+    }
+
+
+def _free(lease: ClusterLease) -> None:
+    """The next one need not wait. What goes wrong here heals by itself in a minute."""
+    try:
+        _write(lease.cluster, lease.held, {"holderIdentity": "", "renewTime": _now()})
+    except PlatformError as error:
+        log.info("%s was not given back: %s", lease.ref.short, error)
+
+
+def _write(cluster: Cluster, found: Object, spec: dict[str, Any]) -> Object:
+    """Only if it is still as it was read."""
+    version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+    return cluster.patch(Ref.of(found), {"metadata": version, "spec": spec})
+
+
+def _holder(found: Object) -> Holder | None:
+    who = found["spec"].get("holderIdentity")
+    return Holder(str(who), str(found["spec"].get("acquireTime", "?"))) if who else None
+
+
+def _told(found: Object | None) -> str:
+    return str((found and _holder(found)) or "nobody")
+
+
+def _ref(name: str) -> Ref:
+    return Ref("coordination.k8s.io/v1", "Lease", name)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime(_MICRO_TIME)

@@ -1,0 +1,98 @@
+"""What outlives a run of deploy/self, kept in the cluster: journal, ledger, the last good objects.
+
+In ConfigMaps of their own rather than in Prefect's database, which a restore turns back. Nobody
+else writes them, and no secret is in an object: pods refer to Secrets by name.
+"""
+
+import gzip
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from clinical_ai import names
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.plans import Journal, from_dict
+from clinical_ai.ports_cluster import Cluster, Object, Ref
+
+_ENTRIES: Final = 50
+_JOURNAL: Final = "journal.json"
+_LEDGER: Final = "entries.json"
+_OBJECTS: Final = "objects.json.gz"
+
+
+@dataclass(frozen=True)
+class Records:
+    """A JournalKeeper, and more, over ConfigMaps of the namespace."""
+
+    cluster: Cluster
+
+    def find_journal(self) -> Journal | None:
+        """The last hold of pools, or None."""
+        text = self._data(names.JOURNAL).get(_JOURNAL)
+        if text is None:
+            return None
+        try:
+            return from_dict(json.loads(text))
+        except (KeyError, TypeError, ValueError):
+            raise _damaged(names.JOURNAL) from None
+
+    def write_journal(self, journal: Journal) -> None:
+        """The journal is safe when this returns."""
+        self._write(names.JOURNAL, data={_JOURNAL: json.dumps(journal.to_dict(), sort_keys=True)})
+
+    def read_ledger(self) -> list[dict[str, Any]]:
+        """Entries, the oldest first."""
+        try:
+            found: list[dict[str, Any]] = json.loads(self._data(names.LEDGER).get(_LEDGER, "[]"))
+        except ValueError:
+            raise _damaged(names.LEDGER) from None
+        return found
+
+    def write_ledger(self, entry: Mapping[str, Any]) -> None:
+        """The ledger ends with this entry; the oldest are forgotten."""
+        entries = [*self.read_ledger(), dict(entry)][-_ENTRIES:]
+        self._write(names.LEDGER, data={_LEDGER: json.dumps(entries, sort_keys=True)})
+
+    def find_objects(self) -> list[Object]:
+        """The objects that were last found good together; none before the first time."""
+        found = self.cluster.find(_ref(names.GOOD_OBJECTS)) or {}
+        packed = (found.get("binaryData") or {}).get(_OBJECTS)
+        if packed is None:
+            return []
+        try:
+            objects: list[Object] = json.loads(gzip.decompress(b64decode(packed)))
+        except (OSError, EOFError, ValueError):
+            raise _damaged(names.GOOD_OBJECTS) from None
+        return objects
+
+    def write_objects(self, objects: list[Object]) -> None:
+        """These are good together; nothing is written when they were so before."""
+        if self.find_objects() == objects:
+            return
+        text = json.dumps(objects, sort_keys=True).encode()
+        packed = b64encode(gzip.compress(text, mtime=0)).decode()
+        self._write(names.GOOD_OBJECTS, binary={_OBJECTS: packed})
+
+    def _data(self, name: str) -> dict[str, str]:
+        return (self.cluster.find(_ref(name)) or {}).get("data") or {}
+
+    def _write(
+        self, name: str, *, data: dict[str, str] | None = None, binary: dict[str, str] | None = None
+    ) -> None:
+        about = {"name": name, "labels": {"app.kubernetes.io/part-of": names.PRODUCT}}
+        record: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about}
+        record |= {"data": data} if data else {"binaryData": binary}
+        self.cluster.apply(record)
+
+
+def _ref(name: str) -> Ref:
+    return Ref("v1", "ConfigMap", name)
+
+
+def _damaged(name: str) -> NeedsOperator:
+    return NeedsOperator(
+        f"ConfigMap {name} is damaged",
+        f"look at it, then remove it: `kubectl delete configmap {name}`",
+    )

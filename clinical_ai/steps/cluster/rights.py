@@ -1,0 +1,28 @@
+"""Accounts and rights, which bootstrap alone may write: compared without the right to write."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from clinical_ai.change import Change, Did
+from clinical_ai.deployment_plan import covers
+from clinical_ai.ports_cluster import Cluster, Object, Ref
+
+_HEAL: Final = "heal it with `python -m bootstrap --runtime kubernetes`"
+_COMPARED: Final = ("rules", "roleRef", "subjects", "automountServiceAccountToken")
+
+
+def look_at_rights(cluster: Cluster, wanted: Sequence[Object]) -> list[Change]:
+    """Whether each is as wanted. A dry run would need the right to write: they are compared."""
+    return [_look(each, cluster.find(Ref.of(each))) for each in wanted]
+
+
+def _look(wanted: Object, found: Object | None) -> Change:
+    what = str(Ref.of(wanted))
+    if found is None:
+        return Change(what, Did.DRIFTED, f"it is not there; {_HEAL}")
+    differing = [
+        key for key in _COMPARED if key in wanted and not covers(found.get(key), wanted[key])
+    ]
+    if not differing:
+        return Change(what, Did.UNCHANGED)
+    return Change(what, Did.DRIFTED, f"{', '.join(differing)}; {_HEAL}")

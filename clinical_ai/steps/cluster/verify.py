@@ -1,0 +1,201 @@
+"""Checks of a platform in a cluster: the guide's, from inside, each with its evidence."""
+
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from clinical_ai import names
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.ports import SecretStore
+from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.steps import verify
+from clinical_ai.steps.cluster.rollout import rollout_state
+from clinical_ai.steps.orchestration import find_workers
+from clinical_ai.steps.verify import Result
+
+_WORKLOADS: Final = (names.SERVER, names.PLATFORM_WORKER, names.WORKER)
+_WORKERS: Final = {names.POOL: names.WORKER, names.PLATFORM_POOL: names.PLATFORM_WORKER}
+_TAIL: Final = 500  # lines of a log
+_WRONG: Final = (" ERROR ", " CRITICAL ", "Traceback (most recent call last)")
+_SERVICE: Final = "kubernetes.io/service-name"
+# Of a pod that no policy of ours lets a run reach: the cluster's own DNS, at its metrics.
+_FORBIDDEN: Final = ("kube-dns", "kube-system", 9153)
+_PATIENCE: Final = 3.0
+
+
+class Parts(verify.SharedParts, Protocol):
+    """What of a platform is looked at."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """Its namespace."""
+
+    @property
+    def secrets(self) -> SecretStore:
+        """Its secrets."""
+
+    def references(self) -> Sequence[str]:
+        """References to the secrets that its runs need."""
+
+
+def verify_cluster(parts: Parts) -> list[Result]:
+    """All checks, in the order in which one depends on another; none stops the next."""
+    own: list[tuple[str, Callable[[Parts], str]]] = [
+        ("workloads up", _workloads),
+        ("pods ready", _pods),
+        ("logs free of errors", _logs),
+        ("services", _services),
+        ("secrets", _secrets),
+        ("network policies", _policies),
+        ("workers online", _workers),
+    ]
+    return [
+        *(verify.run(check, partial(look, parts)) for check, look in own),
+        *(verify.run(check, partial(look, parts)) for check, look in verify.SHARED),
+    ]
+
+
+def _workloads(parts: Parts) -> str:
+    told: list[str] = []
+    wrong: list[str] = []
+    for name in _WORKLOADS:
+        found = parts.cluster.find(Ref("apps/v1", "Deployment", name))
+        if found is None:
+            wrong.append(f"{name} is not there")
+            continue
+        state = rollout_state(found)
+        (told if state.done else wrong).append(f"{name}: {state.summary}")
+    if wrong:
+        raise NeedsOperator("; ".join(wrong), "run deploy/self, which tells why")
+    return "; ".join(told)
+
+
+def _pods(parts: Parts) -> str:
+    told = []
+    for name in _WORKLOADS:
+        pods = _pods_of(parts.cluster, name)
+        if not pods:
+            raise NeedsOperator(f"{name} has no pod", f"kubectl get pods -l app={name}")
+        for pod in pods:
+            about = pod["metadata"]["name"]
+            if not _is_ready(pod):
+                phase = pod.get("status", {}).get("phase")
+                problem = f"pod {about} is not ready ({phase})"
+                raise NeedsOperator(problem, f"kubectl describe pod {about}")
+            restarts = sum(
+                each.get("restartCount", 0) for each in pod["status"].get("containerStatuses", [])
+            )
+            told.append(f"{about} ({restarts} restarts)")
+    return ", ".join(told)
+
+
+def _logs(parts: Parts) -> str:
+    """Only counted: a line may hold what belongs to nobody else."""
+    wrong = []
+    for name in _WORKLOADS:
+        for pod in _pods_of(parts.cluster, name):
+            about, container = pod["metadata"]["name"], pod["spec"]["containers"][0]["name"]
+            lines = parts.cluster.logs(about, container=container, tail=_TAIL).splitlines()
+            found = sum(any(word in line for word in _WRONG) for line in lines)
+            if found:
+                wrong.append(f"{found} in {about}")
+    if wrong:
+        raise NeedsOperator(
+            f"errors among the last {_TAIL} lines: {', '.join(wrong)}",
+            "read them: `kubectl logs POD | grep -E 'ERROR|CRITICAL|Traceback'`",
+        )
+    return f"none among the last {_TAIL} lines of each"
+
+
+def _services(parts: Parts) -> str:
+    told = []
+    for name in _WORKLOADS:
+        found = parts.cluster.find(Ref("v1", "Service", name))
+        if found is None:
+            raise NeedsOperator(f"Service {name} is not there", "run deploy/self")
+        selector = found["spec"].get("selector") or {}
+        if selector != {"app": name}:
+            raise NeedsOperator(
+                f"Service {name} selects {selector}, its pods are labelled app={name}",
+                "run deploy/self, or undo the edit",
+            )
+        slices = parts.cluster.find_all(
+            "discovery.k8s.io/v1", "EndpointSlice", labels={_SERVICE: name}
+        )
+        ready = sum(
+            len(each["addresses"])
+            for piece in slices
+            for each in piece.get("endpoints") or []
+            if each.get("conditions", {}).get("ready")
+        )
+        if not ready:
+            raise NeedsOperator(f"Service {name} has no endpoint", "kubectl get endpointslices")
+        told.append(f"{name}: {ready} endpoint(s)")
+    return ", ".join(told)
+
+
+def _secrets(parts: Parts) -> str:
+    needed = parts.references()
+    missing = [each for each in needed if parts.secrets.find(each) is None]
+    if missing:
+        raise NeedsOperator(f"not there: {', '.join(missing)}", "add them with kubectl")
+    return ", ".join(needed)
+
+
+def _policies(parts: Parts) -> str:
+    """A connection that must fail does, while one that may be made is."""
+    server = urlsplit(parts.settings.prefect_api_url)
+    if not _connects(server.hostname or "", server.port or 80):
+        raise NeedsOperator("the server can't be reached from a run", "look at its NetworkPolicy")
+    name, space, port = _FORBIDDEN
+    host = f"{name}.{space}.svc"
+    if not _resolves(host):
+        return f"the server is reached; {host} does not exist, so nothing forbidden was tried"
+    if _connects(host, port):
+        raise NeedsOperator(
+            f"a run reaches {host}:{port}, which no policy allows",
+            "the network of this cluster does not enforce NetworkPolicies: use one that does",
+        )
+    return f"the server is reached, {host}:{port} is not"
+
+
+def _workers(parts: Parts) -> str:
+    """Each worker's pod is known to the server as online: workers are named by their pods."""
+    told = []
+    for pool, name in _WORKERS.items():
+        online = {w["name"] for w in find_workers(parts.api, pool) if w["status"] == "ONLINE"}
+        pods = {pod["metadata"]["name"] for pod in _pods_of(parts.cluster, name)}
+        if lost := sorted(pods - online):
+            raise NeedsOperator(
+                f"not online in pool {pool}: {', '.join(lost)}", "read that pod's log"
+            )
+        told += sorted(pods)
+    return ", ".join(told)
+
+
+def _pods_of(cluster: Cluster, name: str) -> list[Object]:
+    pods = cluster.find_all("v1", "Pod", labels={"app": name})
+    return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+
+
+def _is_ready(pod: Object) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None)
+    except socket.gaierror:
+        return False
+    return True
+
+
+def _connects(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=_PATIENCE):
+            return True
+    except OSError:
+        return False

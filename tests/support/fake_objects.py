@@ -1,0 +1,234 @@
+"""The objects of an API server in memory, and what it does with each write."""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, Final
+from uuid import uuid4
+
+from tests.support.fake_refusals import Refusal, check_change, check_fields, check_values
+from tests.support.object_fields import Path, as_fields, as_text, paths, put, remove, value_at
+from tests.support.object_schema import schema_of
+
+Object = dict[str, Any]
+Place = tuple[str, str, str, str]  # apiVersion, kind, namespace, name
+_NOW: Final = "%Y-%m-%dT%H:%M:%SZ"
+_NO_GENERATION: Final = frozenset(
+    {"ConfigMap", "Secret", "Lease", "ServiceAccount", "Event", "Service", "Pod"}
+)
+
+
+@dataclass
+class Stored:
+    """An object and who owns its fields: by manager, operation and subresource."""
+
+    content: Object
+    owners: dict[tuple[str, str, str], set[Path]] = field(default_factory=dict)
+
+    def shown(self) -> Object:
+        """As the server answers."""
+        shown = deepcopy(self.content)
+        shown["metadata"]["managedFields"] = [
+            {
+                "manager": manager,
+                "operation": operation,
+                "apiVersion": shown["apiVersion"],
+                "fieldsType": "FieldsV1",
+                "fieldsV1": as_fields(owned),
+                **({"subresource": subresource} if subresource else {}),
+            }
+            for (manager, operation, subresource), owned in self.owners.items()
+            if owned
+        ]
+        return shown
+
+
+class Objects:
+    """All objects; every write that changes one gives it a new resourceVersion."""
+
+    def __init__(self) -> None:
+        self.all: dict[Place, Stored] = {}
+        self._versions = count(1000)
+
+    def apply(self, place: Place, wanted: Object, manager: str, *, dry_run: bool) -> Object:
+        """Server-side apply without force."""
+        schema, live = schema_of(*place[:2]), self.all.get(place)
+        check_fields(wanted, place, typed=True)
+        before = live or Stored(_bare(place))
+        mine, owned = (manager, "Apply", ""), paths(schema, wanted)
+        self._refuse_conflicts(schema, before, wanted, mine, owned)
+        content = deepcopy(before.content)
+        for path in sorted(owned, key=len):
+            value, there = value_at(schema, wanted, path), value_at(schema, content, path)
+            if isinstance(path[-1], tuple) and path[-1][0] != "=":
+                continue  # an item comes with its fields
+            if there is None or value not in ({}, []):  # an empty map takes nothing away
+                put(schema, content, path, value)
+        others = [fields for who, fields in before.owners.items() if who != mine]
+        for path in sorted(before.owners.get(mine, set()) - owned, key=len):
+            if not any(it[: len(path)] == path for fields in (*others, owned) for it in fields):
+                remove(schema, content, path)
+        owners = {**before.owners, mine: owned}
+        return self._store(place, live, Stored(content, owners), dry_run=dry_run)
+
+    def _refuse_conflicts(
+        self,
+        schema: Object,
+        before: Stored,
+        wanted: Object,
+        mine: tuple[str, str, str],
+        owned: set[Path],
+    ) -> None:
+        causes = [
+            {
+                "reason": "FieldManagerConflict",
+                "message": f'conflict with "{who[0]}" using {before.content["apiVersion"]}',
+                "field": as_text(path),
+            }
+            for who, fields in before.owners.items()
+            if who != mine
+            for path in sorted(fields & owned, key=repr)
+            if value_at(schema, wanted, path) != value_at(schema, before.content, path)
+            and not isinstance(path[-1], tuple)
+            and value_at(schema, wanted, path) != {}
+        ]
+        if causes:
+            told = f"Apply failed with {len(causes)} conflicts"
+            raise Refusal(409, "Conflict", told, causes=causes)
+
+    def write(
+        self,
+        place: Place,
+        content: Object,
+        manager: str,
+        *,
+        subresource: str = "",
+        dry_run: bool = False,
+    ) -> Object:
+        """The object becomes this, as after POST, PUT, merge patch or `kubectl edit`."""
+        schema, live = schema_of(*place[:2]), self.all.get(place)
+        check_fields(content, place, typed=False)
+        before = live or Stored(_bare(place))
+        now = paths(schema, content)
+        set_anew = {
+            path
+            for path in now
+            if value_at(schema, content, path) != value_at(schema, before.content, path)
+        }
+        if subresource == "scale":  # as on a real server: what had no owner gets none
+            set_anew &= set().union(*before.owners.values())
+        owners = {who: (fields & now) - set_anew for who, fields in before.owners.items()}
+        who = (manager, "Update", subresource)
+        owners[who] = owners.get(who, set()) | set_anew
+        return self._store(place, live, Stored(deepcopy(content), owners), dry_run=dry_run)
+
+    def _store(self, place: Place, live: Stored | None, new: Stored, *, dry_run: bool) -> Object:
+        check_values(place, new.content)
+        about = new.content["metadata"]
+        if live is None:
+            about["uid"] = str(uuid4())
+            about["creationTimestamp"] = datetime.now(UTC).strftime(_NOW)
+            about.setdefault("generation", 1)
+        set_defaults(new.content)
+        if place[1] in _NO_GENERATION:
+            about.pop("generation", None)
+        if live is not None:
+            check_change(place, live.content, new.content)
+            about["resourceVersion"] = live.content["metadata"]["resourceVersion"]
+            if _same(live, new):
+                return live.shown()
+            if live.content.get("spec") != new.content.get("spec") and "generation" in about:
+                about["generation"] += 1
+        if dry_run:
+            return new.shown()
+        about["resourceVersion"] = str(next(self._versions))
+        self.all[place] = new
+        self._finish(place)
+        return new.shown()
+
+    def delete(self, place: Place, conditions: Mapping[str, str], propagation: str) -> None:
+        """It goes, or waits for its finalizers; what it owns goes too, unless orphaned."""
+        about = self.all[place].content["metadata"]
+        for name, wanted in conditions.items():
+            if about[name] != wanted:
+                told = f"the {name} in the precondition ({wanted}) does not match {about[name]}"
+                raise Refusal(409, "Conflict", f"Precondition failed: {told}")
+        if about.get("finalizers"):
+            about.setdefault("deletionTimestamp", datetime.now(UTC).strftime(_NOW))
+            about["resourceVersion"] = str(next(self._versions))
+            return
+        del self.all[place]
+        if place[:2] == ("v1", "Namespace"):
+            for inner in [it for it in self.all if it[2] == place[3]]:
+                del self.all[inner]
+        for owned in self._owned_by(about["uid"]) if propagation != "Orphan" else ():
+            self.delete(owned, {}, propagation)
+
+    def _owned_by(self, uid: str) -> list[Place]:
+        return [
+            place
+            for place, stored in self.all.items()
+            if any(it["uid"] == uid for it in stored.content["metadata"].get("ownerReferences", []))
+        ]
+
+    def _finish(self, place: Place) -> None:
+        about = self.all[place].content["metadata"]
+        if "deletionTimestamp" in about and not about.get("finalizers"):
+            self.delete(place, {}, "Background")
+
+    def select(self, api_version: str, kind: str, namespace: str) -> Iterator[Object]:
+        """Objects of a kind in a namespace, by name."""
+        for place in sorted(self.all):
+            if place[:3] == (api_version, kind, namespace):
+                yield self.all[place].shown()
+
+
+def _bare(place: Place) -> Object:
+    api_version, kind, namespace, name = place
+    about = {"name": name, **({"namespace": namespace} if namespace else {})}
+    return {"apiVersion": api_version, "kind": kind, "metadata": about}
+
+
+def _same(live: Stored, new: Stored) -> bool:
+    return live.content == new.content and {k: v for k, v in live.owners.items() if v} == {
+        k: v for k, v in new.owners.items() if v
+    }
+
+
+def set_defaults(content: Object) -> None:
+    """A few of the fields that the server fills in."""
+    spec = content.get("spec", {})
+    match content["kind"]:
+        case "Deployment":
+            spec.setdefault("replicas", 1)
+            spec.setdefault("revisionHistoryLimit", 10)
+            spec.setdefault("progressDeadlineSeconds", 600)
+            _default_pod(spec.get("template", {}).get("spec", {}))
+        case "Job":
+            spec.setdefault("backoffLimit", 6)
+            _default_pod(spec.get("template", {}).get("spec", {}))
+        case "Service":
+            spec.setdefault("type", "ClusterIP")
+            for port in spec.get("ports", []):
+                port.setdefault("protocol", "TCP")
+                port.setdefault("targetPort", port["port"])
+        case "Secret":
+            from base64 import b64encode
+
+            given = content.pop("stringData", {})
+            encoded = {name: b64encode(value.encode()).decode() for name, value in given.items()}
+            if encoded:
+                content["data"] = {**content.get("data", {}), **encoded}
+            content.setdefault("type", "Opaque")
+
+
+def _default_pod(spec: Object) -> None:
+    spec.setdefault("restartPolicy", "Always")
+    spec.setdefault("terminationGracePeriodSeconds", 30)
+    for container in (*spec.get("initContainers", []), *spec.get("containers", [])):
+        container.setdefault("imagePullPolicy", "IfNotPresent")
+        container.setdefault("terminationMessagePath", "/dev/termination-log")
+        for port in container.get("ports", []):
+            port.setdefault("protocol", "TCP")
