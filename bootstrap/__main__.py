@@ -21,6 +21,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(request: Request, terminal: Terminal) -> int:
     """What the request asks for."""
+    if request.runtime == "kubernetes":
+        from bootstrap.cluster.install import run as run_in_cluster
+
+        return run_in_cluster(request, terminal)
     if request.check:
         return check_only(request, terminal)
     if request.diff:

@@ -1,7 +1,7 @@
 """Makes the checkout's virtual environment; needs nothing but Python's standard library.
 
-Run by `make .venv`. Both locks are one resolution, so packages are installed without resolving
-again, with every hash checked, and only when a lock changed.
+Run by `make .venv`. The locks are one resolution and the last holds what the others do, so packages
+are installed without resolving again, with every hash checked, and only when a lock changed.
 """
 
 import hashlib

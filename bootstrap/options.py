@@ -14,6 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--settings", metavar="FILE", help="a TOML file with settings")
     parser.add_argument(
+        "--runtime", choices=("local", "kubernetes"), default="local", help="where it runs"
+    )
+    parser.add_argument(
+        "--image", metavar="REPOSITORY@DIGEST", help="kubernetes: an image that is pushed already"
+    )
+    parser.add_argument("--context", help="kubernetes: the kubeconfig's context")
+    parser.add_argument(
         "--replace-settings", action="store_true", help="the file replaces the saved settings"
     )
     parser.add_argument(

@@ -27,13 +27,16 @@ class Request:
     check: bool = False
     diff: bool = False
     demonstration: bool = True
+    runtime: str = "local"
+    image: str | None = None
+    context: str = ""
 
 
 def parse_request(arguments: Sequence[str], environ: Mapping[str, str]) -> Request:
     """The request; NeedsOperator when the settings file can't be read."""
     parser = argparse.ArgumentParser(
         prog="python -m bootstrap",
-        description="Brings the platform up on this machine; safe to run again.",
+        description="Brings the platform up, here or in a cluster; safe to run again.",
     )
     add_arguments(parser)
     return make_request(parser.parse_args(arguments), environ)
@@ -52,6 +55,9 @@ def make_request(options: argparse.Namespace, environ: Mapping[str, str]) -> Req
         check=options.check,
         diff=options.diff,
         demonstration=not options.no_demonstration,
+        runtime=options.runtime,
+        image=options.image,
+        context=options.context or "",
     )
 
 

@@ -12,15 +12,16 @@ from clinical_ai.settings import dump
 from clinical_ai.steps.demonstration import DESTINATION, SOURCES
 from clinical_ai.steps.runs import FINAL, Run, find_tagged_run, follow_run, get_run, start_run
 from clinical_ai.wiring import Platform
+from clinical_ai.wiring_cluster import AnyPlatform
 
 _SECONDS: Final = 600
 _SHOWN: Final = 8  # tables
 
 
-def ensure_deployed(platform: Platform, terminal: Terminal) -> None:
+def ensure_deployed(platform: AnyPlatform, terminal: Terminal) -> None:
     """deploy/self has completed once for this release and these settings."""
     settings = sha256(json.dumps(dump(platform.settings), sort_keys=True).encode()).hexdigest()[:12]
-    tag = f"applies:{platform.instance.release}-{settings}"
+    tag = f"applies:{platform.release_tag}-{settings}"
     run, started = _ensure_run(platform, names.DEPLOY_SELF, {"report_only": False}, tag)
     if not run.completed:
         run = follow_run(platform.api, run.id, seconds=_SECONDS, tell=terminal.note)
@@ -70,7 +71,7 @@ def _tell_rows(rows: Mapping[str, int], terminal: Terminal) -> None:
 
 
 def _ensure_run(
-    platform: Platform, deployment: str, parameters: Mapping[str, Any], tag: str
+    platform: AnyPlatform, deployment: str, parameters: Mapping[str, Any], tag: str
 ) -> tuple[Run, bool]:
     """The run with this tag that completed or is under way, else a new one (then True)."""
     api = platform.api
@@ -80,7 +81,7 @@ def _ensure_run(
     return get_run(api, start_run(api, deployment, parameters, tags=[tag])), True
 
 
-def _demand(platform: Platform, run: Run) -> None:
+def _demand(platform: AnyPlatform, run: Run) -> None:
     if not run.completed:
         raise NeedsOperator(
             f"run {run.name} ended {run.state.lower()}: {run.message}",
@@ -88,10 +89,10 @@ def _demand(platform: Platform, run: Run) -> None:
         )
 
 
-def _told(platform: Platform, run: Run) -> str:
+def _told(platform: AnyPlatform, run: Run) -> str:
     return f"{run.name} {run.state.lower()}, {link(platform, run)}"
 
 
-def link(platform: Platform, run: Run) -> str:
+def link(platform: AnyPlatform, run: Run) -> str:
     """Where the UI shows the run."""
-    return f"{platform.instance.ui_url}/runs/flow-run/{run.id}"
+    return f"{platform.ui_url}/runs/flow-run/{run.id}"

@@ -12,21 +12,26 @@ from clinical_ai import names
 from clinical_ai.adapters.bootstrap_references import resolve
 from clinical_ai.adapters.file_secrets import FileSecrets
 from clinical_ai.errors import ManyFaults, NeedsOperator
+from clinical_ai.ports import SecretStore
 from clinical_ai.settings import Development, Production, differences, dump, parse
 
 # Where a value given by `env:` or `file:` is kept, for settings that have a place in the guide.
 _PLACES = {
-    "minio-access-key": names.MINIO_ACCESS_KEY,
-    "minio-secret-key": names.MINIO_SECRET_KEY,
-    "aws-access-key-id": names.AWS_ACCESS_KEY_ID,
-    "aws-secret-access-key": names.AWS_SECRET_ACCESS_KEY,
+    ("minio-access-key",): names.MINIO_ACCESS_KEY,
+    ("minio-secret-key",): names.MINIO_SECRET_KEY,
+    ("aws-access-key-id",): names.AWS_ACCESS_KEY_ID,
+    ("aws-secret-access-key",): names.AWS_SECRET_ACCESS_KEY,
+    ("kubernetes", "database-url"): names.DATABASE_URL,
+    ("kubernetes", "prefect-database-url"): names.PREFECT_DATABASE_URL,
 }
 
 
 def settle(
-    request: Request,
+    request: Request, secrets: SecretStore | None = None
 ) -> tuple[Development | Production | None, dict[str, SecretStr]]:
     """The named settings and the secrets to keep for them; None when none were named.
+
+    `secrets`: where they are kept, by default the state folder's.
 
     `env:` and `file:` references mean something to this process only: their values move to the
     state folder's secrets, and the settings name them there. One that was kept before need not be
@@ -37,7 +42,8 @@ def settle(
     kept: dict[str, SecretStr] = {}
     faults: list[NeedsOperator] = []
     settings = parse(request.raw, origin=request.origin)
-    moved = _move(dump(settings), (), request, kept, faults)
+    store = secrets or FileSecrets(request.state.secrets)
+    moved = _move(dump(settings), (), request, store, kept, faults)
     if faults:
         raise ManyFaults(faults)
     return parse(moved, origin=request.origin), kept
@@ -47,22 +53,23 @@ def _move(
     tree: Mapping[str, Any],
     path: tuple[str, ...],
     request: Request,
+    secrets: SecretStore,
     kept: dict[str, SecretStr],
     faults: list[NeedsOperator],
 ) -> dict[str, Any]:
     moved: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            moved[key] = _move(value, (*path, key), request, kept, faults)
+            moved[key] = _move(value, (*path, key), request, secrets, kept, faults)
         elif isinstance(value, str) and value.startswith(("env:", "file:")):
-            place = _PLACES.get(key) if not path else _place_of_connection(path, key)
+            place = _PLACES.get((*path, key)) or _place_of_connection(path, key)
             if place is None:
                 moved[key] = value
                 continue
             try:
                 kept[place] = resolve(value, request.environ)
             except NeedsOperator as fault:
-                if FileSecrets(request.state.secrets).find(place) is None:
+                if secrets.find(place) is None:
                     field = ".".join((*path, key))
                     faults.append(NeedsOperator(f"{field}: {fault.problem}", fault.remedy))
             moved[key] = place
@@ -72,7 +79,7 @@ def _move(
 
 
 def _place_of_connection(path: tuple[str, ...], key: str) -> str | None:
-    if path[0] != "connections" or len(path) != 2 or key != "credentials":
+    if path[:1] != ("connections",) or len(path) != 2 or key != "credentials":
         return None
     name = re.sub(r"[^a-z0-9.-]", "-", path[1].lower())
     if name != path[1]:  # two names must never share a secret

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from pydantic import SecretStr
@@ -160,3 +161,28 @@ class PrefectApi(Protocol):
 
     def pages(self, path: str, body: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """All rows of a `/filter` path, read page by page."""
+
+
+class Images(Protocol):
+    """Images here and in a registry. Raises Transient or NeedsOperator, told without a secret."""
+
+    def find_digest(self, reference: str) -> str | None:
+        """`sha256:...` of what the registry has under this reference; None when it has nothing."""
+
+    def build(
+        self,
+        folder: Path,
+        repository: str,
+        tag: str,
+        *,
+        labels: Mapping[str, str],
+        arguments: Mapping[str, str],
+        host_network: bool,
+    ) -> None:
+        """The image of the Dockerfile in the folder has this tag here."""
+
+    def fetch(self, repository: str, digest: str, tag: str) -> None:
+        """What the registry has under this digest has this tag here."""
+
+    def push(self, repository: str, tag: str, others: Sequence[str] = ()) -> None:
+        """What has this tag here is in the registry, under the other tags as well."""

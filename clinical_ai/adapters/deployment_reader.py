@@ -13,9 +13,9 @@ from typing import IO, Any, Final
 from pydantic import SecretStr
 
 from clinical_ai import names
-from clinical_ai.adapters.deployment_secrets import without_secrets
 from clinical_ai.deployment_plan import Wanted, from_rendered
 from clinical_ai.errors import ManyFaults, NeedsOperator
+from clinical_ai.secret_forms import without_secrets
 
 _SECONDS: Final = 300
 _SECONDS_TO_END: Final = 10

@@ -1,6 +1,6 @@
 """What an error of somebody else's is told as: without values, which may be secrets."""
 
-from clinical_ai.adapters.deployment_secrets import without_secrets
+from clinical_ai.secret_forms import without_secrets
 
 
 def first_line(error: BaseException) -> str:

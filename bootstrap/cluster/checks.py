@@ -1,0 +1,241 @@
+"""What could stop an installation in a cluster, found before anything is written."""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from clinical_ai import names
+from clinical_ai.errors import ManyFaults, NeedsOperator
+from clinical_ai.manifests.kubernetes import credentials, desired
+from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of
+from clinical_ai.ports import SecretStore
+from clinical_ai.ports_cluster import Cluster, Object, Permission, Ref, group_of
+from clinical_ai.release import Release
+from clinical_ai.settings import Settings
+from clinical_ai.settings_kubernetes import Ingress
+
+_LEAST: Final = (1, 24)
+_SHOWN: Final = (1, 25)
+_MADE: Final = {names.API_AUTH, names.ENCRYPTION_KEY}  # by bootstrap, when they are absent
+_PLURALS: Final = {
+    "NetworkPolicy": "networkpolicies",
+    "Ingress": "ingresses",
+}
+# Of any release: what is looked at here depends on settings alone.
+_ANY: Final = Release(
+    image=f"{names.PRODUCT}@sha256:{'0' * 64}",
+    content="0" * 12,
+    version="0",
+    prefect="0",
+    python="0",
+    revision="0",
+)
+
+
+def check(cluster: Cluster, settings: Settings, secrets: SecretStore, kept: set[str]) -> list[str]:
+    """What was looked at and found good; ManyFaults with all that is wrong, each with its remedy.
+
+    `kept`: references to secrets that are about to exist.
+    """
+    faults: list[NeedsOperator] = []
+    found: list[str] = [check_version(cluster)]  # nothing else can be asked without an answer
+    for look in _looks(cluster, settings, secrets, kept):
+        try:
+            found.append(look())
+        except ManyFaults as many:
+            faults += many.faults
+        except NeedsOperator as fault:
+            faults.append(fault)
+    if faults:
+        raise ManyFaults(faults)
+    return [each for each in found if each]
+
+
+def _looks(
+    cluster: Cluster, settings: Settings, secrets: SecretStore, kept: set[str]
+) -> Iterator[Callable[[], str]]:
+    yield lambda: check_served(cluster, settings)
+    yield lambda: check_rights(cluster, settings)
+    yield lambda: check_namespace(cluster)
+    yield lambda: check_quota(cluster)
+    yield lambda: check_names(cluster, settings)
+    yield lambda: check_secrets(settings, secrets, kept)
+    yield lambda: check_volumes(cluster, settings)
+    yield lambda: check_exposure(cluster, settings)
+
+
+def check_version(cluster: Cluster) -> str:
+    """The API server answers, and is not older than what the objects are written for."""
+    version = cluster.version()
+    told = ".".join(map(str, version))
+    if version < _LEAST:
+        raise NeedsOperator(f"Kubernetes {told} is too old", "use 1.25 or newer")
+    return f"Kubernetes {told}" + (" (not tested, objects need 1.25)" if version < _SHOWN else "")
+
+
+def check_served(cluster: Cluster, settings: Settings) -> str:
+    """The cluster knows each kind of object that the settings need."""
+    kinds = {(each["apiVersion"], each["kind"]) for each in _objects(settings)}
+    missing = sorted(kind for kind in kinds if not cluster.serves(*kind))
+    if missing:
+        raise ManyFaults(
+            [
+                NeedsOperator(
+                    f"the cluster serves no {kind} of {version}",
+                    f"install what brings {group_of(version)}, or choose otherwise in settings",
+                )
+                for version, kind in missing
+            ]
+        )
+    return f"{len(kinds)} kinds of object served"
+
+
+def check_rights(cluster: Cluster, settings: Settings) -> str:
+    """Whoever runs this may do all that bootstrap and its roles need."""
+    asked = list(dict.fromkeys(_permissions(settings)))
+    faults = [
+        NeedsOperator(
+            f"you may not {each}",
+            f"ask an administrator; see `kubectl auth can-i {each.verb} {each.resource}`",
+        )
+        for each in asked
+        if not cluster.may(each)
+    ]
+    if faults:
+        raise ManyFaults(faults)
+    return f"{len(asked)} permissions"
+
+
+def check_namespace(cluster: Cluster) -> str:
+    """It is there and not going, or will be made."""
+    found = cluster.find(Ref("v1", "Namespace", cluster.namespace))
+    if found is None:
+        return f"namespace {cluster.namespace} will be made"
+    if found.get("status", {}).get("phase") == "Terminating":
+        raise NeedsOperator(
+            f"namespace {cluster.namespace} is being deleted", "wait until it has gone"
+        )
+    return f"namespace {cluster.namespace}"
+
+
+def check_quota(cluster: Cluster) -> str:
+    """A quota leaves room for the pods that are always there."""
+    full = []
+    for quota in cluster.find_all("v1", "ResourceQuota"):
+        status = quota.get("status", {})
+        hard, used = status.get("hard", {}), status.get("used", {})
+        if "pods" in hard and int(hard["pods"]) - int(used.get("pods", 0)) < _PODS:
+            full.append(quota["metadata"]["name"])
+    if full:
+        raise NeedsOperator(
+            f"the quota {', '.join(full)} leaves room for fewer than {_PODS} pods", "raise it"
+        )
+    return ""
+
+
+_PODS: Final = 5  # server, two workers, a Job, and one that replaces another
+
+
+def check_names(cluster: Cluster, settings: Settings) -> str:
+    """No object of our names is somebody else's; such an install is left untouched."""
+    foreign = [
+        str(Ref.of(each))
+        for each in _objects(settings)
+        if _is_foreign(each, cluster.find(Ref.of(each)))
+    ]
+    if foreign:
+        raise NeedsOperator(
+            f"these are there and not of this platform: {', '.join(foreign)}",
+            "choose another namespace, or remove them; nothing was changed",
+        )
+    return "names free"
+
+
+def _is_foreign(wanted: Manifest, found: Object | None) -> bool:
+    if found is None:
+        return False
+    ours = names.OWNER_LABEL
+    theirs = found["metadata"].get("labels", {})
+    return bool(theirs.get(ours) != wanted["metadata"]["labels"].get(ours))
+
+
+def check_secrets(settings: Settings, secrets: SecretStore, kept: set[str]) -> str:
+    """Each key that pods refer to is there, or about to be."""
+    synced = credentials.external(settings)
+    made = kept | _MADE | set(credentials.storage(settings) if synced else [])
+    faults = []
+    wanted = credentials.known(settings)
+    for name, keys in wanted.items():
+        for key in sorted(keys):
+            reference = f"secret:{name}/{key}"
+            if reference in made:
+                continue
+            try:
+                secrets.get(reference)
+            except NeedsOperator as fault:
+                faults.append(fault)
+    if faults:
+        raise ManyFaults(faults)
+    return f"{sum(map(len, wanted.values()))} secrets"
+
+
+def check_volumes(cluster: Cluster, settings: Settings) -> str:
+    """The volume of leases and the trusted certificates exist, when settings name them."""
+    chosen = cluster_of(settings)
+    named = [("PersistentVolumeClaim", chosen.lease_claim), ("ConfigMap", chosen.ca_config_map)]
+    for kind, name in named:
+        if name and cluster.find(Ref("v1", kind, name)) is None:
+            raise NeedsOperator(
+                f"there is no {kind} {name}", "make it, or leave it out of settings"
+            )
+    return ""
+
+
+def check_exposure(cluster: Cluster, settings: Settings) -> str:
+    """The class exists, and somebody may reach the server through it."""
+    chosen = cluster_of(settings)
+    if chosen.exposure is None:
+        return ""
+    if isinstance(chosen.exposure, Ingress):
+        name = chosen.exposure.ingress_class
+        if cluster.find(Ref("networking.k8s.io/v1", "IngressClass", name)) is None:
+            raise NeedsOperator(
+                f"there is no ingress class {name}", "name one of `kubectl get ingressclass`"
+            )
+    if not chosen.clients:
+        raise NeedsOperator(
+            "kubernetes.exposure is given, and no client may reach the server",
+            "name the ingress controller below kubernetes.clients",
+        )
+    return f"host {chosen.exposure.host}"
+
+
+def _objects(settings: Settings) -> list[Manifest]:
+    return [
+        *desired.for_bootstrap(settings, make_namespace=False),
+        *desired.for_deploy(settings, _ANY),
+    ]
+
+
+def _permissions(settings: Settings) -> Iterator[Permission]:
+    """To write all objects; a role can be granted only by whoever holds what is in it."""
+    for each in _objects(settings):
+        kind, group = each["kind"], group_of(each["apiVersion"])
+        resource = _PLURALS.get(kind, f"{kind.lower()}s")
+        for verb in ("get", "list", "create", "patch", "delete"):
+            yield Permission(verb, resource, group)
+        if kind == "Role":
+            yield from _granted(each)
+    for verb in ("get", "create", "patch"):
+        yield Permission(verb, "secrets")
+    for verb in ("create", "get", "delete"):
+        yield Permission(verb, "jobs", "batch")
+    yield Permission("create", "pods/portforward")
+
+
+def _granted(role: Manifest) -> Iterator[Permission]:
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                for verb in rule["verbs"]:
+                    for name in rule.get("resourceNames", [""]):
+                        yield Permission(verb, resource, group, name)

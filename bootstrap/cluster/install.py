@@ -1,0 +1,294 @@
+"""Day zero in a cluster as a runbook: checks, image, ground, server, Prefect, deploy/self."""
+
+import os
+import socket
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from secrets import token_bytes, token_hex
+from typing import Any, Final
+
+from pydantic import SecretStr
+
+from bootstrap import wanted
+from bootstrap.cluster import checks
+from bootstrap.cluster.image import ensure_release, render
+from bootstrap.request import Request
+from bootstrap.runs import ensure_deployed
+from bootstrap.terminal import Terminal
+from clinical_ai import names
+from clinical_ai.adapters.cluster_secrets import ClusterSecrets
+from clinical_ai.adapters.kubernetes_api import open_kubernetes
+from clinical_ai.adapters.port_forward import forwarded
+from clinical_ai.adapters.prefect_rest import PrefectRest
+from clinical_ai.change import Change
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.manifests import orchestration
+from clinical_ai.manifests.kubernetes import desired
+from clinical_ai.manifests.kubernetes.metadata import cluster_of, labels, ownership
+from clinical_ai.manifests.kubernetes.migration import migration
+from clinical_ai.manifests.kubernetes.pod_check import pod_check
+from clinical_ai.ports import PrefectApi
+from clinical_ai.ports_cluster import Cluster, Ref
+from clinical_ai.release import Release
+from clinical_ai.settings import Settings
+from clinical_ai.steps.cluster.break_glass import guarded
+from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, look
+from clinical_ai.steps.cluster.ensure import ensure_objects
+from clinical_ai.steps.cluster.inventory import Ownership
+from clinical_ai.steps.cluster.job import await_job
+from clinical_ai.steps.cluster.lease import cluster_lease
+from clinical_ai.steps.cluster.reconcile import reconcile
+from clinical_ai.steps.cluster.rollout import rollout_state
+from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
+from clinical_ai.steps.registration import ensure_deployments
+from clinical_ai.steps.settings_block import ensure_block_schema, find_settings, save_settings
+from clinical_ai.wiring_cluster import ClusterPlatform
+
+# What has to be there before Prefect's objects are; deploy/self keeps all of it from then on.
+_FIRST: Final = ("configuration", "secrets", "network", "server")
+_SECOND: Final = ("platform worker",)
+_LEASE_SECONDS: Final = 90
+_CHECK_SECONDS: Final = 300
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be installed, and where."""
+
+    request: Request
+    settings: Settings
+    cluster: Cluster
+    kept: Mapping[str, SecretStr]
+    rendered: dict[str, Any]
+
+    @property
+    def secrets(self) -> ClusterSecrets:
+        """Those of the namespace."""
+        return ClusterSecrets(self.cluster)
+
+
+def run(request: Request, terminal: Terminal) -> int:
+    """What the request asks for."""
+    plan = _plan(request)
+    found = checks.check(plan.cluster, plan.settings, plan.secrets, set(plan.kept))
+    terminal.line("checks", ", ".join(found))
+    if request.check:
+        return check_only(plan, terminal)
+    if request.diff:
+        return show_difference(plan, terminal)
+    return up(plan, terminal)
+
+
+def up(plan: Plan, terminal: Terminal) -> int:
+    """The platform runs in the namespace, is registered, and has applied its settings itself."""
+    release, built = ensure_release(plan.request, plan.settings, plan.rendered, terminal)
+    assert release is not None  # noqa: S101 - it may be built
+    terminal.step("image", built)
+    terminal.step("namespace", _ensure_rights(plan))
+    terminal.step("secrets", _ensure_secrets(plan))
+    terminal.step("server", _bring(plan, release, _FIRST, terminal))
+    with reached(plan) as api:
+        platform = _platform(plan, release, api)
+        platform = _settle(plan, platform)
+        terminal.step("registration", register(platform))
+        terminal.step("platform worker", _bring_rest(platform))
+        ensure_deployed(platform, terminal)
+    _tell_where(plan, terminal)
+    return 0
+
+
+def check_only(plan: Plan, terminal: Terminal) -> int:
+    """0 when nothing stands in the way; from a pod as well, when there is an image to start."""
+    release, built = ensure_release(
+        plan.request, plan.settings, plan.rendered, terminal, write=False
+    )
+    terminal.line("image", str(built))
+    if release and plan.cluster.find(Ref("v1", "ServiceAccount", names.PLATFORM_JOB)):
+        for line in _check_from_pod(plan.cluster, plan.settings, release):
+            terminal.line("from a pod", line)
+    return 0
+
+
+def show_difference(plan: Plan, terminal: Terminal) -> int:
+    """What `up` would change among the objects; writes nothing."""
+    release, built = ensure_release(
+        plan.request, plan.settings, plan.rendered, terminal, write=False
+    )
+    terminal.plain(str(built))
+    if release is None:
+        terminal.plain("the image is not built: its digest, and so all workloads, would change")
+        return 0
+    rights = reconcile(plan.cluster, _rights(plan), _rights_ownership(plan.settings), write=False)
+    stages = desired.stages(plan.settings, release)
+    for change in [*rights.changes, *look(_site(plan), stages)]:
+        if change.differs:
+            terminal.plain(str(change))
+    return 0
+
+
+def register(platform: ClusterPlatform) -> list[Change]:
+    """Block, pools, the zombie automation and the deployments of the release."""
+    api = platform.api
+    return [
+        *ensure_pools(api, platform.pools()),
+        ensure_automation(api, orchestration.zombie_automation()),
+        *ensure_deployments(api, platform.wanted, "bootstrap"),
+    ]
+
+
+@contextmanager
+def reached(plan: Plan) -> Iterator[PrefectApi]:
+    """Prefect's API, through a port of this machine."""
+    place = (plan.request.environ, plan.cluster.namespace, names.SERVER, names.API_PORT)
+    auth = plan.secrets.get(names.API_AUTH) if plan.settings.auth == "basic" else None
+    with forwarded(*place, context=plan.request.context) as port:
+        yield PrefectRest(f"http://127.0.0.1:{port}/api", auth)
+
+
+def _plan(request: Request) -> Plan:
+    """The settings that were named, and the cluster that kubectl would speak to."""
+    if request.raw is None:
+        raise NeedsOperator("no settings are named", "give them with --settings FILE")
+    namespace = (request.raw.get("kubernetes") or {}).get("namespace", names.NAMESPACE)
+    cluster = open_kubernetes(request.environ, namespace=namespace, context=request.context)
+    settings, kept = wanted.settle(request, ClusterSecrets(cluster))
+    assert settings is not None  # noqa: S101 - some were named
+    cluster_of(settings)
+    return Plan(request, settings, cluster, kept, render(request.checkout))
+
+
+def _ensure_rights(plan: Plan) -> list[Change]:
+    """Namespace, accounts and rights. One that is there is not labelled."""
+    return reconcile(
+        plan.cluster, _rights(plan), _rights_ownership(plan.settings), write=True
+    ).changes
+
+
+def _rights(plan: Plan) -> list[dict[str, Any]]:
+    found = plan.cluster.find(Ref("v1", "Namespace", plan.cluster.namespace))
+    theirs = (found or {}).get("metadata", {}).get("labels", {})
+    ours = found is None or theirs.get(names.OWNER_LABEL) == names.KEPT_BY_BOOTSTRAP
+    return desired.for_bootstrap(plan.settings, make_namespace=ours)
+
+
+def _rights_ownership(settings: Settings) -> Ownership:
+    """A list of its own: deploy/self has no right to prune what is in it."""
+    kept = ("app.kubernetes.io/managed-by", "app.kubernetes.io/instance", names.OWNER_LABEL)
+    all_of_them = labels(settings, names.PRODUCT, names.KEPT_BY_BOOTSTRAP)
+    own = {key: all_of_them[key] for key in kept}
+    return Ownership(own, cluster_of(settings).prune_limit, f"{names.INVENTORY}-bootstrap")
+
+
+def _ensure_secrets(plan: Plan) -> list[Change]:
+    """What `env:` and `file:` named is kept when absent; passwords and keys are made once."""
+    secrets = plan.secrets
+    made = {names.ENCRYPTION_KEY: SecretStr(urlsafe_b64encode(token_bytes(32)).decode())}
+    if plan.settings.auth == "basic":
+        made[names.API_AUTH] = SecretStr(f"admin:{token_hex(16)}")
+    return [secrets.ensure(reference, value) for reference, value in {**plan.kept, **made}.items()]
+
+
+def _bring(plan: Plan, release: Release, chosen: Sequence[str], terminal: Terminal) -> list[Change]:
+    """These stages are as wanted and up, the server last, and only when its database is reached.
+
+    When nothing differs, nothing is written, no lease either, and no pod is started.
+    """
+    every = desired.stages(plan.settings, release)
+    stages = {name: every[name] for name in chosen}
+    if (seen := _unchanged(plan.cluster, stages)) is not None:
+        return seen
+    site = _site(plan)
+    with cluster_lease(plan.cluster, _who(), seconds=_LEASE_SECONDS) as lease:
+        site = replace(site, guard=guarded(plan.cluster, lease.renew))
+        before = {name: stages.pop(name) for name in chosen if name != "server" and name in stages}
+        changes = deploy(site, before, all_of_it=False)
+        for line in _check_from_pod(plan.cluster, plan.settings, release):
+            terminal.line("from a pod", line)
+        last = migration(plan.settings, release)
+        return [*changes, *deploy(site, stages, last, all_of_it=False)]
+
+
+def _bring_rest(platform: ClusterPlatform) -> list[Change]:
+    """The worker that deploy/self needs; everything else deploy/self brings itself."""
+    stages = {name: platform.stages[name] for name in _SECOND}
+    if (seen := _unchanged(platform.cluster, stages)) is not None:
+        return seen
+    site = platform.site()
+    with cluster_lease(platform.cluster, _who(), seconds=_LEASE_SECONDS) as lease:
+        site = replace(site, guard=guarded(platform.cluster, lease.renew))
+        return deploy(site, stages, all_of_it=False)
+
+
+def _unchanged(cluster: Cluster, stages: Stages) -> list[Change] | None:
+    """What was looked at when it is all as wanted and up, else None."""
+    wanted = [each for stage in stages.values() for each in stage]
+    seen = ensure_objects(cluster, wanted, write=False)
+    if any(each.differs for each in seen):
+        return None
+    workloads = [Ref.of(each) for each in wanted if each["kind"] == "Deployment"]
+    up = all(rollout_state(cluster.get(ref)).done for ref in workloads)
+    return list(seen) if up else None
+
+
+def _check_from_pod(cluster: Cluster, settings: Settings, release: Release) -> list[str]:
+    """What a pod finds; the pod is removed, also when it fails."""
+    job = pod_check(settings, release)
+    made = cluster.create(job)
+    if made is None:
+        old = cluster.get(Ref.of(job))  # of a bootstrap that was killed
+        cluster.delete(Ref.of(job), uid=old["metadata"]["uid"], propagation="Foreground")
+        raise NeedsOperator("an earlier check had not been removed; it is now", "run it again")
+    try:
+        told = await_job(cluster, names.POD_CHECK, seconds=_CHECK_SECONDS)
+    finally:
+        cluster.delete(Ref.of(job), uid=made["metadata"]["uid"])
+    return told.splitlines()
+
+
+def _site(plan: Plan) -> Site:
+    own = Ownership(ownership(plan.settings), cluster_of(plan.settings).prune_limit)
+    return Site(plan.cluster, own, lambda: None)
+
+
+def _platform(plan: Plan, release: Release, api: PrefectApi) -> ClusterPlatform:
+    return ClusterPlatform(
+        cluster=plan.cluster,
+        secrets=plan.secrets,
+        api=api,
+        release=release,
+        rendered=plan.rendered,
+        code=plan.request.checkout,
+        chosen=plan.settings,
+    )
+
+
+def _settle(plan: Plan, platform: ClusterPlatform) -> ClusterPlatform:
+    """The block exists; from then on it is the truth. Other settings are refused, or replace it."""
+    api, block = platform.api, platform.rendered["block"]
+    ensure_block_schema(api, block)
+    saved = find_settings(api)
+    if saved is None or plan.request.replace:
+        save_settings(api, plan.settings, block["checksum"])
+        return platform
+    wanted.refuse_difference(plan.request, saved, plan.settings)
+    return replace(platform, chosen=saved)
+
+
+def _tell_where(plan: Plan, terminal: Terminal) -> None:
+    space, exposure = plan.cluster.namespace, cluster_of(plan.settings).exposure
+    terminal.plain("")
+    if exposure is not None:
+        terminal.plain(f"Prefect UI   https://{exposure.host}")
+    port = names.API_PORT
+    forward = f"kubectl port-forward -n {space} svc/{names.SERVER} {port}:{port}"
+    terminal.plain(f"reach it     {forward}, then http://localhost:{port}")
+    if plan.settings.auth == "basic":
+        secret, _, key = names.API_AUTH.removeprefix("secret:").partition("/")
+        terminal.plain(f"password     in the Secret {secret}, key {key}")
+    terminal.plain("next         deploy/self and verify/platform, in the UI")
+
+
+def _who() -> str:
+    return f"bootstrap on {socket.gethostname()}, process {os.getpid()}"

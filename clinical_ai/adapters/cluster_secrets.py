@@ -1,0 +1,90 @@
+"""Secrets of a namespace, for bootstrap: `secret:NAME/KEY` is a key of a Kubernetes Secret.
+
+Pods read theirs as files (see `mounted_secrets`); only a person's rights reach this far.
+"""
+
+from base64 import b64decode, b64encode
+
+from pydantic import SecretStr
+
+from clinical_ai import names
+from clinical_ai.change import Change, Did
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.notation_kubernetes import parts
+from clinical_ai.ports_cluster import Cluster, Object, Ref
+
+
+class ClusterSecrets:
+    """A SecretStore in the cluster's namespace; keys that others put there are left alone."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def find(self, reference: str) -> SecretStr | None:
+        """The value without its last line end, or None when there is no such Secret or key."""
+        name, key = _parts(reference)
+        found = self._cluster.find(_ref(name))
+        data = ((found or {}).get("data") or {}).get(key)
+        if data is None:
+            return None
+        try:
+            text = b64decode(data).decode().removesuffix("\n")
+        except UnicodeDecodeError:
+            text = ""
+        if not text or "\0" in text:
+            raise NeedsOperator(f"{reference} is empty or holds no text", "give it its value again")
+        return SecretStr(text)
+
+    def get(self, reference: str) -> SecretStr:
+        """The value; NeedsOperator tells the kubectl line that adds it when it is absent."""
+        found = self.find(reference)
+        if found is None:
+            raise NeedsOperator(f"{reference} is not there", self.remedy(reference))
+        return found
+
+    def ensure(self, reference: str, value: SecretStr) -> Change:
+        """The reference exists; a value that is there already is kept."""
+        if self.find(reference) is not None:
+            return Change(reference, Did.UNCHANGED)
+        return self.put(reference, value)
+
+    def put(self, reference: str, value: SecretStr) -> Change:
+        """The reference holds this value."""
+        before = self.find(reference)
+        if before == value:
+            return Change(reference, Did.UNCHANGED)
+        name, key = _parts(reference)
+        data = {key: b64encode(value.get_secret_value().encode()).decode()}
+        if not self._make(name, data):
+            self._cluster.patch(_ref(name), {"data": data})
+        return Change(reference, Did.CREATED if before is None else Did.UPDATED)
+
+    def remedy(self, reference: str) -> str:
+        """The kubectl line that adds the key, without a value."""
+        name, key = _parts(reference)
+        place = f"-n {self._cluster.namespace}"
+        if self._cluster.find(_ref(name)) is None:
+            return f"kubectl create secret generic {name} {place} --from-file={key}=FILE"
+        return (
+            f"kubectl patch secret {name} {place} "
+            f'-p \'{{"stringData":{{"{key}":"..."}}}}\' (or from a file with --patch-file)'
+        )
+
+    def _make(self, name: str, data: dict[str, str]) -> bool:
+        about = {"name": name, "labels": {"app.kubernetes.io/part-of": names.PRODUCT}}
+        secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": about, "data": data}
+        return self._cluster.create(secret) is not None
+
+
+def _ref(name: str) -> Ref:
+    return Ref("v1", "Secret", name)
+
+
+def _parts(reference: str) -> tuple[str, str]:
+    """NAME and KEY; what does not look like a reference may be a secret and is not repeated."""
+    try:
+        return parts(reference)
+    except ValueError:
+        raise NeedsOperator(
+            "this is not a reference to a Secret of the namespace", "write secret:NAME/KEY"
+        ) from None

@@ -1,0 +1,78 @@
+"""Secrets that the kubelet mounts into a pod: `secret:NAME/KEY` is the file NAME/KEY.
+
+Read anew each time: the kubelet replaces files when a Secret changes. It does so through links of
+its own, which is why the reader of one machine, who follows none, can't be used here.
+"""
+
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from clinical_ai.change import Change
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.notation_kubernetes import parts
+
+
+class MountedSecrets:
+    """A SecretStore below `root` that can be read only: pods may not write Secrets."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def find(self, reference: str) -> SecretStr | None:
+        """The value without its last line end, or None when no such key is mounted."""
+        name, key = _parts(reference)
+        try:
+            data = (self._root / name / key).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as met:
+            raise NeedsOperator(
+                f"{reference} can't be read in this pod: {met.strerror}",
+                "look at the pod's volumes with `kubectl describe pod`",
+            ) from None
+        try:
+            text = data.decode().removesuffix("\n")
+        except UnicodeDecodeError:
+            text = ""
+        if not text or "\0" in text:
+            raise NeedsOperator(f"{reference} is empty or holds no text", "give it its value again")
+        return SecretStr(text)
+
+    def get(self, reference: str) -> SecretStr:
+        """The value; NeedsOperator names the reference when it is absent."""
+        found = self.find(reference)
+        if found is None:
+            name, key = _parts(reference)
+            raise NeedsOperator(
+                f"{reference} is not there",
+                f"add the key {key} to the Secret {name} of the namespace; a Secret that settings"
+                " name for the first time is mounted by the next deploy/self",
+            )
+        return found
+
+    def ensure(self, reference: str, value: SecretStr) -> Change:  # noqa: ARG002
+        """Refused: see `put`."""
+        raise _refused(reference)
+
+    def put(self, reference: str, value: SecretStr) -> Change:  # noqa: ARG002
+        """Refused: bootstrap and operators write Secrets."""
+        raise _refused(reference)
+
+
+def _parts(reference: str) -> tuple[str, str]:
+    """NAME and KEY; what does not look like a reference may be a secret and is not repeated."""
+    try:
+        return parts(reference)
+    except ValueError:
+        raise NeedsOperator(
+            "this is not a reference to a Secret of the namespace", "write secret:NAME/KEY"
+        ) from None
+
+
+def _refused(reference: str) -> NeedsOperator:
+    name, key = _parts(reference)
+    return NeedsOperator(
+        f"a pod can't write {reference}",
+        f"run bootstrap, or add the key {key} to the Secret {name} with kubectl",
+    )

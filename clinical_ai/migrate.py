@@ -1,0 +1,47 @@
+"""Brings Prefect's database to this release's revision: the command of the migration Job.
+
+Run as `python -m clinical_ai.migrate`. Prefect's own upgrade follows in this very process, so its
+exit code is the Job's.
+"""
+
+import os
+import runpy
+import sys
+from typing import Final
+
+from pydantic import SecretStr
+
+from clinical_ai import names
+from clinical_ai.adapters.postgres import PostgresDatabase
+from clinical_ai.errors import NeedsOperator, PlatformError
+from clinical_ai.ports import Database
+
+_URL: Final = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+
+
+def main() -> int:
+    """Make the schema, then become Prefect's upgrade."""
+    url = os.environ.get(_URL)
+    if not url:
+        raise NeedsOperator(f"{_URL} is not set", "run this as the migration Job does")
+    ensure_schema(PostgresDatabase(SecretStr(url)))
+    sys.argv = ["prefect", "server", "database", "upgrade", "-y"]
+    runpy.run_module("prefect", run_name="__main__")
+    return 0
+
+
+def ensure_schema(database: Database) -> None:
+    """Prefect makes its tables, not the schema that they are in.
+
+    Looked for first: a role that may not create schemas can use one that is there.
+    """
+    found = database.query("select 1 from pg_namespace where nspname = %s", (names.PREFECT_SCHEMA,))
+    if not found:
+        database.execute(f"create schema if not exists {names.PREFECT_SCHEMA}")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except PlatformError as error:
+        sys.exit(str(error))

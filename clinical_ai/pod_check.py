@@ -1,0 +1,86 @@
+"""What only a pod can tell: whether the database and the storage are reached from the cluster.
+
+Run as `python -m clinical_ai.pod_check` by the Job that bootstrap starts and removes. Prints one
+line a check; exit code 1 when one failed. No value of a secret, a row or an object is told.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from clinical_ai import names
+from clinical_ai.adapters.mounted_secrets import MountedSecrets
+from clinical_ai.adapters.postgres import PostgresDatabase
+from clinical_ai.errors import NeedsOperator, PlatformError
+from clinical_ai.ports import SecretStore
+from clinical_ai.settings import Settings, parse
+from clinical_ai.wiring import open_storage
+
+
+def main() -> int:
+    """0 when all is reached."""
+    secrets = MountedSecrets(Path(os.environ[names.SECRETS_VARIABLE]))
+    settings = parse(json.loads(os.environ[names.SETTINGS_VARIABLE]))
+    passed = True
+    for what, look in _looks(settings, secrets):
+        try:
+            sys.stdout.write(f"ok    {what}: {look()}\n")
+        except PlatformError as error:
+            passed = False
+            sys.stdout.write(f"FAIL  {what}: {error}\n")
+    return 0 if passed else 1
+
+
+def _looks(settings: Settings, secrets: SecretStore) -> list[tuple[str, Callable[[], str]]]:
+    return [
+        ("database", lambda: _database(secrets)),
+        ("Prefect's schema", lambda: _schema(secrets)),
+        ("storage", lambda: _storage(settings, secrets)),
+    ]
+
+
+def _database(secrets: SecretStore) -> str:
+    database = PostgresDatabase(secrets.get(names.DATABASE_URL))
+    [row] = database.query(
+        "select current_database() as name, current_setting('server_version') as version"
+    )
+    return f"SELECT 1 in {row['name']}, PostgreSQL {row['version']}"
+
+
+def _schema(secrets: SecretStore) -> str:
+    """Prefect's role may make its schema and the extension, or somebody has."""
+    database = PostgresDatabase(secrets.get(names.PREFECT_DATABASE_URL))
+    [row] = database.query(
+        "select current_user as role, current_database() as name,"
+        " has_database_privilege(current_database(), 'CREATE') as may,"
+        " exists (select from pg_namespace where nspname = %s"
+        "   and has_schema_privilege(oid, 'CREATE')) as schema,"
+        " exists (select from pg_extension where extname = 'pg_trgm') as there,"
+        " exists (select from pg_available_extensions where name = 'pg_trgm') as available",
+        [names.PREFECT_SCHEMA],
+    )
+    if not row["schema"] and not row["may"]:
+        raise NeedsOperator(
+            f"{row['role']} may not make the schema {names.PREFECT_SCHEMA} in {row['name']}",
+            f"as its owner: CREATE SCHEMA {names.PREFECT_SCHEMA} AUTHORIZATION {row['role']}",
+        )
+    if not row["there"] and not (row["available"] and row["may"]):
+        raise NeedsOperator(
+            f"the extension pg_trgm is not in {row['name']}, and {row['role']} can't make it",
+            "as a superuser: CREATE EXTENSION pg_trgm (it comes with postgresql-contrib)",
+        )
+    made = "schema is there" if row["schema"] else "schema may be made"
+    return f"{made}, pg_trgm {'is there' if row['there'] else 'may be made'}, role {row['role']}"
+
+
+def _storage(settings: Settings, secrets: SecretStore) -> str:
+    return f"{len(open_storage(settings, secrets, None).buckets())} bucket(s) listed"
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except PlatformError as error:
+        sys.exit(str(error))

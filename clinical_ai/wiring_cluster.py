@@ -1,0 +1,284 @@
+"""A platform in a cluster, for its flows and for bootstrap; and which platform a process is of."""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import SecretStr
+
+from clinical_ai import names
+from clinical_ai.errors import ManyFaults, NeedsOperator
+from clinical_ai.settings import Settings
+from clinical_ai.wiring import Platform, open_platform, open_storage
+
+if TYPE_CHECKING:
+    from clinical_ai.change import Change
+    from clinical_ai.deployment_plan import Wanted
+    from clinical_ai.manifests.kubernetes.metadata import Manifest
+    from clinical_ai.ports import Database, ObjectStore, PrefectApi, SecretStore
+    from clinical_ai.ports_cluster import Cluster
+    from clinical_ai.release import Release
+    from clinical_ai.steps.cluster.deploy import Site
+    from clinical_ai.steps.cluster.inventory import Ownership
+    from clinical_ai.steps.unresolved import Unresolved
+    from clinical_ai.steps.verify import Result
+
+RENDERED: Final = Path("/release/rendered.json")  # made when the image is built
+_LEASE_SECONDS: Final = 90
+
+
+@dataclass(frozen=True)
+class ClusterPlatform:
+    """One namespace's platform. `code`: where the release's flows are for this process."""
+
+    cluster: "Cluster"
+    secrets: "SecretStore"
+    api: "PrefectApi"
+    release: "Release"
+    rendered: dict[str, Any]
+    code: Path
+    chosen: Settings | None = None
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Those that bootstrap was given; for flows the settings block, parsed."""
+        from clinical_ai.steps.settings_block import get_settings
+
+        return self.chosen or get_settings(self.api)
+
+    @cached_property
+    def database(self) -> "Database":
+        """`cai_data`."""
+        from clinical_ai.adapters.postgres import PostgresDatabase
+
+        return PostgresDatabase(self.secrets.get(names.DATABASE_URL))
+
+    @cached_property
+    def prefect_database(self) -> "Database":
+        """The schema `prefect`, read only to check its revision."""
+        from clinical_ai.adapters.postgres import PostgresDatabase
+
+        return PostgresDatabase(self.secrets.get(names.PREFECT_DATABASE_URL))
+
+    @cached_property
+    def storage(self) -> "ObjectStore":
+        """S3, MinIO or the like; a cluster has no folder to share."""
+        return open_storage(self.settings, self.secrets, None)
+
+    @cached_property
+    def wanted(self) -> "list[Wanted]":
+        """The deployments of the release."""
+        from clinical_ai.deployment_plan import from_rendered
+
+        return [from_rendered(raw, "prefect.yaml") for raw in self.rendered["deployments"]]
+
+    def reading(
+        self, files: Sequence[Path], environ: Mapping[str, str], steps: str = "refuse"
+    ) -> "AbstractContextManager[Callable[[], list[Wanted]]]":
+        """The deployments of these prefect.yaml files, or of the release when none is named."""
+        if not files:
+            return nullcontext(lambda: self.wanted)
+        from clinical_ai.adapters.deployment_reader import reading
+
+        server = (self.settings.prefect_api_url, _password(environ))
+        return reading(files, environ, server=server, steps=steps)
+
+    def unresolved(self) -> "list[Unresolved]":
+        """Deployments of others whose flow, code, pool or queue is not there any more."""
+        from clinical_ai.adapters.entrypoints import wrong_code
+        from clinical_ai.steps.unresolved import find_unresolved
+
+        return find_unresolved(
+            self.api, frozenset([names.PRODUCT]), lambda row: wrong_code(row, self.code)
+        )
+
+    def pools(self) -> list[dict[str, Any]]:
+        """Both work pools, as the settings want them."""
+        from clinical_ai.manifests.kubernetes.pools import pools
+
+        return pools(self.settings, self.release, self.rendered["job_template"])
+
+    def check(self) -> None:
+        """ManyFaults when a cluster can't run with the settings; nothing is changed."""
+        faults = [
+            NeedsOperator(f"the settings refer to {each}, which is not mounted", remedy)
+            for each in _mounted(self.settings)
+            if self.secrets.find(each) is None
+            for remedy in ["add it to that Secret; then run deploy/self once more"]
+        ]
+        if self.settings.kubernetes is None:
+            faults.append(NeedsOperator("the settings name no cluster", "add kubernetes to them"))
+        if faults:
+            raise ManyFaults(faults)
+
+    def last_change(self) -> str:
+        """What outlived the last run; in a cluster a run sees its own change end."""
+        return ""
+
+    def verify(self) -> "list[Result]":
+        """Every check, with its evidence; from inside the cluster."""
+        from clinical_ai.steps.cluster.verify import verify_cluster
+
+        return verify_cluster(self)
+
+    def find_ui(self) -> str | None:
+        """The title of the page that the UI serves, or None when it serves none."""
+        from clinical_ai.adapters.web import find_title
+
+        return find_title(self.settings.prefect_api_url.removesuffix("/api"))
+
+    def references(self) -> list[str]:
+        """References to the secrets that its runs need."""
+        return _mounted(self.settings)
+
+    @property
+    def release_tag(self) -> str:
+        """What the release is made of, as a hash."""
+        return self.release.content
+
+    @property
+    def ui_url(self) -> str:
+        """Where a browser finds Prefect: through the exposure, else a forwarded port."""
+        cluster = self.settings.kubernetes
+        if cluster and cluster.exposure:
+            return f"https://{cluster.exposure.host}"
+        return f"http://localhost:{names.API_PORT}"
+
+    @property
+    def release_name(self) -> str:
+        """What the ledger calls the release."""
+        return f"{self.release.version} {self.release.image}"
+
+    def record(self, entry: Mapping[str, Any]) -> None:
+        """The ledger ends with this entry."""
+        from clinical_ai.steps.cluster.records import Records
+
+        Records(self.cluster).write_ledger(entry)
+
+    @cached_property
+    def stages(self) -> "dict[str, list[Manifest]]":
+        """The objects that deploy/self keeps."""
+        from clinical_ai.manifests.kubernetes.desired import stages
+
+        return stages(self.settings, self.release)
+
+    @cached_property
+    def ownership(self) -> "Ownership":
+        """How deploy/self knows its own objects."""
+        from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
+        from clinical_ai.steps.cluster.inventory import Ownership
+
+        return Ownership(ownership(self.settings), cluster_of(self.settings).prune_limit)
+
+    def bring(self, who: str, *, write: bool) -> "list[Change]":
+        """The namespace's objects are as wanted, in order, each workload up; or what differs.
+
+        Objects that deploy/self may not write are looked at as well.
+        """
+        from clinical_ai.manifests.kubernetes.migration import migration
+        from clinical_ai.steps.cluster.break_glass import guarded
+        from clinical_ai.steps.cluster.deploy import deploy, look
+        from clinical_ai.steps.cluster.lease import cluster_lease
+
+        if not write:
+            return [*look(self.site(), self.stages), *self.rights()]
+        with cluster_lease(self.cluster, who, seconds=_LEASE_SECONDS) as lease:
+            site = self.site(guarded(self.cluster, lease.renew))
+            changes = deploy(site, self.stages, migration(self.settings, self.release))
+        return [*changes, *self.rights()]
+
+    def site(self, guard: Callable[[], None] = lambda: None) -> "Site":
+        """Where objects are deployed."""
+        from clinical_ai.steps.cluster.deploy import Site
+
+        drain = self.settings.drain_seconds
+        return Site(self.cluster, self.ownership, guard, self.api, drain)
+
+    def rights(self) -> "list[Change]":
+        """What differs of the objects that bootstrap keeps, with the command that heals it."""
+        from clinical_ai.manifests.kubernetes import access
+        from clinical_ai.steps.cluster.rights import look_at_rights
+
+        kept = [*access.accounts(self.settings), *access.rights(self.settings)]
+        return look_at_rights(self.cluster, kept)
+
+
+AnyPlatform = Platform | ClusterPlatform
+
+
+def open_here(environ: Mapping[str, str] | None = None) -> AnyPlatform:
+    """The platform that this process is part of: of the cluster in a pod, else of this machine."""
+    environ = os.environ if environ is None else environ
+    return open_in_pod(environ) if environ.get(names.NAMESPACE_VARIABLE) else open_platform()
+
+
+def open_in_pod(environ: Mapping[str, str]) -> ClusterPlatform:
+    """The platform whose pod this is."""
+    from clinical_ai.adapters.kubernetes_api import open_kubernetes
+    from clinical_ai.adapters.mounted_secrets import MountedSecrets
+    from clinical_ai.adapters.prefect_rest import PrefectRest
+
+    rendered = read_rendered(RENDERED)
+    return ClusterPlatform(
+        cluster=open_kubernetes(environ, namespace=environ[names.NAMESPACE_VARIABLE]),
+        secrets=MountedSecrets(Path(environ[names.SECRETS_VARIABLE])),
+        api=PrefectRest(environ.get("PREFECT_API_URL", ""), _password(environ)),
+        release=release_of(
+            environ.get(names.IMAGE_VARIABLE, ""), environ.get(names.CONTENT_VARIABLE, ""), rendered
+        ),
+        rendered=rendered,
+        code=Path(names.IMAGE_CODE),
+    )
+
+
+def read_rendered(path: Path) -> dict[str, Any]:
+    """What the release registers; made when the image was built."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        problem = f"{path} can't be read: {type(error).__name__}"
+        raise NeedsOperator(problem, "build the image from this project's Dockerfile") from None
+    return found
+
+
+def release_of(image: str, content: str, rendered: Mapping[str, Any]) -> "Release":
+    """The release of this image. NeedsOperator when a pod does not tell its own."""
+    import platform
+
+    from clinical_ai import __version__
+    from clinical_ai.release import Release
+
+    try:
+        return Release(
+            image=image,
+            content=content,
+            version=__version__,
+            prefect=_prefect(),
+            python=platform.python_version(),
+            revision=rendered["revision"],
+        )
+    except ValueError as error:
+        raise NeedsOperator(f"the release is not known: {error}", "run deploy/self's Job") from None
+
+
+def _prefect() -> str:
+    from importlib.metadata import version
+
+    return version("prefect")
+
+
+def _password(environ: Mapping[str, str]) -> SecretStr | None:
+    found = environ.get("PREFECT_API_AUTH_STRING")
+    return SecretStr(found) if found else None
+
+
+def _mounted(settings: Settings) -> list[str]:
+    """References that runs of the platform need; connections are the runs' own affair."""
+    from clinical_ai.manifests.kubernetes.credentials import storage
+
+    return [names.DATABASE_URL, *storage(settings)]

@@ -1,0 +1,74 @@
+"""The migration Job's command against a real PostgreSQL."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg2
+from pydantic import SecretStr
+
+from clinical_ai import names
+from clinical_ai.adapters.postgres import PostgresDatabase
+from clinical_ai.migrate import ensure_schema
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def migrate(home: Path, url: str | None) -> subprocess.CompletedProcess[str]:
+    """As the Job does, with its variables."""
+    variables = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": names.PREFECT_SCHEMA,
+        **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}),
+    }
+    command = [sys.executable, "-m", "clinical_ai.migrate"]
+    return subprocess.run(
+        command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+    )
+
+
+def test_an_empty_database_gets_prefects_tables_in_a_schema_of_their_own(
+    database_url: SecretStr, tmp_path: Path
+) -> None:
+    plain = database_url.get_secret_value()
+    url = plain.replace("postgresql://", "postgresql+asyncpg://")
+    done = migrate(tmp_path, url)
+    assert done.returncode == 0, done.stderr
+    database = PostgresDatabase(database_url)
+    tables = "select schemaname, count(*) from pg_tables where tablename = %s group by 1"
+    assert database.query(tables, ("flow_run",)) == [{"schemaname": "prefect", "count": 1}]
+    database.close()
+    again = migrate(tmp_path, url)
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_database_that_is_not_there_fails_the_job_and_shows_no_password(tmp_path: Path) -> None:
+    done = migrate(tmp_path, "postgresql+asyncpg://me:hunter2-canary@127.0.0.1:1/cai_data")
+    assert done.returncode == 1
+    assert "127.0.0.1:1" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_without_an_address_a_person_is_told_how_it_is_run(tmp_path: Path) -> None:
+    done = migrate(tmp_path, None)
+    assert done.returncode == 1
+    assert "run this as the migration Job does" in done.stderr
+
+
+def test_a_role_that_may_not_create_schemas_can_use_one_that_is_there(
+    database_url: SecretStr,
+) -> None:
+    owner = PostgresDatabase(database_url)
+    owner.execute("create schema prefect")
+    owner.execute("create role migrating login password 'x'")
+    try:
+        plain = database_url.get_secret_value()
+        parts = psycopg2.extensions.parse_dsn(plain)
+        there = f"{parts['host']}:{parts['port']}/{parts['dbname']}"
+        ensure_schema(PostgresDatabase(SecretStr(f"postgresql://migrating:x@{there}")))
+    finally:
+        owner.execute("drop role migrating")
+        owner.close()
