@@ -7,6 +7,7 @@ ARGS ?=
 ENV := .venv/bin
 options := $(if $(STATE),--state "$(STATE)") $(if $(PORT),--port $(PORT)) $(if $(SETTINGS),--settings "$(SETTINGS)") $(ARGS)
 served := tests/contract tests/flows tests/pipeline tests/steps
+compile := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras
 where := $(if $(STATE),--state "$(STATE)") $(ARGS)
 
 .PHONY: help up down destroy status verify check test golden fix e2e faults bench lock .venv
@@ -42,11 +43,14 @@ test: .venv  ## all tests that need no cluster, with coverage
 	@$(ENV)/coverage erase
 	@mkdir -p build; status=0; \
 	$(ENV)/coverage run -m pytest -m platform > build/platform.log 2>&1 & platform=$$!; \
-	nice $(ENV)/coverage run -m pytest -m "not platform" $(served) > build/served.log 2>&1 & served=$$!; \
-	nice $(ENV)/coverage run -m pytest -m "not platform" $(served:%=--ignore=%) || status=$$?; \
+	nice $(ENV)/coverage run -m pytest -m "not platform and not cluster" $(served) > build/served.log 2>&1 & served=$$!; \
+	nice $(ENV)/coverage run -m pytest -m "not platform and not cluster" $(served:%=--ignore=%) || status=$$?; \
 	wait $$served || status=$$?; wait $$platform || status=$$?; \
 	cat build/served.log build/platform.log; exit $$status
 	@$(ENV)/coverage combine --quiet && $(ENV)/coverage report
+
+e2e: .venv  ## what only a real Kubernetes can show (KUBECONFIG)
+	@$(ENV)/pytest -m cluster $(ARGS)
 
 golden: .venv  ## write tests/golden anew; its diff is for a person to read
 	@GOLDEN=write $(ENV)/pytest tests/unit/test_manifests*.py tests/adapters/test_prefect_yaml.py
@@ -60,6 +64,7 @@ faults: .venv  ## long seeded loops of kills and faults (ARGS="--seed 3 --rounds
 bench: .venv  ## the ratios that docs claim, into benchmarks/RESULTS.md
 	@$(ENV)/python -m benchmarks $(ARGS)
 
-lock:  ## both locks, one resolution, with hashes and no index address (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras pyproject.toml -o requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+lock:  ## the three locks, one resolution, with hashes and no index address (needs uv)
+	$(compile) pyproject.toml -o requirements.lock
+	$(compile) --extra k8s -c requirements.lock pyproject.toml -o requirements-k8s.lock
+	$(compile) --extra k8s --extra dev -c requirements-k8s.lock pyproject.toml -o requirements-dev.lock

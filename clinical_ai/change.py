@@ -12,6 +12,7 @@ class Did(StrEnum):
     UNCHANGED = "unchanged"
     REMOVED = "removed"
     STOPPED = "stopped"
+    DRIFTED = "drifted"  # and left to somebody with more rights
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Change:
     @property
     def wrote(self) -> bool:
         """Whether something was written."""
+        return self.did not in {Did.UNCHANGED, Did.DRIFTED}
+
+    @property
+    def differs(self) -> bool:
+        """Whether it was not as wanted."""
         return self.did is not Did.UNCHANGED
 
     def __str__(self) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from clinical_ai.adapters.journal_file import StateFiles
     from clinical_ai.deployment_plan import Wanted
     from clinical_ai.steps.unresolved import Unresolved
+    from clinical_ai.steps.verify import Result
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,57 @@ class Platform:
 
         return StateFiles(self.state, owner_of(self.state.run))
 
+    def pools(self) -> list[dict[str, Any]]:
+        """Both work pools, as the settings want them."""
+        from clinical_ai.manifests.orchestration import pools
+
+        return pools(self.settings, self.place, self.rendered["job_template"])
+
+    def check(self) -> None:
+        """ManyFaults when this machine can't run with the settings; nothing is changed."""
+        self.refuse_faults(self.settings)
+
+    def last_change(self) -> str:
+        """What a restart that outlived its run has done, told once."""
+        from clinical_ai.steps.self_deploy import report_last_roll
+
+        return report_last_roll(self.files)
+
+    def verify(self) -> "list[Result]":
+        """Every check, with its evidence."""
+        from clinical_ai.steps.verify import verify_platform
+
+        return verify_platform(self)
+
+    @property
+    def release_tag(self) -> str:
+        """What the release is made of, as a hash."""
+        return self.instance.release
+
+    @property
+    def ui_url(self) -> str:
+        """Where a browser finds Prefect."""
+        return self.instance.ui_url
+
+    @property
+    def release_name(self) -> str:
+        """What the ledger calls the release."""
+        return self.instance.release
+
+    def record(self, entry: Mapping[str, Any]) -> None:
+        """The ledger ends with this entry."""
+        self.files.write_ledger(entry)
+
+    def bring(self, who: str, *, write: bool) -> list[Change]:  # noqa: ARG002 - a lease's holder
+        """Processes run with the settings; what a run stands on is left to a detached roll."""
+        from clinical_ai.manifests.processes import processes
+        from clinical_ai.steps.self_deploy import hand_over
+
+        specs = processes(self.settings, self.place)
+        if not write:
+            return self.runtime.plan(specs)
+        return hand_over(self.runtime, self.files, specs)
+
     def moved(self, settings: Development | Production) -> "Platform":
         """The same platform as these settings make it reachable."""
         changed = {"api_url": settings.prefect_api_url, "auth": settings.auth == "basic"}
@@ -206,10 +258,12 @@ def open_api(root: Path) -> PrefectApi:
 
 
 def open_storage(
-    settings: Development | Production, secrets: SecretStore, state: StateFolder
+    settings: Development | Production, secrets: SecretStore, state: StateFolder | None
 ) -> ObjectStore:
-    """The object store that the settings choose."""
+    """The object store that the settings choose; `state` is None where no folder is shared."""
     if isinstance(settings, Development) and settings.minio_endpoint is None:
+        if state is None:
+            raise NeedsOperator("minio-endpoint is missing", "give the address of an S3 server")
         from clinical_ai.adapters.folder_storage import FolderStore
 
         return FolderStore(state.storage)

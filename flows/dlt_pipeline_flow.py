@@ -9,7 +9,7 @@ from prefect.events import emit_event
 from clinical_ai import names
 from clinical_ai.steps import catalog, pipeline, run_report
 from clinical_ai.steps.tally import Tally
-from clinical_ai.wiring import open_platform
+from clinical_ai.wiring_cluster import open_here
 from clinical_ai.wiring_connector import Parts, open_loader, open_source
 from flows.tasks import acting
 
@@ -49,7 +49,7 @@ def run_connector_pipeline(source: str, destination: str) -> dict[str, Any]:
 
     Both are names of rows, in cai_defined_sources and cai_defined_destinations.
     """
-    platform = open_platform()
+    platform = open_here()
     reading = get_row(platform, "source", source)
     writing = get_row(platform, "destination", destination)
     with pipeline.only_run(platform.database, source, destination):

@@ -17,7 +17,7 @@ from clinical_ai import names
 from clinical_ai.deployment_plan import Action, Step, Wanted
 from clinical_ai.steps import registration, registration_report
 from clinical_ai.steps.unresolved import Unresolved
-from clinical_ai.wiring import Platform, open_platform
+from clinical_ai.wiring_cluster import AnyPlatform, open_here
 from flows.tasks import acting
 
 _PATIENCE = 3600  # seconds that a run waits for an answer
@@ -40,7 +40,7 @@ def register(
         report_only: show what differs and raise an event, change nothing
         confirm_removal: remove many deployments at once without asking
     """
-    platform = open_platform()
+    platform = open_here()
     wanted, steps = plan(platform, [Path(file) for file in files or []])
     publish(steps, find_unresolved(platform), report_only)
     if report_only:
@@ -53,7 +53,7 @@ def register(
 
 
 @acting
-def plan(platform: Platform, files: list[Path]) -> tuple[Sequence[Wanted], list[Step]]:
+def plan(platform: AnyPlatform, files: list[Path]) -> tuple[Sequence[Wanted], list[Step]]:
     """What is wanted, with every fault of every file at once, and what would happen."""
     return registration.look(platform.api, platform.reading(files, os.environ))
 
@@ -72,7 +72,7 @@ def confirm(steps: list[Step]) -> bool:
 
 @acting
 def carry_out(
-    platform: Platform, wanted: Sequence[Wanted], steps: list[Step], confirmed: bool
+    platform: AnyPlatform, wanted: Sequence[Wanted], steps: list[Step], confirmed: bool
 ) -> list[Step]:
     """Write what differs; a failure undoes what was written."""
     who = f"flow run {runtime.flow_run.name}"
@@ -80,7 +80,7 @@ def carry_out(
 
 
 @acting
-def find_unresolved(platform: Platform) -> list[Unresolved]:
+def find_unresolved(platform: AnyPlatform) -> list[Unresolved]:
     """What others registered and can't run any more."""
     return platform.unresolved()
 

@@ -9,15 +9,15 @@ from prefect.events import emit_event
 from prefect.states import Completed, Failed
 
 from clinical_ai import names
-from clinical_ai.steps.verify import Result, as_rows, sentence, verify_platform
-from clinical_ai.wiring import Platform, open_platform
+from clinical_ai.steps.verify import Result, as_rows, sentence
+from clinical_ai.wiring_cluster import AnyPlatform, open_here
 from flows.tasks import acting
 
 
 @flow(name="verify")
 def verify() -> State[Any]:
     """Check everything that the guide looks at; fail when one check does."""
-    results = check(open_platform())
+    results = check(open_here())
     publish(results)
     passed = all(result.passed for result in results)
     message = sentence(results)
@@ -25,9 +25,9 @@ def verify() -> State[Any]:
 
 
 @acting
-def check(platform: Platform) -> list[Result]:
+def check(platform: AnyPlatform) -> list[Result]:
     """Every check, with its evidence."""
-    return verify_platform(platform)
+    return platform.verify()
 
 
 @acting

@@ -8,4 +8,5 @@ pytest_plugins = [
     "tests.support.postgres",
     "tests.support.prefect_server",
     "tests.support.s3",
+    "tests.support.world",
 ]

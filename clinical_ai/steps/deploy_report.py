@@ -4,20 +4,22 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from clinical_ai.change import Change
+from clinical_ai.change import Change, Did
 
 
 def sentence(changes: Sequence[Change], *, report_only: bool) -> str:
     """The run's final message."""
+    left = sum(change.did is Did.DRIFTED for change in changes)
     wrote = sum(change.wrote for change in changes)
+    rest = f" {left} differ and need bootstrap." if left else ""
     if not wrote:
-        return f"As wanted: {len(changes)} things looked at, nothing differs."
-    return f"{wrote} of {len(changes)} things {'differ' if report_only else 'changed'}."
+        return rest.strip() or f"As wanted: {len(changes)} things looked at, nothing differs."
+    return f"{wrote} of {len(changes)} things {'differ' if report_only else 'changed'}.{rest}"
 
 
 def rows(changes: Sequence[Change]) -> list[dict[str, Any]]:
     """One row a thing, changed ones first."""
-    ordered = sorted(changes, key=lambda change: not change.wrote)
+    ordered = sorted(changes, key=lambda change: not change.differs)
     return [
         {"what": change.what, "result": str(change.did), "detail": change.detail}
         for change in ordered
@@ -30,7 +32,7 @@ def markdown(changes: Sequence[Change], told: str, *, report_only: bool) -> str:
     lines = [f"# {title}", "", sentence(changes, report_only=report_only), ""]
     if told:
         lines += [told, ""]
-    wrote = [change for change in changes if change.wrote]
+    wrote = [change for change in changes if change.differs]
     if wrote:
         lines += ["| what | result | detail |", "| --- | --- | --- |"]
         lines += [f"| {c.what} | {c.did} | {c.detail} |" for c in wrote]

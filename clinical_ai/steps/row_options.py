@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from clinical_ai.errors import ManyFaults, NeedsOperator, nearest
+from clinical_ai.frozen import Frozen
 from clinical_ai.ports_clinical import Kind
-from clinical_ai.settings import Frozen
 from clinical_ai.steps.column_names import snake
 from clinical_ai.steps.fhir_rows import resource_types
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from clinical_ai import names
@@ -18,8 +19,8 @@ POOLS: Final = (names.POOL, names.PLATFORM_POOL)
 _PROBE: Final = "verify.probe"
 
 
-class Parts(Protocol):
-    """What of a platform is looked at."""
+class SharedParts(Protocol):
+    """What of a platform is looked at, wherever it runs."""
 
     @property
     def settings(self) -> Development | Production:
@@ -42,21 +43,25 @@ class Parts(Protocol):
         """The object store."""
 
     @property
-    def runtime(self) -> Runtime:
-        """The supervised processes."""
-
-    @property
     def rendered(self) -> dict[str, Any]:
         """What the release registers."""
+
+    def find_ui(self) -> str | None:
+        """The title of the page the UI serves, or None."""
+
+
+class Parts(SharedParts, Protocol):
+    """And on one machine."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The supervised processes."""
 
     def living_runs(self) -> set[str]:
         """Ids of the flow runs with a process."""
 
     def worker_answers(self, name: str) -> bool:
         """Whether the health check of the worker with this name says that it polls."""
-
-    def find_ui(self) -> str | None:
-        """The title of the page the UI serves, or None."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,13 @@ class Result:
 
 def verify_platform(parts: Parts) -> list[Result]:
     """All checks, in the order in which one depends on another; none stops the next."""
-    return [_run(check, look, parts) for check, look in CHECKS]
+    return [run(check, partial(look, parts)) for check, look in CHECKS]
 
 
-def _run(check: str, look: Callable[[Parts], str], parts: Parts) -> Result:
+def run(check: str, look: Callable[[], str]) -> Result:
+    """What the check found, or why it failed."""
     try:
-        return Result(check, passed=True, evidence=look(parts))
+        return Result(check, passed=True, evidence=look())
     except ManyFaults as error:
         problems = "; ".join(fault.problem for fault in error.faults)
         return Result(check, passed=False, evidence=problems, remedy=error.faults[0].remedy)
@@ -99,12 +105,12 @@ def _processes(parts: Parts) -> str:
     return ", ".join(f"{name} (pid {found[name].pid})" for name in wanted)
 
 
-def _health(parts: Parts) -> str:
+def _health(parts: SharedParts) -> str:
     _demand_answer(parts.api, "/health")
     return f"/api/health answers, version {parts.api.get('/admin/version')}"
 
 
-def _ready(parts: Parts) -> str:
+def _ready(parts: SharedParts) -> str:
     _demand_answer(parts.api, "/ready")
     return "/api/ready answers: the server reaches its database"
 
@@ -114,14 +120,14 @@ def _demand_answer(api: PrefectApi, path: str) -> None:
         raise NeedsOperator(f"what answers does not know /api{path}", "run `make up`")
 
 
-def _database(parts: Parts) -> str:
+def _database(parts: SharedParts) -> str:
     rows = parts.database.query(
         "select current_database() as name, current_setting('server_version') as version"
     )
     return f"SELECT 1 in {rows[0]['name']}, PostgreSQL {rows[0]['version']}"
 
 
-def _revision(parts: Parts) -> str:
+def _revision(parts: SharedParts) -> str:
     rows = parts.prefect_database.query(
         f"select version_num from {names.PREFECT_SCHEMA}.alembic_version"
     )
@@ -135,7 +141,7 @@ def _revision(parts: Parts) -> str:
     return f"revision {found}"
 
 
-def _schema(parts: Parts) -> str:
+def _schema(parts: SharedParts) -> str:
     rows = parts.prefect_database.query(
         "select count(*) as n, pg_catalog.pg_get_userbyid(min(nspowner::int)::oid) as owner "
         "from pg_class join pg_namespace s on s.oid = relnamespace "
@@ -147,7 +153,7 @@ def _schema(parts: Parts) -> str:
     return f"{rows[0]['n']} tables in schema {names.PREFECT_SCHEMA}, owner {rows[0]['owner']}"
 
 
-def _pools(parts: Parts) -> str:
+def _pools(parts: SharedParts) -> str:
     told = []
     for name in POOLS:
         pool = parts.api.get(f"/work_pools/{name}")
@@ -170,7 +176,7 @@ def _workers(parts: Parts) -> str:
     return ", ".join(worker_of(pool) for pool in POOLS)
 
 
-def _queue(parts: Parts) -> str:
+def _queue(parts: SharedParts) -> str:
     queue = parts.api.get(f"/work_pools/{names.POOL}/queues/{names.QUEUE}")
     if queue is None:
         raise NeedsOperator(
@@ -185,7 +191,7 @@ def _queue(parts: Parts) -> str:
     return f"{names.POOL}/{names.QUEUE}, priority {queue['priority']}"
 
 
-def _storage(parts: Parts) -> str:
+def _storage(parts: SharedParts) -> str:
     buckets = parts.storage.buckets()
     if not buckets:
         raise NeedsOperator("the storage has no bucket", "create one, or run `make up`")
@@ -200,7 +206,7 @@ def _storage(parts: Parts) -> str:
     return f"{len(buckets)} bucket(s) listed, an object written, read and deleted"
 
 
-def _tables(parts: Parts) -> str:
+def _tables(parts: SharedParts) -> str:
     for table in (names.SOURCES_TABLE, names.DESTINATIONS_TABLE):
         if not parts.database.query("select to_regclass(%s) as t", [table])[0]["t"]:
             raise NeedsOperator(f"table {table} does not exist", "run `make up`, which makes it")
@@ -212,7 +218,7 @@ def _tables(parts: Parts) -> str:
     return ", ".join(counts)
 
 
-def _deployments(parts: Parts) -> str:
+def _deployments(parts: SharedParts) -> str:
     """Ours are registered; everybody's name a pool and an entrypoint that exist."""
     pools = {row["name"] for row in parts.api.pages("/work_pools/filter")}
     known = read_deployment_rows(parts.api).values()
@@ -240,13 +246,13 @@ def _runs(parts: Parts) -> str:
     return f"{len(living)} run(s) with a process, none without"
 
 
-def _scheduler(parts: Parts) -> str:
+def _scheduler(parts: SharedParts) -> str:
     now = parts.database.query("select now() as now")[0]["now"]
     flown = fly_canary(parts.api, now)
     return f"run {flown.run.name}: scheduled, taken, completed, read back in {flown.seconds:.1f} s"
 
 
-def _ui(parts: Parts) -> str:
+def _ui(parts: SharedParts) -> str:
     title = parts.find_ui()
     if title is None:
         raise NeedsOperator("the UI does not answer", "read the server's log, then run `make up`")
@@ -267,6 +273,21 @@ CHECKS: Final[Sequence[tuple[str, Callable[[Parts], str]]]] = (
     ("connector tables", _tables),
     ("deployments", _deployments),
     ("runs have processes", _runs),
+    ("canary run", _scheduler),
+    ("UI", _ui),
+)
+# Of any runtime; what only one machine can tell is left out.
+SHARED: Final[Sequence[tuple[str, Callable[[SharedParts], str]]]] = (
+    ("API health", _health),
+    ("API ready", _ready),
+    ("database", _database),
+    ("database revision", _revision),
+    ("schema prefect", _schema),
+    ("work pools", _pools),
+    ("work queue", _queue),
+    ("storage", _storage),
+    ("connector tables", _tables),
+    ("deployments", _deployments),
     ("canary run", _scheduler),
     ("UI", _ui),
 )

@@ -30,6 +30,7 @@ from clinical_ai.settings import Development
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.roll import new_journal
 from clinical_ai.steps.verify import CHECKS
+from clinical_ai.wiring import Platform
 from flows.tasks import acting
 from tests.support.fake_prefect import FakePrefect
 from tests.support.fakes import FakeRuntime, MemoryKeeper, MemoryStore
@@ -68,6 +69,14 @@ class FakePlatform:
     @property
     def wanted(self) -> list[Wanted]:
         return [from_rendered(raw, "prefect.yaml") for raw in self.rendered["deployments"]]
+
+    check = Platform.check
+    pools = Platform.pools
+    last_change = Platform.last_change
+    bring = Platform.bring
+    verify = Platform.verify
+    record = Platform.record
+    release_name = Platform.release_name
 
     def refuse_faults(self, settings: Development) -> None:
         assert settings is self.settings
@@ -114,7 +123,7 @@ def platform(
         Instance(api_url="http://127.0.0.1:4200/api", auth=True, release="r1", **ports),
     )
     for module in (flows.deploy, flows.verify):
-        monkeypatch.setattr(module, "open_platform", lambda: made)
+        monkeypatch.setattr(module, "open_here", lambda: made)
         impatient(module, monkeypatch)
     return made
 

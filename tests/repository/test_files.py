@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from clinical_ai import __version__
 from tests.repository.texts import ROOT, text, tracked
 
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+RUN, K8S, DEV = LOCKS = ("requirements.lock", "requirements-k8s.lock", "requirements-dev.lock")
 PERMISSIVE = re.compile(r"Apache|BSD|MIT|ISC|PSF|Python Software|Zlib|Unlicense|CC0|0BSD", re.I)
 SHARED = re.compile(r"GPL|MPL|Mozilla|EPL|CDDL|Artistic", re.I)
 
@@ -45,16 +45,22 @@ def test_a_lock_carries_hashes_and_no_address(lock: str) -> None:
     assert all("--hash=sha256:" in block for block in blocks(lock))
 
 
-def test_both_locks_are_one_resolution() -> None:
-    run, dev = (pins(lock) for lock in LOCKS)
+def test_the_locks_are_one_resolution_each_within_the_next() -> None:
+    run, k8s, dev = (pins(lock) for lock in LOCKS)
     assert run
-    assert {name: dev[name] for name in run} == run
+    assert {name: k8s[name] for name in run} == run
+    assert {name: dev[name] for name in k8s} == k8s
+
+
+def test_a_local_platform_is_installed_without_what_kubernetes_needs() -> None:
+    run, k8s = pins(RUN), pins(K8S)
+    assert {"prefect-kubernetes", "kubernetes-asyncio", "hvac"} <= k8s.keys() - run.keys()
 
 
 def test_the_locks_satisfy_the_project() -> None:
     project = tomllib.loads(text("pyproject.toml"))["project"]
     extra = [each for group in project["optional-dependencies"].values() for each in group]
-    pinned = {name.partition(" ")[0]: version for name, version in pins(LOCKS[1]).items()}
+    pinned = {name.partition(" ")[0]: version for name, version in pins(DEV).items()}
     for each in [*project["dependencies"], *extra]:
         wanted = Requirement(each)
         assert wanted.specifier.contains(pinned[wanted.name.lower()]), each
@@ -73,7 +79,7 @@ def test_tests_use_marks_that_the_locked_tools_know() -> None:
 
 def test_every_licence_that_is_not_permissive_is_told() -> None:
     told = text("docs/security.md")
-    for name in {name.partition(" ")[0] for name in pins(LOCKS[0])}:
+    for name in {name.partition(" ")[0] for name in pins(K8S)}:
         try:
             found = distribution(name)
         except PackageNotFoundError:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from clinical_ai.adapters.deployment_secrets import find_secrets, without_secrets
+from clinical_ai.adapters.deployment_secrets import find_secrets
+from clinical_ai.secret_forms import without_secrets
 
 NAMES = [
     "DB_PASS",
