@@ -28,7 +28,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def platform(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(module, "open_platform", lambda: bench)
+    monkeypatch.setattr(module, "open_here", lambda: bench)
     for task in ("get_row", "move", "publish"):
         patient = getattr(module, task).with_options(retry_delay_seconds=0)
         monkeypatch.setattr(module, task, patient)

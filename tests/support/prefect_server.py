@@ -65,7 +65,7 @@ class PrefectServer:
                 group=_NOBODY if root else None,
                 extra_groups=[] if root else None,
             )
-        wait_until("Prefect", self._look, seconds=90, every=0.1)
+        wait_until("Prefect", self._look, seconds=300, every=0.1)
 
     def stop(self) -> None:
         """Stop it and wait until it is gone."""
