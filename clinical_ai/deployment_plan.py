@@ -6,7 +6,7 @@ writes only what differs, and says what each write would drop; `steps.registrati
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -123,6 +123,15 @@ def from_rendered(raw: Row, file: str) -> Wanted:
         place=f"{file}:{raw['line']}",
         checked=raw["checked"],
     )
+
+
+def with_cron(wanted: Wanted, slug: str, cron: str) -> Wanted:
+    """The same, with its schedule of this slug at other times."""
+    schedules = [
+        {**each, "schedule": {**each["schedule"], "cron": cron}} if each["slug"] == slug else each
+        for each in wanted.body["schedules"]
+    ]
+    return replace(wanted, body={**wanted.body, "schedules": schedules})
 
 
 def plan(wanted: Sequence[Wanted], found: Sequence[Found], owners: frozenset[str]) -> list[Step]:

@@ -16,6 +16,7 @@ ROLL: Final = f"{PRODUCT}-roll"
 # Kubernetes only.
 FIELD_MANAGER: Final = PRODUCT  # owns the fields that we apply to Kubernetes objects
 INVENTORY: Final = f"{PRODUCT}-inventory"  # the ConfigMap that lists what we applied
+RIGHTS_INVENTORY: Final = f"{INVENTORY}-bootstrap"  # the same of accounts and rights
 CLUSTER_LEASE: Final = f"{PRODUCT}-change"  # whoever holds it may change the platform
 BREAK_GLASS: Final = f"{PRODUCT}-break-glass"  # the ConfigMap that stops all self-management
 SCALE_MANAGER: Final = f"{PRODUCT}-scale"  # owns `replicas` until somebody else scales
@@ -86,9 +87,11 @@ EVENT_PREFIX: Final = "clinical-ai"
 ZOMBIE_AUTOMATION: Final = f"{PRODUCT}: runs without a heartbeat"
 
 DEPLOY_SELF: Final = "deploy/self"
+DRIFT: Final = "drift"  # the schedule of deploy/self that looks for it
 REGISTER: Final = "register/flows"
 VERIFY: Final = "verify/platform"
 CANARY: Final = "canary/default"
+PLATFORM_CANARY: Final = "canary/platform"
 PIPELINE: Final = "run-connector-pipeline/run_connector_pipeline"
 
 DEMONSTRATION_BUCKET: Final = "demonstration"

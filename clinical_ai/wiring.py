@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from clinical_ai import names
 from clinical_ai.adapters.file_secrets import FileSecrets
@@ -21,6 +21,7 @@ from clinical_ai.state_folder import StateFolder
 if TYPE_CHECKING:
     from clinical_ai.adapters.journal_file import StateFiles
     from clinical_ai.deployment_plan import Wanted
+    from clinical_ai.steps.progress import Tell
     from clinical_ai.steps.unresolved import Unresolved
     from clinical_ai.steps.verify import Result
 
@@ -31,6 +32,9 @@ class Platform:
 
     state: StateFolder
     instance: Instance
+
+    repair: ClassVar = "`make up`"
+    heals_drift: ClassVar = False
 
     @cached_property
     def secrets(self) -> SecretStore:
@@ -165,7 +169,19 @@ class Platform:
         """The ledger ends with this entry."""
         self.files.write_ledger(entry)
 
-    def bring(self, who: str, *, write: bool) -> list[Change]:  # noqa: ARG002 - a lease's holder
+    def guard(self) -> None:
+        """Nobody stops changes on one machine: they are started by hand, or only report."""
+
+    @property
+    def managed(self) -> PrefectApi:
+        """Prefect's API for what the platform changes of itself."""
+        return self.api
+
+    def prove(self, _changes: "Sequence[Change]") -> "list[Result]":
+        """Nothing yet: a roll begins when its run has ended."""
+        return []
+
+    def bring(self, _who: str, *, write: bool, tell: "Tell") -> list[Change]:  # noqa: ARG002
         """Processes run with the settings; what a run stands on is left to a detached roll."""
         from clinical_ai.manifests.processes import processes
         from clinical_ai.steps.self_deploy import hand_over

@@ -2,12 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import SecretStr
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clinical_ai.release import Release
     from clinical_ai.steps.cluster.deploy import Site
     from clinical_ai.steps.cluster.inventory import Ownership
+    from clinical_ai.steps.progress import Tell
     from clinical_ai.steps.unresolved import Unresolved
     from clinical_ai.steps.verify import Result
 
@@ -43,6 +44,7 @@ class ClusterPlatform:
     rendered: dict[str, Any]
     code: Path
     chosen: Settings | None = None
+    repair: ClassVar = names.DEPLOY_SELF
 
     @cached_property
     def settings(self) -> Settings:
@@ -72,10 +74,16 @@ class ClusterPlatform:
 
     @cached_property
     def wanted(self) -> "list[Wanted]":
-        """The deployments of the release."""
-        from clinical_ai.deployment_plan import from_rendered
+        """The deployments of the release, deploy/self as often as the settings say."""
+        from clinical_ai.deployment_plan import from_rendered, with_cron
+        from clinical_ai.manifests.kubernetes.metadata import cluster_of
 
-        return [from_rendered(raw, "prefect.yaml") for raw in self.rendered["deployments"]]
+        cron = cluster_of(self.settings).drift_schedule
+        found = [from_rendered(raw, "prefect.yaml") for raw in self.rendered["deployments"]]
+        return [
+            with_cron(each, names.DRIFT, cron) if each.full_name == names.DEPLOY_SELF else each
+            for each in found
+        ]
 
     def reading(
         self, files: Sequence[Path], environ: Mapping[str, str], steps: str = "refuse"
@@ -173,9 +181,29 @@ class ClusterPlatform:
         from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
         from clinical_ai.steps.cluster.inventory import Ownership
 
-        return Ownership(ownership(self.settings), cluster_of(self.settings).prune_limit)
+        return Ownership(ownership(self.cluster.namespace), cluster_of(self.settings).prune_limit)
 
-    def bring(self, who: str, *, write: bool) -> "list[Change]":
+    @property
+    def heals_drift(self) -> bool:
+        """Whether the scheduled run mends what it finds."""
+        from clinical_ai.manifests.kubernetes.metadata import cluster_of
+
+        return cluster_of(self.settings).drift == "heal"
+
+    def guard(self) -> None:
+        """Stopped while somebody has stopped self-management."""
+        from clinical_ai.steps.cluster.break_glass import refuse_when_stopped
+
+        refuse_when_stopped(self.cluster)
+
+    @cached_property
+    def managed(self) -> "PrefectApi":
+        """Prefect's API for what the platform changes of itself: guarded before each write."""
+        from clinical_ai.adapters.guarded_api import GuardedApi
+
+        return GuardedApi(self.api, self.guard)
+
+    def bring(self, who: str, *, write: bool, tell: "Tell") -> "list[Change]":
         """The namespace's objects are as wanted, in order, each workload up; or what differs.
 
         Objects that deploy/self may not write are looked at as well.
@@ -184,13 +212,35 @@ class ClusterPlatform:
         from clinical_ai.steps.cluster.break_glass import guarded
         from clinical_ai.steps.cluster.deploy import deploy, look
         from clinical_ai.steps.cluster.lease import cluster_lease
+        from clinical_ai.steps.cluster.workers import forget_workers
 
         if not write:
             return [*look(self.site(), self.stages), *self.rights()]
         with cluster_lease(self.cluster, who, seconds=_LEASE_SECONDS) as lease:
-            site = self.site(guarded(self.cluster, lease.renew))
-            changes = deploy(site, self.stages, migration(self.settings, self.release))
+            site = replace(self.site(guarded(self.cluster, lease.renew)), tell=tell)
+            with self._recording_failure(who):
+                changes = deploy(site, self.stages, migration(self.settings, self.release))
+            changes += forget_workers(self.cluster, self.managed)
         return [*changes, *self.rights()]
+
+    @contextmanager
+    def _recording_failure(self, who: str) -> Iterator[None]:
+        """The ledger tells of a change that was taken back, too."""
+        from clinical_ai.errors import TimedOut
+        from clinical_ai.steps.cluster.rollout import RolloutFailed
+        from clinical_ai.steps.deploy_report import failed_entry
+
+        try:
+            yield
+        except (RolloutFailed, TimedOut) as error:
+            self.record(failed_entry(self.release_name, str(error), who))
+            raise
+
+    def prove(self, changes: "Sequence[Change]") -> "list[Result]":
+        """Every check after a change; without one, those that need no canary run."""
+        from clinical_ai.steps.cluster.verify import verify_cluster
+
+        return verify_cluster(self, fly=any(each.wrote for each in changes))
 
     def site(self, guard: Callable[[], None] = lambda: None) -> "Site":
         """Where objects are deployed."""
@@ -234,6 +284,21 @@ def open_in_pod(environ: Mapping[str, str]) -> ClusterPlatform:
         rendered=rendered,
         code=Path(names.IMAGE_CODE),
     )
+
+
+@contextmanager
+def reach_api(
+    cluster: "Cluster", environ: Mapping[str, str], context: str = ""
+) -> "Iterator[PrefectApi]":
+    """Prefect's API from outside the cluster, through a port of this machine."""
+    from clinical_ai.adapters.cluster_secrets import ClusterSecrets
+    from clinical_ai.adapters.port_forward import forwarded
+    from clinical_ai.adapters.prefect_rest import PrefectRest
+
+    auth = ClusterSecrets(cluster).find(names.API_AUTH)
+    place = (environ, cluster.namespace, names.SERVER, names.API_PORT)
+    with forwarded(*place, context=context) as port:
+        yield PrefectRest(f"http://127.0.0.1:{port}/api", auth)
 
 
 def read_rendered(path: Path) -> dict[str, Any]:

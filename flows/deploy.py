@@ -6,21 +6,27 @@ from prefect import flow, runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
 from clinical_ai import names
 from clinical_ai.change import Change
 from clinical_ai.manifests import orchestration
 from clinical_ai.steps import catalog, deploy_report, registration
 from clinical_ai.steps import orchestration as objects
+from clinical_ai.steps.progress import progress
+from clinical_ai.steps.verify import Result, as_rows, sentence
 from clinical_ai.wiring_cluster import AnyPlatform, open_here
 from flows.tasks import acting
 
 
 @flow(name="deploy")
-def deploy(report_only: bool = False) -> State[Any]:
-    """Bring the platform to its settings; with `report_only` only tell what differs."""
+def deploy(report_only: bool = False, drift_check: bool = False) -> State[Any]:
+    """Bring the platform to its settings; with `report_only` only tell what differs.
+
+    `drift_check` is for the schedule: the settings say whether drift is reported or healed.
+    """
     platform = open_here()
+    report_only = report_only or (drift_check and not platform.heals_drift)
     told = report_last_change(platform)
     check_settings(platform)
     changes = ensure_tables(platform, report_only)
@@ -28,8 +34,12 @@ def deploy(report_only: bool = False) -> State[Any]:
     changes += ensure_automation(platform, report_only)
     changes += ensure_deployments(platform, report_only)
     changes += ensure_runtime(platform, report_only)
-    publish(platform, changes, told, report_only)
-    return Completed(message=deploy_report.sentence(changes, report_only=report_only))
+    proof = prove(platform, changes, report_only)
+    publish(platform, changes, proof, told, report_only)
+    message = deploy_report.sentence(changes, report_only=report_only)
+    if all(result.passed for result in proof):
+        return Completed(message=message)
+    return Failed(message=f"{message} It does not prove good: {sentence(proof)}.")
 
 
 @acting
@@ -49,49 +59,68 @@ def ensure_tables(platform: AnyPlatform, report_only: bool) -> list[Change]:
     """The guide's tables exist; a report leaves them to `verify`."""
     if report_only:
         return []
+    platform.guard()
     return catalog.ensure_catalog(platform.database, platform.settings)
 
 
 @acting
 def ensure_pools(platform: AnyPlatform, report_only: bool) -> list[Change]:
     """Both work pools have their limits and job templates."""
-    return objects.ensure_pools(platform.api, platform.pools(), write=not report_only)
+    return objects.ensure_pools(platform.managed, platform.pools(), write=not report_only)
 
 
 @acting
 def ensure_automation(platform: AnyPlatform, report_only: bool) -> list[Change]:
     """Runs whose process is gone are reported as Crashed."""
     wanted = orchestration.zombie_automation()
-    return [objects.ensure_automation(platform.api, wanted, write=not report_only)]
+    return [objects.ensure_automation(platform.managed, wanted, write=not report_only)]
 
 
 @acting
 def ensure_deployments(platform: AnyPlatform, report_only: bool) -> list[Change]:
     """The deployments of prefect.yaml are registered; unchanged ones are not touched."""
     write = not report_only
-    return registration.ensure_deployments(platform.api, platform.wanted, _who(), write=write)
+    return registration.ensure_deployments(platform.managed, platform.wanted, _who(), write=write)
 
 
 @acting
 def ensure_runtime(platform: AnyPlatform, report_only: bool) -> list[Change]:
     """Processes, or the namespace's objects, are as wanted."""
-    return platform.bring(_who(), write=not report_only)
+    run = str(runtime.flow_run.id)
+    with progress(platform.api, "deploy-self-progress", run) as tell:
+        return platform.bring(_who(), write=not report_only, tell=tell)
 
 
 @acting
-def publish(platform: AnyPlatform, changes: list[Change], told: str, report_only: bool) -> None:
+def prove(platform: AnyPlatform, changes: list[Change], report_only: bool) -> list[Result]:
+    """What was changed works, as every check of verify/platform sees it."""
+    return [] if report_only else platform.prove(changes)
+
+
+@acting
+def publish(
+    platform: AnyPlatform,
+    changes: list[Change],
+    proof: list[Result],
+    told: str,
+    report_only: bool,
+) -> None:
     """Leave the report as artifacts and an event, and the ledger's entry."""
     report = deploy_report.markdown(changes, told, report_only=report_only)
     create_markdown_artifact(key="deploy-self", markdown=report, description="deploy/self")
     create_table_artifact(key="deploy-self-changes", table=deploy_report.rows(changes))
-    emit_event(
-        f"{names.EVENT_PREFIX}.deploy.{'drift' if report_only else 'finished'}",
-        resource={"prefect.resource.id": f"{names.EVENT_PREFIX}.platform"},
-        payload={"changes": [str(change) for change in changes if change.differs]},
-    )
+    if proof:
+        create_table_artifact(key="deploy-self-proof", table=as_rows(proof))
+    differing = [str(change) for change in changes if change.differs]
+    if differing or not report_only:
+        emit_event(
+            f"{names.EVENT_PREFIX}.deploy.{'drift' if report_only else 'finished'}",
+            resource={"prefect.resource.id": f"{names.EVENT_PREFIX}.platform"},
+            payload={"changes": differing},
+        )
     if not report_only:
         run = str(runtime.flow_run.id)
-        platform.record(deploy_report.ledger_entry(platform.release_name, changes, run))
+        platform.record(deploy_report.ledger_entry(platform.release_name, changes, proof, run))
 
 
 def _who() -> str:

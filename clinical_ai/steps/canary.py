@@ -27,16 +27,18 @@ class Flown:
     seconds: float
 
 
-def fly_canary(api: PrefectApi, now: datetime, *, seconds: float = 120) -> Flown:
+def fly_canary(
+    api: PrefectApi, now: datetime, *, of: str = names.CANARY, seconds: float = 120
+) -> Flown:
     """One run through scheduler, pool and worker, its result read back.
 
     The run is not created here: a schedule is, and the server's scheduler must turn it into a run,
     because a server whose scheduler fails looks healthy otherwise. `now`: by the clock of the
-    platform, which the caller's may not follow. Raises TimedOut with the place
-    where it got stuck, NeedsOperator when the result is wrong.
+    platform, which the caller's may not follow. `of`: the deployment, which tells the pool. Raises
+    TimedOut with the place where it got stuck, NeedsOperator when the result is wrong.
     """
     token, started = token_hex(8), monotonic()
-    deployment = get_deployment(api, names.CANARY)
+    deployment = get_deployment(api, of)
     with _scheduled_once(api, deployment, token, now + timedelta(seconds=_NOTICE)):
         run_id = _await_run(api, deployment["id"], token, seconds)
         run = follow_run(api, run_id, seconds=max(1.0, seconds - (monotonic() - started)))
@@ -84,7 +86,7 @@ def _scheduled_once(
 
 def _clear(api: PrefectApi, path: str) -> None:
     """No schedule of a canary is left; Prefect takes none away that a change leaves out."""
-    for schedule in get_deployment(api, names.CANARY)["schedules"]:
+    for schedule in (api.get(path) or {}).get("schedules", []):
         if str(schedule.get("slug")).startswith(_SLUG):
             api.delete(f"{path}/schedules/{schedule['id']}")
 

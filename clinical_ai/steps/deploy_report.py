@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clinical_ai.change import Change, Did
+from clinical_ai.steps.verify import Result
+from clinical_ai.steps.verify import sentence as verify_sentence
 
 
 def sentence(changes: Sequence[Change], *, report_only: bool) -> str:
@@ -39,11 +41,25 @@ def markdown(changes: Sequence[Change], told: str, *, report_only: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def ledger_entry(release: str, changes: Sequence[Change], run: str) -> dict[str, Any]:
+def failed_entry(release: str, why: str, run: str) -> dict[str, Any]:
+    """What the ledger keeps of a change that was taken back; not the lines of a log."""
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "release": release,
+        "run": run,
+        "failed": why.partition("; its last lines")[0],
+    }
+
+
+def ledger_entry(
+    release: str, changes: Sequence[Change], proof: Sequence[Result], run: str
+) -> dict[str, Any]:
     """What the ledger keeps of it."""
+    verified = {"verified": verify_sentence(proof)} if proof else {}
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "release": release,
         "run": run,
         "changes": [str(change) for change in changes if change.wrote],
+        **verified,
     }

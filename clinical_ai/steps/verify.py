@@ -1,6 +1,7 @@
 """Every check of the guide that has a meaning on one machine, each with its evidence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
@@ -16,6 +17,7 @@ from clinical_ai.steps.orchestration import worker_of
 from clinical_ai.steps.runs import lost_runs, read_deployment_rows
 
 POOLS: Final = (names.POOL, names.PLATFORM_POOL)
+_CANARIES: Final = (names.CANARY, names.PLATFORM_CANARY)
 _PROBE: Final = "verify.probe"
 
 
@@ -45,6 +47,10 @@ class SharedParts(Protocol):
     @property
     def rendered(self) -> dict[str, Any]:
         """What the release registers."""
+
+    @property
+    def repair(self) -> str:
+        """What brings the platform to its settings: a command, or a deployment to run."""
 
     def find_ui(self) -> str | None:
         """The title of the page the UI serves, or None."""
@@ -76,10 +82,10 @@ class Result:
 
 def verify_platform(parts: Parts) -> list[Result]:
     """All checks, in the order in which one depends on another; none stops the next."""
-    return [run(check, partial(look, parts)) for check, look in CHECKS]
+    return [run(check, partial(look, parts), parts.repair) for check, look in CHECKS]
 
 
-def run(check: str, look: Callable[[], str]) -> Result:
+def run(check: str, look: Callable[[], str], repair: str) -> Result:
     """What the check found, or why it failed."""
     try:
         return Result(check, passed=True, evidence=look())
@@ -92,7 +98,7 @@ def run(check: str, look: Callable[[], str]) -> Result:
         return Result(check, passed=False, evidence=str(error), remedy="read the logs it names")
     except Transient as error:
         return Result(
-            check, passed=False, evidence=str(error), remedy="wait a moment, then `make up`"
+            check, passed=False, evidence=str(error), remedy=f"wait a moment, then run {repair}"
         )
 
 
@@ -106,18 +112,18 @@ def _processes(parts: Parts) -> str:
 
 
 def _health(parts: SharedParts) -> str:
-    _demand_answer(parts.api, "/health")
+    _demand_answer(parts, "/health")
     return f"/api/health answers, version {parts.api.get('/admin/version')}"
 
 
 def _ready(parts: SharedParts) -> str:
-    _demand_answer(parts.api, "/ready")
+    _demand_answer(parts, "/ready")
     return "/api/ready answers: the server reaches its database"
 
 
-def _demand_answer(api: PrefectApi, path: str) -> None:
-    if api.get(path) is None:
-        raise NeedsOperator(f"what answers does not know /api{path}", "run `make up`")
+def _demand_answer(parts: SharedParts, path: str) -> None:
+    if parts.api.get(path) is None:
+        raise NeedsOperator(f"what answers does not know /api{path}", f"run {parts.repair}")
 
 
 def _database(parts: SharedParts) -> str:
@@ -136,7 +142,7 @@ def _revision(parts: SharedParts) -> str:
     if found != wanted:
         raise NeedsOperator(
             f"database revision {found}, this release needs {wanted}",
-            "run the release that made it, or `make up` with a newer one",
+            f"run the release that made it, or {parts.repair} of a newer one",
         )
     return f"revision {found}"
 
@@ -149,7 +155,7 @@ def _schema(parts: SharedParts) -> str:
         [names.PREFECT_SCHEMA],
     )
     if not rows[0]["n"]:
-        raise NeedsOperator(f"schema {names.PREFECT_SCHEMA} has no tables", "run `make up`")
+        raise NeedsOperator(f"schema {names.PREFECT_SCHEMA} has no tables", f"run {parts.repair}")
     return f"{rows[0]['n']} tables in schema {names.PREFECT_SCHEMA}, owner {rows[0]['owner']}"
 
 
@@ -158,7 +164,7 @@ def _pools(parts: SharedParts) -> str:
     for name in POOLS:
         pool = parts.api.get(f"/work_pools/{name}")
         if pool is None:
-            raise NeedsOperator(f"work pool {name} does not exist", "run `make up`")
+            raise NeedsOperator(f"work pool {name} does not exist", f"run {parts.repair}")
         if pool["is_paused"]:
             raise NeedsOperator(
                 f"work pool {name} is paused", f"resume it: prefect work-pool resume {name}"
@@ -209,7 +215,9 @@ def _storage(parts: SharedParts) -> str:
 def _tables(parts: SharedParts) -> str:
     for table in (names.SOURCES_TABLE, names.DESTINATIONS_TABLE):
         if not parts.database.query("select to_regclass(%s) as t", [table])[0]["t"]:
-            raise NeedsOperator(f"table {table} does not exist", "run `make up`, which makes it")
+            raise NeedsOperator(
+                f"table {table} does not exist", f"run {parts.repair}, which makes it"
+            )
     ensure_catalog(parts.database, parts.settings)
     counts = [
         f"{table}: {parts.database.query(f'select count(*) as n from {table}')[0]['n']} rows"
@@ -226,7 +234,7 @@ def _deployments(parts: SharedParts) -> str:
     missing = ours - {(row["name"], row["entrypoint"]) for row in known}
     if missing:
         told = ", ".join(sorted(name for name, _ in missing))
-        raise NeedsOperator(f"not registered: {told}", "run `make up`, which registers them")
+        raise NeedsOperator(f"not registered: {told}", f"run {parts.repair}, which registers them")
     lost = sorted(row["name"] for row in known if row["work_pool_name"] not in pools)
     if lost:
         raise NeedsOperator(
@@ -246,16 +254,24 @@ def _runs(parts: Parts) -> str:
     return f"{len(living)} run(s) with a process, none without"
 
 
-def _scheduler(parts: SharedParts) -> str:
+def canaries(parts: SharedParts) -> str:
+    """One run through each pool at the same time: scheduled, taken, completed, read back."""
     now = parts.database.query("select now() as now")[0]["now"]
-    flown = fly_canary(parts.api, now)
-    return f"run {flown.run.name}: scheduled, taken, completed, read back in {flown.seconds:.1f} s"
+    with ThreadPoolExecutor(max_workers=len(POOLS)) as workers:
+        flown = list(workers.map(lambda of: fly_canary(parts.api, now, of=of), _CANARIES))
+    told = [
+        f"{pool}: {each.run.name} in {each.seconds:.1f} s"
+        for pool, each in zip(POOLS, flown, strict=True)
+    ]
+    return f"scheduled, taken, completed, read back: {', '.join(told)}"
 
 
 def _ui(parts: SharedParts) -> str:
     title = parts.find_ui()
     if title is None:
-        raise NeedsOperator("the UI does not answer", "read the server's log, then run `make up`")
+        raise NeedsOperator(
+            "the UI does not answer", f"read the server's log, then run {parts.repair}"
+        )
     return f"the UI answers ({title})"
 
 
@@ -273,7 +289,7 @@ CHECKS: Final[Sequence[tuple[str, Callable[[Parts], str]]]] = (
     ("connector tables", _tables),
     ("deployments", _deployments),
     ("runs have processes", _runs),
-    ("canary run", _scheduler),
+    ("canary runs", canaries),
     ("UI", _ui),
 )
 # Of any runtime; what only one machine can tell is left out.
@@ -285,10 +301,8 @@ SHARED: Final[Sequence[tuple[str, Callable[[SharedParts], str]]]] = (
     ("schema prefect", _schema),
     ("work pools", _pools),
     ("work queue", _queue),
-    ("storage", _storage),
     ("connector tables", _tables),
     ("deployments", _deployments),
-    ("canary run", _scheduler),
     ("UI", _ui),
 )
 
@@ -303,6 +317,14 @@ def as_rows(results: Sequence[Result]) -> list[dict[str, Any]]:
             "what to do": result.remedy,
         }
         for result in results
+    ]
+
+
+def from_rows(rows: Sequence[Mapping[str, Any]]) -> list[Result]:
+    """What `as_rows` told."""
+    return [
+        Result(row["check"], row["result"] == "passed", row["evidence"], row["what to do"])
+        for row in rows
     ]
 
 

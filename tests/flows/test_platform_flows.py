@@ -77,6 +77,11 @@ class FakePlatform:
     verify = Platform.verify
     record = Platform.record
     release_name = Platform.release_name
+    repair = Platform.repair
+    heals_drift = Platform.heals_drift
+    guard = Platform.guard
+    managed = Platform.managed
+    prove = Platform.prove
 
     def refuse_faults(self, settings: Development) -> None:
         assert settings is self.settings
@@ -161,7 +166,7 @@ def tasks_of(module: ModuleType) -> list[Task[..., Any]]:
 @pytest.mark.parametrize(
     ("module", "function", "name", "parameters"),
     [
-        ("deploy", "deploy", "deploy", {"report_only": False}),
+        ("deploy", "deploy", "deploy", {"report_only": False, "drift_check": False}),
         ("verify", "verify", "verify", {}),
         ("canary", "canary", "canary", {"token": ""}),
         ("dlt_pipeline_flow", "run_connector_pipeline", "run-connector-pipeline", None),

@@ -46,7 +46,10 @@ def test_a_deployment_is_marked_ours_described_and_has_slugs(deployment: dict[st
 
 def test_deployments_are_those_that_the_code_names() -> None:
     found = [full_name(deployment) for deployment in deployments()]
-    known = [names.DEPLOY_SELF, names.REGISTER, names.VERIFY, names.CANARY, names.PIPELINE]
+    known = [
+        *(names.DEPLOY_SELF, names.REGISTER, names.VERIFY, names.CANARY, names.PLATFORM_CANARY),
+        names.PIPELINE,
+    ]
     assert sorted(found) == sorted(known)
 
 

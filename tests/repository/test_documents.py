@@ -45,7 +45,7 @@ def test_make_targets_exist(document: Path) -> None:
 
 @documents
 def test_commands_and_their_options_exist(document: Path) -> None:
-    for name, rest in re.findall(r"clinical-ai ([a-z]+)([^\n|#]*)", code(document)):
+    for name, rest in re.findall(r"clinical-ai ([a-z]+(?:-[a-z]+)*)([^\n|#]*)", code(document)):
         assert name in commands()
         if " -- " not in rest:
             assert set(re.findall(r"--[a-z-]+", rest)) <= commands()[name], name
@@ -91,7 +91,10 @@ def test_the_state_folder_is_told_whole() -> None:
 
 
 def test_deployments_are_told() -> None:
-    known = {names.DEPLOY_SELF, names.REGISTER, names.VERIFY, names.CANARY, names.PIPELINE}
+    known = {
+        *(names.DEPLOY_SELF, names.REGISTER, names.VERIFY, names.CANARY, names.PLATFORM_CANARY),
+        names.PIPELINE,
+    }
     assert set(first_cells(section(text("docs/operating.md"), "What the flows do"))) == known
 
 

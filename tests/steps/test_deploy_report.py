@@ -42,7 +42,7 @@ def test_the_markdown_names_what_changed_and_how_the_last_roll_ended() -> None:
 
 
 def test_the_ledger_keeps_who_changed_what_and_when() -> None:
-    entry = deploy_report.ledger_entry("0123", CHANGES, "run-id")
+    entry = deploy_report.ledger_entry("0123", CHANGES, [], "run-id")
     assert entry["changes"] == ["work pool platform: updated (concurrency_limit)"]
     assert (entry["release"], entry["run"]) == ("0123", "run-id")
     assert datetime.fromisoformat(entry["at"]).tzinfo is not None

@@ -38,6 +38,7 @@ class Parts:
     living: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
     ui: str | None = "Prefect Server"
+    repair: str = "`make up`"
 
     def living_runs(self) -> set[str]:
         return self.living
@@ -72,14 +73,15 @@ def parts(database_url: SecretStr) -> Parts:
     for pool, worker in ((names.POOL, names.WORKER), (names.PLATFORM_POOL, names.PLATFORM_WORKER)):
         made.api.post("/work_pools/", {"name": pool, "type": "process", "concurrency_limit": 4})
         made.api.post(f"/work_pools/{pool}/workers/heartbeat", {"name": worker})
-    flow, name = names.CANARY.split("/")
-    body = {
-        "name": name,
-        "flow_id": made.api.post("/flows/", {"name": flow})["id"],
-        "work_pool_name": names.POOL,
-        "entrypoint": "flows/canary.py:canary",
-    }
-    made.api.post("/deployments/", body)
+    for pool, canary in ((names.POOL, names.CANARY), (names.PLATFORM_POOL, names.PLATFORM_CANARY)):
+        flow, name = canary.split("/")
+        body = {
+            "name": name,
+            "flow_id": made.api.post("/flows/", {"name": flow})["id"],
+            "work_pool_name": pool,
+            "entrypoint": "flows/canary.py:canary",
+        }
+        made.api.post("/deployments/", body)
     made.api.on_schedule = lambda deployment, schedule: fly(made, deployment, schedule)
     return made
 
@@ -209,7 +211,7 @@ def _no_ui(parts: Parts) -> None:
         (_not_registered, "deployments", "not registered: run_connector_pipeline", "make up"),
         (_without_pool, "deployments", "without a work pool: default", "one of the pools"),
         (_lost_run, "runs have processes", "active without a process: a-run", "two minutes"),
-        (_failing_canary, "canary run", "ended crashed: no memory", "read the run's log"),
+        (_failing_canary, "canary runs", "ended crashed: no memory", "read the run's log"),
         (_no_ui, "UI", "the UI does not answer", "server's log"),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
@@ -243,12 +245,12 @@ def test_a_server_and_a_database_that_are_away_fail_their_checks_and_no_other(
 ) -> None:
     parts.api.down = True
     found = failed(verify_platform(parts))
-    assert found["API health"].remedy == "wait a moment, then `make up`"
+    assert found["API health"].remedy == "wait a moment, then run `make up`"
     assert {"processes run", "database", "storage", "connector tables", "UI"}.isdisjoint(found)
     parts.api.down = False
     parts.database = PostgresDatabase(SecretStr("postgresql://u:canary@127.0.0.1:9/d"))
     found = failed(verify_platform(parts))
-    assert set(found) == {"database", "connector tables", "canary run"}
+    assert set(found) == {"database", "connector tables", "canary runs"}
     assert "canary@" not in str(found)
 
 

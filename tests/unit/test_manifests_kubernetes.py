@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes import configuration, credentials, desired, migration, pools
-from clinical_ai.manifests.kubernetes.metadata import ownership
+from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
 from clinical_ai.settings import Settings, parse
 from tests.support import kubernetes_examples as examples
 from tests.support.golden import as_yaml, same_as_golden
@@ -251,7 +251,8 @@ def test_replicas_are_those_of_the_settings_for_the_clinical_worker_alone() -> N
 @every_example
 def test_what_deploy_self_keeps_has_the_labels_that_pruning_asks_for(settings: Settings) -> None:
     for each in objects(settings):
-        kept = each["metadata"]["labels"].items() >= ownership(settings).items()
+        ours = ownership(cluster_of(settings).namespace)
+        kept = each["metadata"]["labels"].items() >= ours.items()
         assert kept == (each["metadata"]["labels"][names.OWNER_LABEL] == names.KEPT_BY_DEPLOY)
 
 

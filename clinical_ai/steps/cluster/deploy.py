@@ -23,6 +23,7 @@ from clinical_ai.steps.cluster.inventory import (
 from clinical_ai.steps.cluster.job import await_job
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import RolloutFailed, await_rollout, rollout_state
+from clinical_ai.steps.progress import Tell, unheard
 from clinical_ai.steps.roll import drain, hold, lift, new_journal
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Site:
     api: PrefectApi | None = None
     drain_seconds: float = 0
     seconds: float = _SECONDS
+    tell: Tell = unheard
 
     @property
     def records(self) -> Records:
@@ -86,7 +88,7 @@ def deploy(
             if name == "server" and migration is not None:
                 work.changes.append(migrate(site, migration))
             for each in objects:
-                work.apply(each)
+                work.apply(each, len(work.objects) / len(wanted))
     except (RolloutFailed, TimedOut):
         work.put_back()
         raise
@@ -99,7 +101,10 @@ def deploy(
     for fault in pruned.faults:
         log.warning("tried again next time: %s", fault)
     site.records.write_objects(wanted)
-    return [*work.changes, *pruned.changes]
+    done = [*work.changes, *pruned.changes]
+    if any(each.wrote for each in done):
+        site.tell(1, "all is as wanted")
+    return done
 
 
 def migrate(site: Site, migration: Object) -> Change:
@@ -126,10 +131,12 @@ class _Work:
     seen: Mapping[Ref, ObjectChange]
     objects: list[ObjectChange] = field(default_factory=list)
 
-    def apply(self, wanted: Object) -> None:
-        """The object is as wanted; a workload has come up."""
+    def apply(self, wanted: Object, share: float) -> None:
+        """The object is as wanted; a workload has come up. `share`: of all, that is done before."""
         site, ref = self.site, Ref.of(wanted)
         change = self.seen[ref]
+        if change.wrote:
+            site.tell(share, f"{ref.short} is {change.did}")
         with _held(site, change):
             if change.wrote:
                 [change] = ensure_objects(site.cluster, [wanted], write=True, guard=site.guard)

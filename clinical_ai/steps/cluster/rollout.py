@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Final
 
+from clinical_ai import names
 from clinical_ai.diagnosis import Facts, explain
 from clinical_ai.errors import NeedsOperator, PlatformError, Transient
 from clinical_ai.pod_faults import Diagnosis
@@ -102,8 +103,11 @@ class Watch:
             )
 
     def _tail(self, found: Diagnosis) -> str:
-        """The last lines of the log of a container that ended or is not healthy."""
-        if not found.container:
+        """The last lines of the log of a container that ended or is not healthy.
+
+        Not of the clinical worker: its log holds what its runs write.
+        """
+        if not found.container or found.pod.startswith(f"{names.WORKER}-"):
             return ""
         place: dict[str, Any] = {"container": found.container, "tail": _TAIL}
         try:

@@ -12,11 +12,11 @@ from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps import verify
 from clinical_ai.steps.cluster.rollout import rollout_state
+from clinical_ai.steps.cluster.workers import WORKERS, pods_of
 from clinical_ai.steps.orchestration import find_workers
 from clinical_ai.steps.verify import Result
 
 _WORKLOADS: Final = (names.SERVER, names.PLATFORM_WORKER, names.WORKER)
-_WORKERS: Final = {names.POOL: names.WORKER, names.PLATFORM_POOL: names.PLATFORM_WORKER}
 _TAIL: Final = 500  # lines of a log
 _WRONG: Final = (" ERROR ", " CRITICAL ", "Traceback (most recent call last)")
 _SERVICE: Final = "kubernetes.io/service-name"
@@ -40,8 +40,11 @@ class Parts(verify.SharedParts, Protocol):
         """References to the secrets that its runs need."""
 
 
-def verify_cluster(parts: Parts) -> list[Result]:
-    """All checks, in the order in which one depends on another; none stops the next."""
+def verify_cluster(parts: Parts, *, fly: bool = True) -> list[Result]:
+    """All checks, in the order in which one depends on another; none stops the next.
+
+    `fly` off: without canary runs, which take a quarter of a minute.
+    """
     own: list[tuple[str, Callable[[Parts], str]]] = [
         ("workloads up", _workloads),
         ("pods ready", _pods),
@@ -50,11 +53,11 @@ def verify_cluster(parts: Parts) -> list[Result]:
         ("secrets", _secrets),
         ("network policies", _policies),
         ("workers online", _workers),
+        ("storage", _storage),
     ]
-    return [
-        *(verify.run(check, partial(look, parts)) for check, look in own),
-        *(verify.run(check, partial(look, parts)) for check, look in verify.SHARED),
-    ]
+    last = [("canary runs", verify.canaries)] if fly else []
+    checks = [*own, *verify.SHARED, *last]
+    return [verify.run(check, partial(look, parts), parts.repair) for check, look in checks]
 
 
 def _workloads(parts: Parts) -> str:
@@ -75,7 +78,7 @@ def _workloads(parts: Parts) -> str:
 def _pods(parts: Parts) -> str:
     told = []
     for name in _WORKLOADS:
-        pods = _pods_of(parts.cluster, name)
+        pods = pods_of(parts.cluster, name)
         if not pods:
             raise NeedsOperator(f"{name} has no pod", f"kubectl get pods -l app={name}")
         for pod in pods:
@@ -95,7 +98,7 @@ def _logs(parts: Parts) -> str:
     """Only counted: a line may hold what belongs to nobody else."""
     wrong = []
     for name in _WORKLOADS:
-        for pod in _pods_of(parts.cluster, name):
+        for pod in pods_of(parts.cluster, name):
             about, container = pod["metadata"]["name"], pod["spec"]["containers"][0]["name"]
             lines = parts.cluster.logs(about, container=container, tail=_TAIL).splitlines()
             found = sum(any(word in line for word in _WRONG) for line in lines)
@@ -144,6 +147,11 @@ def _secrets(parts: Parts) -> str:
     return ", ".join(needed)
 
 
+def _storage(parts: Parts) -> str:
+    """Listed only: the buckets belong to others."""
+    return f"{len(parts.storage.buckets())} bucket(s) listed"
+
+
 def _policies(parts: Parts) -> str:
     """A connection that must fail does, while one that may be made is."""
     server = urlsplit(parts.settings.prefect_api_url)
@@ -164,20 +172,15 @@ def _policies(parts: Parts) -> str:
 def _workers(parts: Parts) -> str:
     """Each worker's pod is known to the server as online: workers are named by their pods."""
     told = []
-    for pool, name in _WORKERS.items():
+    for pool, name in WORKERS.items():
         online = {w["name"] for w in find_workers(parts.api, pool) if w["status"] == "ONLINE"}
-        pods = {pod["metadata"]["name"] for pod in _pods_of(parts.cluster, name)}
+        pods = {pod["metadata"]["name"] for pod in pods_of(parts.cluster, name)}
         if lost := sorted(pods - online):
             raise NeedsOperator(
                 f"not online in pool {pool}: {', '.join(lost)}", "read that pod's log"
             )
         told += sorted(pods)
     return ", ".join(told)
-
-
-def _pods_of(cluster: Cluster, name: str) -> list[Object]:
-    pods = cluster.find_all("v1", "Pod", labels={"app": name})
-    return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
 
 
 def _is_ready(pod: Object) -> bool:

@@ -1,0 +1,117 @@
+"""What runs in the namespace, whether it drifted, who changes it, and what stops that."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+from clinical_ai import names
+from clinical_ai.errors import PlatformError
+from clinical_ai.manifests.kubernetes.metadata import ownership
+from clinical_ai.ports import PrefectApi
+from clinical_ai.ports_cluster import Cluster, Ref
+from clinical_ai.steps.cluster.break_glass import find_stop
+from clinical_ai.steps.cluster.deploy import Site, look
+from clinical_ai.steps.cluster.inventory import Ownership
+from clinical_ai.steps.cluster.lease import find_holder
+from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.cluster.rollout import rollout_state
+from clinical_ai.steps.status import NO_BACKUP, last_runs, run_lines
+
+WORKLOADS: Final = (names.SERVER, names.PLATFORM_WORKER, names.WORKER)
+_MOST_SHOWN: Final = 10
+
+
+Reach = Callable[[], AbstractContextManager[PrefectApi]]
+
+
+def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
+    """Everything `status --json` prints; works with any part of the platform down.
+
+    `reach`: Prefect's API, for as long as it is asked; raises a PlatformError.
+    """
+    workloads = [_workload(cluster, name) for name in WORKLOADS]
+    ledger = Records(cluster).read_ledger()
+    done = [entry for entry in ledger if "failed" not in entry]
+    holder, stop = find_holder(cluster), find_stop(cluster)
+    api, runs = _ask(reach)
+    return {
+        "healthy": api == "ready" and all(each["ready"] for each in workloads),
+        "namespace": cluster.namespace,
+        "kubernetes": ".".join(map(str, cluster.version())),
+        "release": done[-1]["release"] if done else None,
+        "applied": done[-1]["at"] if done else None,
+        "by": done[-1]["run"] if done else None,
+        "failed": ledger[-1].get("failed") if ledger else None,
+        "api": api,
+        "workloads": workloads,
+        "drift": _drift(cluster),
+        "break_glass": stop,
+        "lease": str(holder) if holder else None,
+        "runs": runs,
+        "backup": NO_BACKUP,
+    }
+
+
+def _workload(cluster: Cluster, name: str) -> dict[str, Any]:
+    found = cluster.find(Ref("apps/v1", "Deployment", name))
+    if found is None:
+        return {"name": name, "ready": False, "state": "is not there", "image": None}
+    state, wanted = rollout_state(found), found["spec"].get("replicas", 1)
+    available = found.get("status", {}).get("availableReplicas", 0)
+    return {
+        "name": name,
+        "ready": state.done and available == wanted,
+        "replicas": wanted,
+        "available": available,
+        "state": state.summary,
+        "image": found["spec"]["template"]["spec"]["containers"][0]["image"],
+    }
+
+
+def _drift(cluster: Cluster) -> dict[str, Any]:
+    """What differs from the objects that deploy/self applied last."""
+    stage = Records(cluster).find_objects()
+    if not stage:
+        return {"known": False, "why": "deploy/self has not completed yet"}
+    site = Site(cluster, Ownership(ownership(cluster.namespace), limit=len(stage)), lambda: None)
+    try:
+        differing = [str(each) for each in look(site, {"all": stage}) if each.differs]
+    except PlatformError as error:
+        return {"known": False, "why": str(error)}
+    return {"known": True, "objects": len(stage), "differing": differing}
+
+
+def _ask(reach: Reach) -> tuple[str, list[dict[str, Any]]]:
+    try:
+        with reach() as api:
+            ready = api.get("/ready") is not None
+            return ("ready" if ready else "what answers is not Prefect"), last_runs(api)
+    except PlatformError as error:
+        return str(error), []
+
+
+def table(seen: dict[str, Any]) -> list[str]:
+    """The same for a terminal."""
+    applied = f"applied {seen['applied']} by {seen['by']}" if seen["applied"] else ""
+    lines = [
+        f"namespace    {seen['namespace']}  (Kubernetes {seen['kubernetes']})",
+        f"release      {seen['release'] or 'none yet'}",
+        *([f"             {applied}"] if applied else []),
+        *([f"taken back   {seen['failed']}"] if seen["failed"] else []),
+        f"API          {seen['api']}",
+        f"drift        {_told(seen['drift'])}",
+        *(f"             {each}" for each in seen["drift"].get("differing", [])[:_MOST_SHOWN]),
+        f"break-glass  {seen['break_glass'] or 'off'}",
+        f"lease        {seen['lease'] or 'free'}",
+        f"backup       {seen['backup']}",
+        "",
+    ]
+    lines += [f"{each['name']:<38} {each['state']}" for each in seen["workloads"]]
+    return [*lines, *run_lines(seen["runs"])]
+
+
+def _told(drift: dict[str, Any]) -> str:
+    if not drift["known"]:
+        return f"not known: {drift['why']}"
+    count = len(drift["differing"])
+    return f"{count} of {drift['objects']} objects differ" if count else "none"

@@ -1,0 +1,179 @@
+"""The platform leaves a namespace: what it owns goes, what is others' or holds data stays."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Final
+
+from clinical_ai import names
+from clinical_ai.change import Change, Did
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.inventory import is_ours
+from clinical_ai.manifests.kubernetes.metadata import ownership
+from clinical_ai.manifests.kubernetes.migration import DROP
+from clinical_ai.notation_kubernetes import parts
+from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
+from clinical_ai.steps.cluster.inventory import Ownership, read_inventory
+from clinical_ai.steps.cluster.job import await_job
+from clinical_ai.waiting import Sighting, wait_until
+
+_JOBS: Final = ("batch/v1", "Job")
+# What deploy/self and bootstrap write beside their inventories; the switch is a person's.
+_RECORDS: Final = (names.JOURNAL, names.LEDGER, names.GOOD_OBJECTS)
+_OWNERS: Final = {
+    names.INVENTORY: names.KEPT_BY_DEPLOY,
+    names.RIGHTS_INVENTORY: names.KEPT_BY_BOOTSTRAP,
+}
+_SECRETS: Final = (
+    names.DATABASE_URL,
+    names.API_AUTH,
+    names.ENCRYPTION_KEY,
+    names.AWS_ACCESS_KEY_ID,
+)
+_CHOSEN: Final = ("controller-uid", "job-name")  # labels that the API server gives a Job's pods
+_SECONDS: Final = 180
+
+
+@dataclass(frozen=True)
+class Options:
+    """What goes beside the objects: the platform's Secrets, the schema with all runs."""
+
+    secrets: bool = False
+    database: bool = False
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What goes, in this order, and what stays although it looks like the platform's."""
+
+    workloads: Sequence[Object]
+    others: Sequence[Object]
+    staying: Sequence[str]
+    options: Options
+    drop: Object | None = None  # the Job that drops the schema
+
+    @property
+    def going(self) -> list[str]:
+        """As a person reads it."""
+        objects = [Ref.of(each).short for each in (*self.workloads, *self.others)]
+        return [*objects, *([f"schema {names.PREFECT_SCHEMA}, with all runs"] if self.drop else [])]
+
+
+def plan_removal(cluster: Cluster, options: Options) -> Removal:
+    """What an uninstallation would remove; reads only."""
+    listed, staying = _listed(cluster)
+    objects = [each for each in listed if each["kind"] not in {"Deployment", "Namespace"}]
+    spaces = [Ref.of(each).short for each in listed if each["kind"] == "Namespace"]
+    secrets = _there(cluster, "Secret", _secret_names())
+    records = _there(cluster, "ConfigMap", [*_RECORDS, *_OWNERS])
+    jobs = _jobs(cluster)
+    staying += [*spaces, *([] if options.secrets else [Ref.of(each).short for each in secrets])]
+    if not options.database:
+        staying.append(f"schema {names.PREFECT_SCHEMA} of the database")
+    return Removal(
+        workloads=[each for each in listed if each["kind"] == "Deployment"],
+        # What a drop of the schema needs, as policies and Secrets, is removed after it.
+        others=[*jobs, *objects, *(secrets if options.secrets else []), *records],
+        staying=staying,
+        options=options,
+        drop=_drop(jobs) if options.database else None,
+    )
+
+
+def remove(
+    cluster: Cluster, removal: Removal, guard: Callable[[], None], tell: Callable[[Change], None]
+) -> None:
+    """All of it is gone when this returns. Safe to run again after a kill."""
+    for each in removal.workloads:
+        tell(_delete(cluster, each, removal.options, guard))
+        _await_gone(cluster, Ref.of(each), guard)
+    if removal.drop is not None:
+        tell(_carry_out(cluster, removal.drop, guard))
+    for each in removal.others:
+        tell(_delete(cluster, each, removal.options, guard))
+
+
+def _delete(cluster: Cluster, found: Object, options: Options, guard: Callable[[], None]) -> Change:
+    """What an ExternalSecret made stays when the Secrets do: it is cut loose from it."""
+    ref = Ref.of(found)
+    loose = ref.kind == "ExternalSecret" and not options.secrets
+    propagation: Propagation = "Orphan" if loose else "Foreground"
+    guard()
+    there = cluster.delete(ref, uid=found["metadata"]["uid"], propagation=propagation)
+    return Change(ref.short, Did.REMOVED if there else Did.UNCHANGED)
+
+
+def _drop(jobs: Sequence[Object]) -> Object:
+    """The migration's Job with another ending: it knows image, database and policies."""
+    found = [job for job in jobs if job["metadata"]["labels"]["app"] == names.MIGRATION]
+    if not found:
+        raise NeedsOperator(
+            "no migration Job is left, which tells how to reach the database",
+            f"leave out --database, and drop the schema {names.PREFECT_SCHEMA} with psql",
+        )
+    model = max(found, key=lambda job: str(job["metadata"]["creationTimestamp"]))
+    spec = deepcopy(model["spec"])
+    for chosen in ("selector", "manualSelector"):
+        spec.pop(chosen, None)
+    about = spec["template"]["metadata"]
+    about["labels"] = {k: v for k, v in about["labels"].items() if not k.endswith(_CHOSEN)}
+    [container] = spec["template"]["spec"]["containers"]
+    container["args"] = [DROP]
+    labels = {**model["metadata"]["labels"]}
+    metadata = {"name": f"{names.MIGRATION}-drop", "labels": labels}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def _carry_out(cluster: Cluster, job: Object, guard: Callable[[], None]) -> Change:
+    name = job["metadata"]["name"]
+    guard()
+    cluster.create(job)
+    await_job(cluster, name, seconds=_SECONDS, beat=guard)
+    made = cluster.get(Ref.of(job))
+    cluster.delete(Ref.of(made), uid=made["metadata"]["uid"], propagation="Foreground")
+    return Change(f"schema {names.PREFECT_SCHEMA}", Did.REMOVED)
+
+
+def _there(cluster: Cluster, kind: str, wanted: Sequence[str]) -> list[Object]:
+    found = (cluster.find(Ref("v1", kind, name)) for name in wanted)
+    return [each for each in found if each is not None]
+
+
+def _listed(cluster: Cluster) -> tuple[list[Object], list[str]]:
+    """Objects of both inventories that are there and still ours, the last applied first."""
+    ours: list[Object] = []
+    foreign: list[str] = []
+    for name, owner in _OWNERS.items():
+        kept = Ownership(ownership(cluster.namespace, owner), 0, name)
+        uids = read_inventory(cluster, kept).uids
+        for ref in reversed(list(uids)):
+            served = cluster.serves(ref.api_version, ref.kind)
+            found = cluster.find(ref) if served else None
+            if found is None:
+                continue
+            if is_ours(found, uids[ref], kept.labels, names.FIELD_MANAGER):
+                ours.append(found)
+            else:
+                foreign.append(f"{ref.short}, which is not the platform's any more")
+    return ours, foreign
+
+
+def _jobs(cluster: Cluster) -> list[Object]:
+    """Of migrations and of runs of the pool `platform`."""
+    return [
+        job
+        for name in (names.PLATFORM_JOB, names.MIGRATION, names.POD_CHECK)
+        for job in cluster.find_all(*_JOBS, labels={"app": name})
+    ]
+
+
+def _secret_names() -> list[str]:
+    return list(dict.fromkeys(parts(reference)[0] for reference in _SECRETS))
+
+
+def _await_gone(cluster: Cluster, ref: Ref, guard: Callable[[], None]) -> None:
+    def look() -> Sighting:
+        guard()
+        return Sighting(cluster.find(ref) is None, "its pods are stopping")
+
+    wait_until(f"the end of {ref.short}", look, seconds=_SECONDS)

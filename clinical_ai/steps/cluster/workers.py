@@ -1,0 +1,38 @@
+"""Workers of a cluster are named by their pods: those whose pod is gone are forgotten."""
+
+from typing import Final
+from urllib.parse import quote
+
+from clinical_ai import names
+from clinical_ai.change import Change, Did
+from clinical_ai.ports import PrefectApi
+from clinical_ai.ports_cluster import Cluster, Object
+from clinical_ai.steps.orchestration import find_workers
+
+WORKERS: Final = {names.POOL: names.WORKER, names.PLATFORM_POOL: names.PLATFORM_WORKER}
+
+
+def pods_of(cluster: Cluster, name: str) -> list[Object]:
+    """Pods with this `app` that are not being deleted."""
+    pods = cluster.find_all("v1", "Pod", labels={"app": name})
+    return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+
+
+def forget_workers(cluster: Cluster, api: PrefectApi) -> list[Change]:
+    """Rows of offline workers whose pod is gone are removed; others' workers are left alone."""
+    changes = []
+    for pool, name in WORKERS.items():
+        lost = [
+            row["name"]
+            for row in find_workers(api, pool)
+            if row["status"] == "OFFLINE" and row["name"].startswith(f"{name}-")
+        ]
+        if not lost:
+            continue
+        there = {pod["metadata"]["name"] for pod in pods_of(cluster, name)}
+        for worker in sorted(set(lost) - there):
+            api.delete(f"/work_pools/{pool}/workers/{quote(worker, safe='')}")
+            changes.append(
+                Change(f"worker {worker} of pool {pool}", Did.REMOVED, "its pod is gone")
+            )
+    return changes
