@@ -18,15 +18,16 @@ _SECONDS: Final = 600
 _SHOWN: Final = 8  # tables
 
 
-def ensure_deployed(platform: AnyPlatform, terminal: Terminal) -> None:
-    """deploy/self has completed once for this release and these settings."""
+def ensure_deployed(platform: AnyPlatform, terminal: Terminal) -> bool:
+    """deploy/self has completed once for this release and these settings; whether only now."""
     settings = sha256(json.dumps(dump(platform.settings), sort_keys=True).encode()).hexdigest()[:12]
     tag = f"applies:{platform.release_tag}-{settings}"
     run, started = _ensure_run(platform, names.DEPLOY_SELF, {"report_only": False}, tag)
     if not run.completed:
         run = follow_run(platform.api, run.id, seconds=_SECONDS, tell=terminal.note)
-    _demand(platform, run)
+    demand(platform, run)
     terminal.line(names.DEPLOY_SELF, _told(platform, run) if started else "unchanged")
+    return started
 
 
 def ensure_demonstrated(platform: Platform, terminal: Terminal) -> None:
@@ -38,7 +39,7 @@ def ensure_demonstrated(platform: Platform, terminal: Terminal) -> None:
         runs.append((source.name, *_ensure_run(platform, names.PIPELINE, parameters, tag)))
     for name, run, started in runs:
         ended = follow_run(platform.api, run.id, seconds=_SECONDS) if not run.completed else run
-        _demand(platform, ended)
+        demand(platform, ended)
         terminal.line(name, _told(platform, ended) if started else "unchanged")
     if any(started for _, _, started in runs):
         _tell_rows(arrived(platform), terminal)
@@ -81,11 +82,12 @@ def _ensure_run(
     return get_run(api, start_run(api, deployment, parameters, tags=[tag])), True
 
 
-def _demand(platform: AnyPlatform, run: Run) -> None:
+def demand(platform: AnyPlatform, run: Run) -> None:
+    """NeedsOperator when the run did not end well."""
     if not run.completed:
         raise NeedsOperator(
             f"run {run.name} ended {run.state.lower()}: {run.message}",
-            f"read its log at {link(platform, run)}, then run `make up` again",
+            f"read its log at {link(platform, run)}, then run the same command again",
         )
 
 

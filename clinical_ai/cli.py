@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from clinical_ai.names import NAMESPACE
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when it went well, 1 when not, 2 for a wrong command line, 130 when interrupted."""
@@ -20,9 +22,23 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--state", help="state folder (or CLINICAL_AI_STATE)")
+    cluster = argparse.ArgumentParser(add_help=False)
+    cluster.add_argument("--namespace", default=NAMESPACE, help=f"default: {NAMESPACE}")
+    cluster.add_argument(
+        "--context", default="", help="of the kubeconfig; default: its current one"
+    )
 
-    def command(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text, description=text, parents=[common])
+    def command(name: str, text: str, *more: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, parents=[common, *more])
+
+    def either(name: str, text: str) -> argparse.ArgumentParser:
+        parser = command(name, text, cluster)
+        choices = ("local", "kubernetes")
+        parser.add_argument("--runtime", choices=choices, default="local", help="where it runs")
+        return parser
+
+    def in_cluster(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, parents=[cluster])
 
     up = commands.add_parser(
         "up", help="install, or bring up again", description="Safe to run again."
@@ -34,8 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     destroy = command("destroy", "stop everything and remove the state folder")
     destroy.add_argument("--yes", action="store_true", help="do not ask")
-    _add_json(command("status", "what runs, since when, versions, last runs"))
-    _add_json(command("verify", "check everything, with evidence; exit 1 when a check fails"))
+    _add_json(either("status", "what runs, versions, drift, last runs"))
+    _add_json(either("verify", "check everything, with evidence; exit 1 when a check fails"))
+    deploy = either("deploy", "run deploy/self and follow it: the platform gets its settings")
+    deploy.add_argument("--report-only", action="store_true", help="only tell what differs")
     run = command("run", "start the connector pipeline and follow it")
     run.add_argument("source", metavar="SOURCE", help="a name of cai_defined_sources")
     run.add_argument(
@@ -55,12 +73,32 @@ def _parser() -> argparse.ArgumentParser:
         "--build", action="store_true", help="run build and push steps first; they are not undone"
     )
     _add_json(register)
+    _add_break_glass(in_cluster("break-glass", "kubernetes: stop all self-management at once"))
+    _add_uninstall(in_cluster("uninstall", "kubernetes: show what would be removed, ask, remove"))
     command("roll", "restart what changed, without losing a run (started by deploy/self)")
     return parser
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable")
+
+
+def _add_break_glass(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("switch", choices=("on", "off"), help="on: nothing is written any more")
+    parser.add_argument("--reason", default="", help="shown to whoever asks why")
+
+
+def _add_uninstall(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--secrets", action="store_true", help="the platform's Secrets go, too")
+    parser.add_argument(
+        "--database", action="store_true", help="the schema with Prefect's runs goes, too"
+    )
+    parser.add_argument(
+        "--whole-namespace",
+        action="store_true",
+        help="the namespace goes with all in it, when bootstrap made it",
+    )
 
 
 def _add_up(parser: argparse.ArgumentParser) -> None:

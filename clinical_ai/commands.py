@@ -18,10 +18,13 @@ from clinical_ai import names
 from clinical_ai.adapters.change_lock import change_lock, who
 from clinical_ai.errors import NeedsOperator, PlatformError, TimedOut
 from clinical_ai.instance import find_instance, get_instance
+from clinical_ai.ports import PrefectApi
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.wiring import Platform, open_platform, running_flow_runs
 
 _LOCK_SECONDS: Final = 900
+_DEPLOY_SECONDS: Final = 1800
+_IN_CLUSTER: Final = ("break-glass", "uninstall")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
         "destroy": destroy,
         "status": status,
         "verify": verify,
+        "deploy": deploy,
         "run": run_pipeline,
         "env": env,
         "psql": psql,
@@ -41,6 +45,11 @@ def run(options: argparse.Namespace) -> int:
     environ = take_environment()
     if options.command == "up":
         return guarded(terminal, lambda: bootstrap_run(make_request(options, environ), terminal))
+    if getattr(options, "runtime", "") == "kubernetes" or options.command in _IN_CLUSTER:
+        from clinical_ai.commands_cluster import COMMANDS
+
+        there = COMMANDS[options.command]
+        return guarded(terminal, lambda: there(options, environ, terminal))
     command = commands[options.command]
     return guarded(terminal, lambda: command(options, state_of(options, environ), terminal))
 
@@ -142,6 +151,21 @@ def verify(options: argparse.Namespace, state: StateFolder, terminal: Terminal) 
         for line in table(results):
             terminal.plain(line)
     return 0 if all(result.passed for result in results) else 1
+
+
+def deploy(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
+    """A run of deploy/self, followed to its end; 1 when it does not complete."""
+    return follow_deploy(open_platform(state.root).api, terminal, report_only=options.report_only)
+
+
+def follow_deploy(api: PrefectApi, terminal: Terminal, *, report_only: bool) -> int:
+    """The same, wherever the server is."""
+    from clinical_ai.steps.runs import run_to_end
+
+    asked = {"report_only": report_only}
+    run = run_to_end(api, names.DEPLOY_SELF, asked, seconds=_DEPLOY_SECONDS, tell=terminal.note)
+    terminal.plain(f"{run.name} {run.state.lower()} {run.message}".rstrip())
+    return 0 if run.completed else 1
 
 
 def run_pipeline(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:

@@ -1,7 +1,8 @@
 """Brings Prefect's database to this release's revision: the command of the migration Job.
 
 Run as `python -m clinical_ai.migrate`. Prefect's own upgrade follows in this very process, so its
-exit code is the Job's.
+exit code is the Job's. With `--drop` the schema goes, with all runs: only an uninstallation that
+was asked for it does that.
 """
 
 import os
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 from clinical_ai import names
 from clinical_ai.adapters.postgres import PostgresDatabase
 from clinical_ai.errors import NeedsOperator, PlatformError
+from clinical_ai.manifests.kubernetes import migration
 from clinical_ai.ports import Database
 
 _URL: Final = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
@@ -24,7 +26,11 @@ def main() -> int:
     url = os.environ.get(_URL)
     if not url:
         raise NeedsOperator(f"{_URL} is not set", "run this as the migration Job does")
-    ensure_schema(PostgresDatabase(SecretStr(url)))
+    database = PostgresDatabase(SecretStr(url))
+    if sys.argv[1:] == [migration.DROP]:
+        database.execute(f"drop schema if exists {names.PREFECT_SCHEMA} cascade")
+        return 0
+    ensure_schema(database)
     sys.argv = ["prefect", "server", "database", "upgrade", "-y"]
     runpy.run_module("prefect", run_name="__main__")
     return 0

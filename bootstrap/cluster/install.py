@@ -3,8 +3,7 @@
 import os
 import socket
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from secrets import token_bytes, token_hex
 from typing import Any, Final
@@ -15,25 +14,23 @@ from bootstrap import wanted
 from bootstrap.cluster import checks
 from bootstrap.cluster.image import ensure_release, render
 from bootstrap.request import Request
-from bootstrap.runs import ensure_deployed
+from bootstrap.runs import demand, ensure_deployed, link
 from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.adapters.kubernetes_api import open_kubernetes
-from clinical_ai.adapters.port_forward import forwarded
-from clinical_ai.adapters.prefect_rest import PrefectRest
 from clinical_ai.change import Change
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.manifests import orchestration
 from clinical_ai.manifests.kubernetes import desired
-from clinical_ai.manifests.kubernetes.metadata import cluster_of, labels, ownership
+from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.manifests.kubernetes.pod_check import pod_check
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Ref
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings
-from clinical_ai.steps.cluster.break_glass import guarded
+from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped
 from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, look
 from clinical_ai.steps.cluster.ensure import ensure_objects
 from clinical_ai.steps.cluster.inventory import Ownership
@@ -43,14 +40,17 @@ from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
 from clinical_ai.steps.registration import ensure_deployments
+from clinical_ai.steps.runs import read_table, run_to_end
 from clinical_ai.steps.settings_block import ensure_block_schema, find_settings, save_settings
-from clinical_ai.wiring_cluster import ClusterPlatform
+from clinical_ai.steps.verify import from_rows, table
+from clinical_ai.wiring_cluster import ClusterPlatform, reach_api
 
 # What has to be there before Prefect's objects are; deploy/self keeps all of it from then on.
 _FIRST: Final = ("configuration", "secrets", "network", "server")
 _SECOND: Final = ("platform worker",)
 _LEASE_SECONDS: Final = 90
 _CHECK_SECONDS: Final = 300
+_VERIFY_SECONDS: Final = 300
 
 
 @dataclass(frozen=True)
@@ -83,20 +83,32 @@ def run(request: Request, terminal: Terminal) -> int:
 
 def up(plan: Plan, terminal: Terminal) -> int:
     """The platform runs in the namespace, is registered, and has applied its settings itself."""
+    refuse_when_stopped(plan.cluster)
     release, built = ensure_release(plan.request, plan.settings, plan.rendered, terminal)
     assert release is not None  # noqa: S101 - it may be built
     terminal.step("image", built)
     terminal.step("namespace", _ensure_rights(plan))
     terminal.step("secrets", _ensure_secrets(plan))
     terminal.step("server", _bring(plan, release, _FIRST, terminal))
-    with reached(plan) as api:
+    with reach_api(plan.cluster, plan.request.environ, plan.request.context) as api:
         platform = _platform(plan, release, api)
         platform = _settle(plan, platform)
         terminal.step("registration", register(platform))
         terminal.step("platform worker", _bring_rest(platform))
-        ensure_deployed(platform, terminal)
+        if ensure_deployed(platform, terminal):
+            verify(platform, terminal)
     _tell_where(plan, terminal)
     return 0
+
+
+def verify(platform: ClusterPlatform, terminal: Terminal) -> None:
+    """A run of verify/platform finds everything good; NeedsOperator with its table otherwise."""
+    run = run_to_end(platform.api, names.VERIFY, {}, seconds=_VERIFY_SECONDS, tell=terminal.note)
+    results = from_rows(read_table(platform.api, run.id, "verify"))
+    for line in table(results):
+        terminal.plain(f"{'':10}{line}")
+    demand(platform, run)
+    terminal.line(names.VERIFY, f"{run.message}, {link(platform, run)}")
 
 
 def check_only(plan: Plan, terminal: Terminal) -> int:
@@ -138,15 +150,6 @@ def register(platform: ClusterPlatform) -> list[Change]:
     ]
 
 
-@contextmanager
-def reached(plan: Plan) -> Iterator[PrefectApi]:
-    """Prefect's API, through a port of this machine."""
-    place = (plan.request.environ, plan.cluster.namespace, names.SERVER, names.API_PORT)
-    auth = plan.secrets.get(names.API_AUTH) if plan.settings.auth == "basic" else None
-    with forwarded(*place, context=plan.request.context) as port:
-        yield PrefectRest(f"http://127.0.0.1:{port}/api", auth)
-
-
 def _plan(request: Request) -> Plan:
     """The settings that were named, and the cluster that kubectl would speak to."""
     if request.raw is None:
@@ -175,10 +178,9 @@ def _rights(plan: Plan) -> list[dict[str, Any]]:
 
 def _rights_ownership(settings: Settings) -> Ownership:
     """A list of its own: deploy/self has no right to prune what is in it."""
-    kept = ("app.kubernetes.io/managed-by", "app.kubernetes.io/instance", names.OWNER_LABEL)
-    all_of_them = labels(settings, names.PRODUCT, names.KEPT_BY_BOOTSTRAP)
-    own = {key: all_of_them[key] for key in kept}
-    return Ownership(own, cluster_of(settings).prune_limit, f"{names.INVENTORY}-bootstrap")
+    chosen = cluster_of(settings)
+    own = ownership(chosen.namespace, names.KEPT_BY_BOOTSTRAP)
+    return Ownership(own, chosen.prune_limit, names.RIGHTS_INVENTORY)
 
 
 def _ensure_secrets(plan: Plan) -> list[Change]:
@@ -248,7 +250,8 @@ def _check_from_pod(cluster: Cluster, settings: Settings, release: Release) -> l
 
 
 def _site(plan: Plan) -> Site:
-    own = Ownership(ownership(plan.settings), cluster_of(plan.settings).prune_limit)
+    limit = cluster_of(plan.settings).prune_limit
+    own = Ownership(ownership(plan.cluster.namespace), limit)
     return Site(plan.cluster, own, lambda: None)
 
 

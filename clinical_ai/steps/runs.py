@@ -1,18 +1,21 @@
 """Flow runs: start one and follow it, find those whose process is gone."""
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 from urllib.parse import quote
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.ports import PrefectApi
 from clinical_ai.waiting import Sighting, wait_until
 
 ACTIVE: Final = ("RUNNING", "PENDING", "CANCELLING")
 FINAL: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+_SILENCE: Final = 60.0  # seconds that a server may be away while a run is followed
 _FLOW_LOGGER: Final = "prefect.flow_runs"
 _OUR_LOGGERS: Final = "clinical_ai"
 _WORKER_LABEL: Final = "prefect.worker.name"
@@ -130,19 +133,49 @@ def follow_run(
     """The run once it has ended, well or not; TimedOut with its last state otherwise.
 
     `tell` is given each line that the flow logs, as it arrives; those of workers and tasks are
-    left to the UI.
+    left to the UI. A server that does not answer for a while, as one that the run itself replaces,
+    is waited for.
     """
-    told = 0
+    told, answered = 0, monotonic()
 
     def look() -> Sighting:
-        nonlocal told
-        run = get_run(api, run_id)
-        if tell is not None:
-            told += _tell_log(api, run_id, told, tell)
+        nonlocal told, answered
+        try:
+            run = get_run(api, run_id)
+            if tell is not None:
+                told += _tell_log(api, run_id, told, tell)
+        except Transient as error:
+            if monotonic() - answered > _SILENCE:
+                raise
+            return Sighting(done=False, summary=str(error))
+        answered = monotonic()
         return Sighting(done=run.state in FINAL, summary=f"{run.name} is {run.state.lower()}")
 
     wait_until(f"run {run_id}", look, seconds=seconds)
     return get_run(api, run_id)
+
+
+def run_to_end(
+    api: PrefectApi,
+    full_name: str,
+    parameters: Mapping[str, Any],
+    *,
+    seconds: float,
+    tell: Callable[[str], None] | None = None,
+) -> Run:
+    """A new run of the deployment, once it has ended, well or not."""
+    return follow_run(api, start_run(api, full_name, parameters), seconds=seconds, tell=tell)
+
+
+def read_table(api: PrefectApi, run_id: str, key: str) -> list[dict[str, Any]]:
+    """The rows of the table that a run left; none when it left none."""
+    wanted = {"flow_run_id": {"any_": [run_id]}, "key": {"any_": [key]}}
+    found = api.post("/artifacts/filter", {"artifacts": wanted, "sort": "CREATED_DESC", "limit": 1})
+    if not found:
+        return []
+    data = found[0]["data"]
+    rows: list[dict[str, Any]] = json.loads(data) if isinstance(data, str) else data
+    return rows
 
 
 def _tell_log(api: PrefectApi, run_id: str, offset: int, tell: Callable[[str], None]) -> int:

@@ -1,7 +1,8 @@
 """What runs, since when, versions, last runs and where the UI is."""
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from clinical_ai import names
 from clinical_ai.errors import PlatformError
@@ -9,6 +10,8 @@ from clinical_ai.instance import Instance
 from clinical_ai.ports import PrefectApi, Runtime
 from clinical_ai.state_folder import StateFolder, process_order
 from clinical_ai.steps.runs import ACTIVE, FINAL, read_deployment_rows
+
+NO_BACKUP: Final = "no backup yet"
 
 
 class Parts(Protocol):
@@ -48,7 +51,7 @@ def look(parts: Parts) -> dict[str, Any]:
         for name in process_order()
     ]
     try:
-        runs, answer = _last_runs(parts.api), "ready"
+        runs, answer = last_runs(parts.api), "ready"
         parts.api.get("/ready")
     except PlatformError as error:
         runs, answer = [], str(error)
@@ -67,11 +70,12 @@ def look(parts: Parts) -> dict[str, Any]:
         "versions": parts.versions(),
         "processes": processes,
         "runs": runs,
-        "backup": "no backup yet",
+        "backup": NO_BACKUP,
     }
 
 
-def _last_runs(api: PrefectApi) -> list[dict[str, Any]]:
+def last_runs(api: PrefectApi) -> list[dict[str, Any]]:
+    """Those that began last, the newest first."""
     begun = {"type": {"any_": [*ACTIVE, *FINAL]}}
     body = {"flow_runs": {"state": begun}, "sort": "START_TIME_DESC", "limit": 5}
     rows = api.post("/flow_runs/filter", body)
@@ -104,12 +108,13 @@ def table(seen: dict[str, Any]) -> list[str]:
         since = process["since"]
         age = f"for {_age(since)}, pid {process['pid']}" if since else ""
         lines.append(f"{process['name']:<38} {process['state']:<9} {age}")
-    if seen["runs"]:
-        lines.append("")
-    lines += [
-        f"{run['name']:<38} {run['state']:<9} {run['deployment'] or ''}" for run in seen["runs"]
-    ]
-    return lines
+    return [*lines, *run_lines(seen["runs"])]
+
+
+def run_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line each, set off from what is above."""
+    told = [f"{run['name']:<38} {run['state']:<9} {run['deployment'] or ''}" for run in runs]
+    return ["", *told] if told else []
 
 
 def _age(since: datetime) -> str:

@@ -39,12 +39,12 @@ def labels(
     return selector(name) | prefixed | {names.OWNER_LABEL: owner}
 
 
-def ownership(settings: Settings) -> dict[str, str]:
-    """Labels that an object has while it is deploy/self's: what lacks one is never pruned."""
+def ownership(namespace: str, owner: str = names.KEPT_BY_DEPLOY) -> dict[str, str]:
+    """Labels that an object has while it is its owner's: what lacks one is never pruned."""
     return {
         "app.kubernetes.io/managed-by": names.PRODUCT,
-        "app.kubernetes.io/instance": cluster_of(settings).namespace,
-        names.OWNER_LABEL: names.KEPT_BY_DEPLOY,
+        "app.kubernetes.io/instance": namespace,
+        names.OWNER_LABEL: owner,
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 from hashlib import sha256
+from typing import Final
 
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes import pods, server
@@ -9,7 +10,8 @@ from clinical_ai.manifests.kubernetes.metadata import Manifest, made
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings
 
-_SECONDS: int = 1800
+DROP: Final = "--drop"  # the argument that ends in an empty database
+_SECONDS: Final = 1800
 
 
 def migration(settings: Settings, release: Release) -> Manifest:

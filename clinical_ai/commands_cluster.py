@@ -1,0 +1,149 @@
+"""What the commands of `clinical-ai` do with a platform in a cluster."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from bootstrap.terminal import Terminal
+from clinical_ai import names
+from clinical_ai.adapters.change_lock import who
+from clinical_ai.adapters.kubernetes_api import open_kubernetes
+from clinical_ai.change import Change, Did
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.ports import PrefectApi
+from clinical_ai.ports_cluster import Cluster, Ref
+from clinical_ai.steps.cluster.break_glass import guarded, resume, stop
+from clinical_ai.steps.cluster.lease import cluster_lease
+from clinical_ai.wiring_cluster import reach_api
+
+_SECONDS: Final = 1800
+_LEASE_SECONDS: Final = 90
+
+
+def status(options: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:
+    """Release, replicas, drift, break-glass, lease, last runs; 1 when something is not up."""
+    from clinical_ai.steps.cluster.status import see, table
+
+    cluster = _open(options, environ)
+    seen = see(cluster, lambda: reach_api(cluster, environ, options.context))
+    if options.json:
+        terminal.plain(json.dumps(seen, indent=1, default=str))
+    else:
+        for line in table(seen):
+            terminal.plain(line)
+    return 0 if seen["healthy"] else 1
+
+
+def verify(options: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:
+    """A run of verify/platform, which looks from inside; its table. 1 when a check fails."""
+    from clinical_ai.steps.runs import read_table, run_to_end
+    from clinical_ai.steps.verify import from_rows, table
+
+    tell = None if options.json else terminal.note
+    with _reached(options, environ) as api:
+        run = run_to_end(api, names.VERIFY, {}, seconds=_SECONDS, tell=tell)
+        rows = read_table(api, run.id, "verify")
+    if not rows:
+        raise NeedsOperator(
+            f"run {run.name} ended {run.state.lower()} without a table: {run.message}",
+            "read its log in the UI",
+        )
+    results = from_rows(rows)
+    if options.json:
+        terminal.plain(json.dumps(rows, indent=1))
+    else:
+        for line in table(results):
+            terminal.plain(line)
+    return 0 if all(result.passed for result in results) else 1
+
+
+def deploy(options: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:
+    """A run of deploy/self, followed to its end; 1 when it does not complete."""
+    from clinical_ai.commands import follow_deploy
+
+    with _reached(options, environ) as api:
+        return follow_deploy(api, terminal, report_only=options.report_only)
+
+
+def break_glass(options: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:
+    """The switch is on or off; read before every write of the platform's own changes."""
+    cluster = _open(options, environ)
+    change = stop(cluster, who(), options.reason) if options.switch == "on" else resume(cluster)
+    terminal.plain(str(change))
+    return 0
+
+
+def uninstall(options: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:
+    """What the platform owns goes, after it was shown; data and what is others' stays."""
+    from clinical_ai.steps.cluster.uninstall import Options, plan_removal, remove
+
+    cluster = _open(options, environ)
+    removal = plan_removal(cluster, Options(options.secrets, options.database))
+    space = _own_namespace(cluster) if options.whole_namespace else None
+    going = [*removal.going, *([f"Namespace {cluster.namespace}, with all in it"] if space else [])]
+    if not going:
+        terminal.plain(f"nothing of the platform is in namespace {cluster.namespace}")
+        return 0
+    for each in going:
+        terminal.plain(f"goes   {each}")
+    for each in removal.staying if space is None else ():
+        terminal.plain(f"stays  {each}")
+    if not options.yes and not _confirmed(terminal):
+        terminal.plain("nothing was removed")
+        return 1
+    with cluster_lease(cluster, f"uninstall by {who()}", seconds=_LEASE_SECONDS) as lease:
+        guard = guarded(cluster, lease.renew)
+        remove(cluster, removal, guard, lambda change: terminal.plain(str(change)))
+    _delete(cluster, Ref("coordination.k8s.io/v1", "Lease", names.CLUSTER_LEASE))
+    if space is not None:
+        terminal.plain(str(_delete(cluster, space)))
+    return 0
+
+
+def _confirmed(terminal: Terminal) -> bool:
+    terminal.plain("")
+    sys.stdout.write("Type the word uninstall to go on: ")
+    sys.stdout.flush()
+    return sys.stdin.readline().strip() == "uninstall"
+
+
+def _own_namespace(cluster: Cluster) -> Ref:
+    """NeedsOperator when bootstrap did not make it: it is not ours to remove."""
+    ref = Ref("v1", "Namespace", cluster.namespace)
+    labels = (cluster.find(ref) or {}).get("metadata", {}).get("labels", {})
+    if labels.get(names.OWNER_LABEL) != names.KEPT_BY_BOOTSTRAP:
+        raise NeedsOperator(
+            f"namespace {cluster.namespace} was not made by bootstrap",
+            "leave out --whole-namespace; nothing was changed",
+        )
+    return ref
+
+
+def _delete(cluster: Cluster, ref: Ref) -> Change:
+    found = cluster.find(ref)
+    if found is None:
+        return Change(ref.short, Did.UNCHANGED)
+    cluster.delete(ref, uid=found["metadata"]["uid"])
+    return Change(ref.short, Did.REMOVED)
+
+
+def _open(options: argparse.Namespace, environ: Mapping[str, str]) -> Cluster:
+    return open_kubernetes(environ, namespace=options.namespace, context=options.context)
+
+
+@contextmanager
+def _reached(options: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[PrefectApi]:
+    with reach_api(_open(options, environ), environ, options.context) as api:
+        yield api
+
+
+COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Terminal], int]]] = {
+    "status": status,
+    "verify": verify,
+    "deploy": deploy,
+    "break-glass": break_glass,
+    "uninstall": uninstall,
+}
