@@ -3,6 +3,7 @@
 pytest_plugins = [
     "tests.support.clock",
     "tests.support.deployment_files",
+    "tests.support.fake_docker",
     "tests.support.folders",
     "tests.support.platform",
     "tests.support.postgres",
