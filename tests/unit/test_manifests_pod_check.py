@@ -56,12 +56,24 @@ def test_the_pod_may_nothing_in_the_cluster(settings: Settings) -> None:
     assert set(sources) <= {"vault"}  # a token that the API server does not take
 
 
+def given_settings(settings: Settings) -> str:
+    [container] = [it for it in pod(settings)["containers"] if it["name"] == "check"]
+    assert container["image"] == RELEASE.image
+    [given] = [it["value"] for it in container["env"] if it["name"] == names.SETTINGS_VARIABLE]
+    return str(given)
+
+
 @every_example
 def test_the_pod_gets_the_settings_as_they_are(settings: Settings) -> None:
-    [container] = [it for it in pod(settings)["containers"] if it["name"] == "check"]
-    [given] = [it["value"] for it in container["env"] if it["name"] == names.SETTINGS_VARIABLE]
+    assert parse(json.loads(given_settings(settings))) == settings
+
+
+def test_the_kubelet_finds_no_variable_to_replace_in_the_settings() -> None:
+    variables = {"worker": {"environment": {"A": "$(HOME) costs $5"}}}
+    settings = parse({"kubernetes": {"registry": "r.test", "components": variables}})
+    given = given_settings(settings)
+    assert "$" not in given
     assert parse(json.loads(given)) == settings
-    assert container["image"] == RELEASE.image
 
 
 @every_example
