@@ -7,7 +7,7 @@ import pytest
 from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator, PlatformError, TimedOut
-from clinical_ai.ports_cluster import Object
+from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.deploy import Site, deploy, look, migrate
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from tests.support.deploying import (
@@ -62,6 +62,19 @@ def test_what_is_wanted_no_more_goes_once_the_rest_is_up(namespace: Namespace) -
     deploy(namespace.site(), stages(more=[config("old")]))
     changes = deploy(namespace.site(), stages())
     assert did(changes)["old"] is Did.REMOVED
+    assert namespace.data("old") is None
+
+
+def test_what_could_not_be_deleted_is_told_and_goes_the_next_time(
+    namespace: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    deploy(namespace.site(), stages(more=[config("old")]))
+    namespace.fake.denied = {("delete", "configmaps")}
+    deploy(namespace.site(), stages())
+    assert "tried again next time" in caplog.text
+    assert namespace.data("old") is not None
+    namespace.fake.denied = set()
+    deploy(namespace.site(), stages())
     assert namespace.data("old") is None
 
 
@@ -170,6 +183,17 @@ def test_one_that_cannot_be_put_back_keeps_no_other_from_it(
 
 def _is_workload(content: Object, name: str) -> bool:
     return content["kind"] == "Deployment" and content["metadata"]["name"] == name
+
+
+def test_damaged_records_hide_no_bad_rollout(
+    namespace: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    deploy(namespace.site(), stages())
+    good = Ref("v1", "ConfigMap", names.GOOD_OBJECTS)
+    namespace.cluster.patch(good, {"binaryData": {"objects.json.gz": "b29wcw=="}})
+    with pytest.raises(RolloutFailed, match=names.SERVER):
+        deploy(namespace.site(), stages(server=BROKEN))
+    assert f"ConfigMap {names.GOOD_OBJECTS} is damaged" in caplog.text
 
 
 # Prefect's database.

@@ -140,7 +140,11 @@ class _Work:
 
     def put_back(self) -> None:
         """What was changed is as it was last found good; the newest first."""
-        good = {Ref.of(each): each for each in self.site.records.find_objects()}
+        try:
+            good = {Ref.of(each): each for each in self.site.records.find_objects()}
+        except PlatformError as error:
+            log.error("nothing is put back: %s", error)  # noqa: TRY400
+            return
         for change in reversed(self.objects):
             before = good.get(change.ref) if change.ref else None
             if before is None or not change.wrote:
