@@ -57,10 +57,16 @@ def _schema(secrets: SecretStore) -> str:
         " has_database_privilege(current_database(), 'CREATE') as may,"
         " exists (select from pg_namespace where nspname = %s"
         "   and has_schema_privilege(oid, 'CREATE')) as schema,"
+        " exists (select from pg_namespace where nspname = %s) as taken,"
         " exists (select from pg_extension where extname = 'pg_trgm') as there,"
         " exists (select from pg_available_extensions where name = 'pg_trgm') as available",
-        [names.PREFECT_SCHEMA],
+        [names.PREFECT_SCHEMA] * 2,
     )
+    if row["taken"] and not row["schema"]:
+        raise NeedsOperator(
+            f"the schema {names.PREFECT_SCHEMA} in {row['name']} is not {row['role']}'s",
+            f"as its owner: GRANT ALL ON SCHEMA {names.PREFECT_SCHEMA} TO {row['role']}",
+        )
     if not row["schema"] and not row["may"]:
         raise NeedsOperator(
             f"{row['role']} may not make the schema {names.PREFECT_SCHEMA} in {row['name']}",

@@ -2,7 +2,9 @@
 
 pytest_plugins = [
     "tests.support.clock",
+    "tests.support.deploying",
     "tests.support.deployment_files",
+    "tests.support.fake_docker",
     "tests.support.folders",
     "tests.support.platform",
     "tests.support.postgres",

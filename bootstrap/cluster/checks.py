@@ -1,6 +1,6 @@
 """What could stop an installation in a cluster, found before anything is written."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from clinical_ai import names
@@ -92,6 +92,11 @@ def check_served(cluster: Cluster, settings: Settings) -> str:
 def check_rights(cluster: Cluster, settings: Settings) -> str:
     """Whoever runs this may do all that bootstrap and its roles need."""
     asked = list(dict.fromkeys(_permissions(settings)))
+    _need(cluster, asked)
+    return f"{len(asked)} permissions"
+
+
+def _need(cluster: Cluster, asked: Sequence[Permission]) -> None:
     faults = [
         NeedsOperator(
             f"you may not {each}",
@@ -102,13 +107,13 @@ def check_rights(cluster: Cluster, settings: Settings) -> str:
     ]
     if faults:
         raise ManyFaults(faults)
-    return f"{len(asked)} permissions"
 
 
 def check_namespace(cluster: Cluster) -> str:
-    """It is there and not going, or will be made."""
+    """It is there and not going, or will be made by whoever may."""
     found = cluster.find(Ref("v1", "Namespace", cluster.namespace))
     if found is None:
+        _need(cluster, [Permission(it, "namespaces", namespace=None) for it in ("create", "patch")])
         return f"namespace {cluster.namespace} will be made"
     if found.get("status", {}).get("phase") == "Terminating":
         raise NeedsOperator(
@@ -120,10 +125,12 @@ def check_namespace(cluster: Cluster) -> str:
 def check_quota(cluster: Cluster) -> str:
     """A quota leaves room for the pods that are always there."""
     full = []
+    ours = len(cluster.find_all("v1", "Pod", labels={"app.kubernetes.io/part-of": names.PRODUCT}))
     for quota in cluster.find_all("v1", "ResourceQuota"):
         status = quota.get("status", {})
         hard, used = status.get("hard", {}), status.get("used", {})
-        if "pods" in hard and int(hard["pods"]) - int(used.get("pods", 0)) < _PODS:
+        room = _number(hard.get("pods", "1M")) - _number(used.get("pods", "0")) + ours
+        if room < _PODS:
             full.append(quota["metadata"]["name"])
     if full:
         raise NeedsOperator(
@@ -132,6 +139,13 @@ def check_quota(cluster: Cluster) -> str:
     return ""
 
 
+def _number(quantity: str) -> float:
+    """The API server shortens what was written: a thousand is `1k`."""
+    digits = quantity.rstrip("kMGi")
+    return float(digits) * _UNITS[quantity.removeprefix(digits)]
+
+
+_UNITS: Final = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 _PODS: Final = 5  # server, two workers, a Job, and one that replaces another
 
 
@@ -140,7 +154,8 @@ def check_names(cluster: Cluster, settings: Settings) -> str:
     foreign = [
         str(Ref.of(each))
         for each in _objects(settings)
-        if _is_foreign(each, cluster.find(Ref.of(each)))
+        if cluster.serves(each["apiVersion"], each["kind"])  # else it is a fault of its own
+        and _is_foreign(each, cluster.find(Ref.of(each)))
     ]
     if foreign:
         raise NeedsOperator(
@@ -182,11 +197,13 @@ def check_volumes(cluster: Cluster, settings: Settings) -> str:
     """The volume of leases and the trusted certificates exist, when settings name them."""
     chosen = cluster_of(settings)
     named = [("PersistentVolumeClaim", chosen.lease_claim), ("ConfigMap", chosen.ca_config_map)]
-    for kind, name in named:
-        if name and cluster.find(Ref("v1", kind, name)) is None:
-            raise NeedsOperator(
-                f"there is no {kind} {name}", "make it, or leave it out of settings"
-            )
+    faults = [
+        NeedsOperator(f"there is no {kind} {name}", "make it, or leave it out of settings")
+        for kind, name in named
+        if name and cluster.find(Ref("v1", kind, name)) is None
+    ]
+    if faults:
+        raise ManyFaults(faults)
     return ""
 
 
@@ -195,17 +212,18 @@ def check_exposure(cluster: Cluster, settings: Settings) -> str:
     chosen = cluster_of(settings)
     if chosen.exposure is None:
         return ""
+    faults = []
     if isinstance(chosen.exposure, Ingress):
         name = chosen.exposure.ingress_class
         if cluster.find(Ref("networking.k8s.io/v1", "IngressClass", name)) is None:
-            raise NeedsOperator(
-                f"there is no ingress class {name}", "name one of `kubectl get ingressclass`"
-            )
+            remedy = "name one of `kubectl get ingressclass`"
+            faults.append(NeedsOperator(f"there is no ingress class {name}", remedy))
     if not chosen.clients:
-        raise NeedsOperator(
-            "kubernetes.exposure is given, and no client may reach the server",
-            "name the ingress controller below kubernetes.clients",
-        )
+        problem = "kubernetes.exposure is given, and no client may reach the server"
+        remedy = "name the ingress controller below kubernetes.clients"
+        faults.append(NeedsOperator(problem, remedy))
+    if faults:
+        raise ManyFaults(faults)
     return f"host {chosen.exposure.host}"
 
 

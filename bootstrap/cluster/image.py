@@ -36,7 +36,12 @@ def ensure_release(
     """
     if request.image:
         content = sha256(request.image.encode()).hexdigest()[:12]
-        return release_of(request.image, content, rendered), Change("image", Did.UNCHANGED)
+        try:
+            release = release_of(request.image, content, rendered)
+        except NeedsOperator as fault:
+            remedy = "give --image with the digest that `docker push` tells"
+            raise NeedsOperator(fault.problem, remedy) from None
+        return release, Change("image", Did.UNCHANGED)
     source = source_of(request.checkout, settings)
     image, change = ensure_image(DockerImages(terminal.note), source, write=write)
     return (release_of(image, source.content, rendered) if image else None), change

@@ -8,6 +8,7 @@ from base64 import b64decode, b64encode
 from pydantic import SecretStr
 
 from clinical_ai import names
+from clinical_ai.adapters.secret_text import decoded, encoded
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.notation_kubernetes import parts
@@ -27,11 +28,8 @@ class ClusterSecrets:
         data = ((found or {}).get("data") or {}).get(key)
         if data is None:
             return None
-        try:
-            text = b64decode(data).decode().removesuffix("\n")
-        except UnicodeDecodeError:
-            text = ""
-        if not text or "\0" in text:
+        text = decoded(b64decode(data))
+        if text is None:
             raise NeedsOperator(f"{reference} is empty or holds no text", "give it its value again")
         return SecretStr(text)
 
@@ -50,11 +48,11 @@ class ClusterSecrets:
 
     def put(self, reference: str, value: SecretStr) -> Change:
         """The reference holds this value."""
+        name, key = _parts(reference)
+        data = {key: b64encode(encoded(reference, value)).decode()}
         before = self.find(reference)
         if before == value:
             return Change(reference, Did.UNCHANGED)
-        name, key = _parts(reference)
-        data = {key: b64encode(value.get_secret_value().encode()).decode()}
         if not self._make(name, data):
             self._cluster.patch(_ref(name), {"data": data})
         return Change(reference, Did.CREATED if before is None else Did.UPDATED)

@@ -70,23 +70,31 @@ class DockerImages:
         host_network: bool,
     ) -> None:
         """The image of the Dockerfile in the folder has this tag here."""
+        from prefect.utilities.dockerutils import BuildError
         from prefect_docker.deployments.steps import build_docker_image
 
         options: dict[str, Any] = {"network_mode": "host"} if host_network else {}
         with _translated(f"{repository}:{tag}"), redirect_stdout(_Lines(self._told)):
-            build_docker_image(
-                image_name=repository,
-                dockerfile="Dockerfile",
-                tag=tag,
-                ignore_cache=True,  # of Prefect's steps; Docker's own layers are used
-                path=str(folder),
-                buildargs=dict(arguments),
-                labels=dict(labels),
-                rm=True,
-                forcerm=True,
-                pull=False,
-                **options,
-            )
+            try:
+                build_docker_image(
+                    image_name=repository,
+                    dockerfile="Dockerfile",
+                    tag=tag,
+                    ignore_cache=True,  # of Prefect's steps; Docker's own layers are used
+                    path=str(folder),
+                    buildargs=dict(arguments),
+                    labels=dict(labels),
+                    rm=True,
+                    forcerm=True,
+                    pull=False,
+                    **options,
+                )
+            except BuildError as error:
+                raise NeedsOperator(
+                    f"the image {repository}:{tag} can't be built: {_reason(error)}",
+                    "see the lines above: a command of the Dockerfile failed, or Docker can't get "
+                    "the image that it begins with",
+                ) from None
 
     def fetch(self, repository: str, digest: str, tag: str) -> None:
         """What the registry has under this digest has this tag here."""
@@ -108,19 +116,23 @@ class DockerImages:
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
     """Docker's refusals as ours; its words name layers, addresses and rights, and no secret."""
-    from docker.errors import APIError, BuildError, DockerException
+    from docker.errors import DockerException
 
     try:
         yield
-    except APIError as error:
-        raise _of_registry(what, _reason(error), server=error.is_server_error()) from None
-    except BuildError as error:
-        raise NeedsOperator(
-            f"the image {what} can't be built: {_reason(error)}",
-            "see the lines above; the Dockerfile's own command failed",
-        ) from None
+    except RuntimeError as error:  # as which Prefect's client passes on what Docker's raises
+        if not isinstance(error.__cause__, DockerException):
+            raise
+        raise _of_docker(what, error.__cause__) from None
     except (DockerException, OSError) as error:
-        raise _of_registry(what, _reason(error), server=True) from None
+        raise _of_docker(what, error) from None
+
+
+def _of_docker(what: str, error: Exception) -> PlatformError:
+    from docker.errors import APIError
+
+    server = error.is_server_error() if isinstance(error, APIError) else True
+    return _of_registry(what, _reason(error), server=server)
 
 
 def _of_registry(what: str, reason: str, *, server: bool) -> PlatformError:

@@ -11,6 +11,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from clinical_ai.adapters.owned_tree import OwnedTree, explain, plain
+from clinical_ai.adapters.secret_text import decoded, encoded
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator
 
@@ -53,14 +54,14 @@ class FileSecrets:
             return Change(reference, Did.UNCHANGED)
         with self._explained(reference):
             try:
-                self._tree.write(_parts(reference), _bytes(reference, value), replace=False)
+                self._tree.write(_parts(reference), encoded(reference, value), replace=False)
             except FileExistsError:
                 return Change(reference, Did.UNCHANGED)
         return Change(reference, Did.CREATED)
 
     def put(self, reference: str, value: SecretStr) -> Change:
         """The reference holds this value."""
-        data = _bytes(reference, value)
+        data = encoded(reference, value)
         before = self.find(reference)
         if before == value:
             return Change(reference, Did.UNCHANGED)
@@ -85,11 +86,8 @@ class FileSecrets:
             )
 
     def _text(self, data: bytes, parts: list[str]) -> str:
-        try:
-            text = data.decode().removesuffix("\n")
-        except UnicodeDecodeError:
-            text = ""
-        if not text or "\0" in text:
+        text = decoded(data)
+        if text is None:
             path = self._path(parts)
             raise NeedsOperator(
                 f"{path} is damaged: it is empty or holds no text",
@@ -121,17 +119,3 @@ def _parts(reference: str) -> list[str]:
             f"{kind} references are read by bootstrap alone", "use secret:NAME/KEY here"
         )
     raise NeedsOperator("this is not a reference to a secret", "write secret:NAME/KEY")
-
-
-def _bytes(reference: str, value: SecretStr) -> bytes:
-    """What the file holds, so that reading it without its last line end gives the value."""
-    text = value.get_secret_value()
-    try:
-        data = text.encode()
-    except UnicodeEncodeError:
-        data = b""
-    if not data or "\0" in text:
-        raise NeedsOperator(
-            f"the value for {reference} is empty or holds what is not text", "give another value"
-        )
-    return data + b"\n" if text.endswith("\n") else data

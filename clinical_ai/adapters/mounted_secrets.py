@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from clinical_ai.adapters.secret_text import decoded
 from clinical_ai.change import Change
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.notation_kubernetes import parts
@@ -31,11 +32,8 @@ class MountedSecrets:
                 f"{reference} can't be read in this pod: {met.strerror}",
                 "look at the pod's volumes with `kubectl describe pod`",
             ) from None
-        try:
-            text = data.decode().removesuffix("\n")
-        except UnicodeDecodeError:
-            text = ""
-        if not text or "\0" in text:
+        text = decoded(data)
+        if text is None:
             raise NeedsOperator(f"{reference} is empty or holds no text", "give it its value again")
         return SecretStr(text)
 

@@ -108,10 +108,19 @@ def lift(api: PrefectApi, pools: Sequence[str]) -> None:
         api.patch(f"/work_pools/{pool}", {"is_paused": False})
 
 
-def drain(api: PrefectApi, pools: Sequence[str], seconds: float) -> None:
-    """Nothing runs in these pools any more; TimedOut names what still does."""
+def drain(
+    api: PrefectApi,
+    pools: Sequence[str],
+    seconds: float,
+    beat: Callable[[], None] = lambda: None,
+) -> None:
+    """Nothing runs in these pools any more; TimedOut names what still does.
+
+    `beat` is called at each look, as for a lease that must not run out meanwhile.
+    """
 
     def look() -> Sighting:
+        beat()
         try:
             running = [row["name"] for pool in pools for row in runs_in(api, pool)]
         except Transient as error:

@@ -7,19 +7,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from pydantic import SecretStr
 
+from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.adapters.file_secrets import FileSecrets
 from clinical_ai.change import Did
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports import SecretStore
+from tests.support.fake_cluster import FakeCluster
 from tests.support.fakes import MemorySecrets
 
 CANARY = "hunter2-canary"
 REFERENCE = "secret:clinical-ai-test/some-key"
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=["memory", "file", "cluster"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> SecretStore:
-    return MemorySecrets() if request.param == "memory" else FileSecrets(tmp_path)
+    match request.param:
+        case "memory":
+            return MemorySecrets()
+        case "file":
+            return FileSecrets(tmp_path)
+    return ClusterSecrets(FakeCluster().open())
 
 
 def test_an_absent_secret_is_an_answer_to_find_and_an_error_to_get(store: SecretStore) -> None:

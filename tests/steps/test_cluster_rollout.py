@@ -133,6 +133,16 @@ def test_a_deadline_that_has_passed_ends_the_wait_with_the_cause(clock: Clock) -
     assert clock.slept == 0
 
 
+def test_what_the_controller_told_of_an_earlier_change_ends_no_wait(clock: Clock) -> None:
+    site = Site()
+    condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    site.status(conditions=[condition])
+    site.pod("p", GONE)
+    site.fake.edit("Deployment", "web", "us", lambda it: it["spec"].update(minReadySeconds=3))
+    clock.happens(*[lambda: None] * 90, lambda: site.status(availableReplicas=1))
+    assert site.wait() == "1 pods are available"
+
+
 def test_a_name_that_changes_with_each_try_is_the_same_failure(clock: Clock) -> None:
     site = Site()
     site.status()

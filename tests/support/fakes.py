@@ -6,9 +6,10 @@ tests/support/postgres.py).
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from hashlib import md5
+from hashlib import md5, sha256
+from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import SecretStr
@@ -98,6 +99,50 @@ def _checked(reference: str) -> str:
     if not re.fullmatch(r"secret:[a-z0-9][a-z0-9.-]*/(?!\.{1,2}$)[A-Za-z0-9._-]+", reference):
         raise NeedsOperator("this is not a reference to a secret", "write secret:NAME/KEY")
     return reference
+
+
+class MemoryImages:
+    """Images of two dictionaries: digests by reference, `here` and in the `registry`.
+
+    Each build gives another digest, as layers hold times. `on_push`: called before each tag.
+    """
+
+    def __init__(self) -> None:
+        self.here: dict[str, str] = {}
+        self.registry: dict[str, str] = {}
+        self.builds = 0
+        self.on_push: Callable[[str], None] = lambda _: None
+
+    def find_digest(self, reference: str) -> str | None:
+        return self.registry.get(reference)
+
+    def build(
+        self,
+        folder: Path,
+        repository: str,
+        tag: str,
+        *,
+        labels: Mapping[str, str],
+        arguments: Mapping[str, str],
+        host_network: bool,
+    ) -> None:
+        self.builds += 1
+        told = f"{self.builds} {labels} {arguments}"
+        self.here[f"{repository}:{tag}"] = f"sha256:{sha256(told.encode()).hexdigest()}"
+
+    def fetch(self, repository: str, digest: str, tag: str) -> None:
+        rows = self.registry.items()
+        if not any((name.rpartition(":")[0], it) == (repository, digest) for name, it in rows):
+            raise NeedsOperator(f"the registry has no {repository}@{digest}", "push it")
+        self.here[f"{repository}:{tag}"] = digest
+
+    def push(self, repository: str, tag: str, others: Sequence[str] = ()) -> None:
+        found = self.here.get(f"{repository}:{tag}")
+        if found is None:
+            raise NeedsOperator(f"there is no image {repository}:{tag} here", "build it")
+        for each in (tag, *others):
+            self.on_push(each)
+            self.here[f"{repository}:{each}"] = self.registry[f"{repository}:{each}"] = found
 
 
 class FakeRuntime:

@@ -16,6 +16,7 @@ def pod_check(settings: Settings, release: Release) -> Manifest:
     """As a run of the platform's own flows is started, without rights in the cluster."""
     work = pools.work(settings, release)
     settings_text = json.dumps(dump(settings), sort_keys=True)  # references, never a secret
+    settings_text = settings_text.replace("$", "\\u0024")  # or the kubelet replaces $(NAME)
     container = {
         **work.container,
         "name": "check",

@@ -9,7 +9,7 @@ from typing import Final
 from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import PlatformError, TimedOut
-from clinical_ai.plans import Stage, pools_to_restore
+from clinical_ai.plans import Journal, Stage, pools_to_restore
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, ensure_objects
@@ -147,7 +147,11 @@ class _Work:
 
     def put_back(self) -> None:
         """What was changed is as it was last found good; the newest first."""
-        good = {Ref.of(each): each for each in self.site.records.find_objects()}
+        try:
+            good = {Ref.of(each): each for each in self.site.records.find_objects()}
+        except PlatformError as error:
+            log.error("nothing is put back: %s", error)  # noqa: TRY400
+            return
         for change in reversed(self.objects):
             before = good.get(change.ref) if change.ref else None
             if before is None or not change.wrote:
@@ -184,18 +188,27 @@ def _holding(site: Site, api: PrefectApi, pool: str) -> Iterator[None]:
     Runs of the clinical pool are processes of its worker, and are waited for; those of the
     platform's pool are Jobs, which live on without theirs.
     """
-    found = api.get(f"/work_pools/{pool}") or {}
+    found = api.get(f"/work_pools/{pool}")
     journal = new_journal(f"the worker of pool {pool} is replaced")
-    journal = journal.held({pool: bool(found.get("is_paused"))})
+    journal = journal.held({pool: bool(found["is_paused"])} if found else {})
     site.records.write_journal(journal)
     try:
         hold(api, pools_to_restore(journal))
         if pool == names.POOL:
-            drain(api, [pool], site.drain_seconds)
+            drain(api, [pool], site.drain_seconds, site.guard)
         yield
-    finally:
-        lift(api, pools_to_restore(journal))
-        site.records.write_journal(journal.ended(Stage.DONE, "lifted"))
+    except BaseException:
+        try:
+            _lift(site, api, journal, "lifted")
+        except PlatformError as error:  # it hides nothing; the journal is open
+            log.error("pool %s is held until the next run: %s", pool, error)  # noqa: TRY400
+        raise
+    _lift(site, api, journal, "lifted")
+
+
+def _lift(site: Site, api: PrefectApi, journal: Journal, outcome: str) -> None:
+    lift(api, pools_to_restore(journal))
+    site.records.write_journal(journal.ended(Stage.DONE, outcome))
 
 
 def finish_hold(site: Site) -> None:
@@ -203,5 +216,4 @@ def finish_hold(site: Site) -> None:
     journal = site.records.find_journal()
     if journal is None or not journal.open or site.api is None:
         return
-    lift(site.api, pools_to_restore(journal))
-    site.records.write_journal(journal.ended(Stage.DONE, "was interrupted; the next run lifted it"))
+    _lift(site, site.api, journal, "was interrupted; the next run lifted it")

@@ -6,6 +6,7 @@ else writes them, and no secret is in an object: pods refer to Secrets by name.
 
 import gzip
 import json
+import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,11 +45,7 @@ class Records:
 
     def read_ledger(self) -> list[dict[str, Any]]:
         """Entries, the oldest first."""
-        try:
-            found: list[dict[str, Any]] = json.loads(self._data(names.LEDGER).get(_LEDGER, "[]"))
-        except ValueError:
-            raise _damaged(names.LEDGER) from None
-        return found
+        return _rows(self._data(names.LEDGER).get(_LEDGER, "[]"), names.LEDGER)
 
     def write_ledger(self, entry: Mapping[str, Any]) -> None:
         """The ledger ends with this entry; the oldest are forgotten."""
@@ -62,10 +59,10 @@ class Records:
         if packed is None:
             return []
         try:
-            objects: list[Object] = json.loads(gzip.decompress(b64decode(packed)))
-        except (OSError, EOFError, ValueError):
+            text = gzip.decompress(b64decode(packed))
+        except (OSError, EOFError, ValueError, zlib.error):
             raise _damaged(names.GOOD_OBJECTS) from None
-        return objects
+        return _rows(text, names.GOOD_OBJECTS)
 
     def write_objects(self, objects: list[Object]) -> None:
         """These are good together; nothing is written when they were so before."""
@@ -89,6 +86,16 @@ class Records:
 
 def _ref(name: str) -> Ref:
     return Ref("v1", "ConfigMap", name)
+
+
+def _rows(text: str | bytes, name: str) -> list[dict[str, Any]]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise _damaged(name)
+    return found
 
 
 def _damaged(name: str) -> NeedsOperator:

@@ -50,7 +50,7 @@ def await_rollout(
         try:
             found = cluster.get(ref)
             state = rollout_state(found)
-            if not state.done:
+            if not state.done and _is_seen(found):  # until then it tells of the change before
                 watch.judge(_facts(cluster, found))
         except Transient as error:
             return Sighting(done=False, summary=str(error))
@@ -64,7 +64,7 @@ def rollout_state(found: Object) -> Sighting:
     status, wanted = found.get("status", {}), found["spec"].get("replicas", 1)
     updated, total = status.get("updatedReplicas", 0), status.get("replicas", 0)
     available = status.get("availableReplicas", 0)
-    if status.get("observedGeneration", 0) < found["metadata"]["generation"]:
+    if not _is_seen(found):
         return Sighting(done=False, summary="its change is not seen yet")
     if updated < wanted:
         return Sighting(done=False, summary=f"{updated} of {wanted} new pods are made")
@@ -73,6 +73,12 @@ def rollout_state(found: Object) -> Sighting:
     if available < updated:
         return Sighting(done=False, summary=f"{available} of {updated} new pods are available")
     return Sighting(done=True, summary=f"{available} pods are available")
+
+
+def _is_seen(found: Object) -> bool:
+    """Whether its controller has seen the last change."""
+    seen: int = found.get("status", {}).get("observedGeneration", 0)
+    return seen >= int(found["metadata"]["generation"])
 
 
 @dataclass

@@ -1,0 +1,115 @@
+"""Secrets of a namespace: others' keys stay, and what is missing is told with its kubectl line."""
+
+import traceback
+from base64 import b64decode, b64encode
+
+import pytest
+from pydantic import SecretStr
+
+from clinical_ai import names
+from clinical_ai.adapters.cluster_secrets import ClusterSecrets
+from clinical_ai.change import Did
+from clinical_ai.errors import NeedsOperator, Transient
+from tests.support.fake_cluster import FakeCluster
+from tests.support.objects import secret
+
+CANARY = "hunter2-canary"
+REFERENCE = "secret:credentials/some.key"
+
+
+@pytest.fixture
+def fake() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+def store(fake: FakeCluster) -> ClusterSecrets:
+    return ClusterSecrets(fake.open())
+
+
+def held(fake: FakeCluster) -> dict[str, str]:
+    """The Secret's keys and values."""
+    data = fake.look("Secret", "credentials")["data"]
+    return {key: b64decode(value).decode() for key, value in data.items()}
+
+
+def test_keys_that_others_put_there_stay(fake: FakeCluster, store: ClusterSecrets) -> None:
+    fake.put(secret(theirs="x"))
+    assert store.put(REFERENCE, SecretStr("mine")).did is Did.CREATED
+    assert store.put(REFERENCE, SecretStr("new")).did is Did.UPDATED
+    assert held(fake) == {"theirs": "x", "some.key": "new"}
+
+
+def test_a_secret_that_is_there_is_kept_as_it_is(fake: FakeCluster, store: ClusterSecrets) -> None:
+    fake.put(secret(**{"some.key": "theirs\n"}))
+    before = fake.look("Secret", "credentials")
+    assert store.ensure(REFERENCE, SecretStr("mine")).did is Did.UNCHANGED
+    assert fake.look("Secret", "credentials") == before
+
+
+def test_a_value_that_is_there_already_is_not_written_again(
+    fake: FakeCluster, store: ClusterSecrets
+) -> None:
+    store.put(REFERENCE, SecretStr("mine"))
+    fake.requests.clear()
+    assert store.put(REFERENCE, SecretStr("mine")).did is Did.UNCHANGED
+    assert fake.writes == []
+
+
+def test_a_secret_that_it_makes_is_told_to_be_the_platforms(
+    fake: FakeCluster, store: ClusterSecrets
+) -> None:
+    store.put(REFERENCE, SecretStr("mine"))
+    found = fake.look("Secret", "credentials")
+    assert found["metadata"]["labels"] == {"app.kubernetes.io/part-of": names.PRODUCT}
+
+
+def test_a_value_that_came_from_a_file_is_read_without_its_last_line_end(
+    fake: FakeCluster, store: ClusterSecrets
+) -> None:
+    fake.put(secret(**{"some.key": f"{CANARY}\n"}))
+    assert store.get(REFERENCE).get_secret_value() == CANARY
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\n", b"\xff\xfe", b"a\0b"])
+def test_a_value_that_is_no_text_is_neither_taken_for_one_nor_for_none(
+    fake: FakeCluster, store: ClusterSecrets, damaged: bytes
+) -> None:
+    kind = {**secret(), "data": {"some.key": b64encode(damaged).decode()}}
+    del kind["stringData"]
+    fake.put(kind)
+    for use in (store.find, store.get):
+        with pytest.raises(NeedsOperator, match=f"{REFERENCE} is empty or holds no text"):
+            use(REFERENCE)
+
+
+def test_what_is_missing_is_told_with_the_line_that_adds_it(
+    fake: FakeCluster, store: ClusterSecrets
+) -> None:
+    with pytest.raises(NeedsOperator, match=f"{REFERENCE} is not there") as absent:
+        store.get(REFERENCE)
+    create = "kubectl create secret generic credentials -n default --from-file=some.key=FILE"
+    assert absent.value.remedy == create
+    fake.put(secret(theirs=CANARY))
+    with pytest.raises(NeedsOperator) as one_key:
+        store.get(REFERENCE)
+    assert one_key.value.remedy.startswith("kubectl patch secret credentials -n default -p ")
+    assert CANARY not in str(one_key.value)
+
+
+def test_secrets_are_read_one_by_one(fake: FakeCluster, store: ClusterSecrets) -> None:
+    store.put(REFERENCE, SecretStr("mine"))
+    store.get(REFERENCE)
+    assert "list" not in {it.verb for it in fake.requests}
+
+
+@pytest.mark.parametrize("fault", ["down", "denied"])
+def test_an_outage_and_a_missing_right_are_no_absence_and_repeat_no_value(
+    fake: FakeCluster, store: ClusterSecrets, fault: str
+) -> None:
+    fake.down = fault == "down"
+    fake.denied = {(verb, "secrets") for verb in ("get", "create", "patch")}
+    for use in (lambda: store.find(REFERENCE), lambda: store.ensure(REFERENCE, SecretStr(CANARY))):
+        with pytest.raises(Transient if fake.down else NeedsOperator) as met:
+            use()
+        assert CANARY not in "".join(traceback.format_exception(met.value))

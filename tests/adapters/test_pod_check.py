@@ -1,0 +1,156 @@
+"""What a pod tells of database and storage: each with its evidence or its remedy, and no secret."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from clinical_ai import names
+from clinical_ai.notation_kubernetes import parts
+from clinical_ai.pod_check import main
+from tests.support.postgres import PostgresServer
+from tests.support.s3 import S3Server
+
+Statements = Callable[[str], None]
+
+
+class Pod:
+    """Secrets as they are mounted, and the settings as the Job gives them."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._capsys = capsys
+        self.values: list[str] = []
+
+    def mount(self, reference: str, value: str) -> None:
+        name, key = parts(reference)
+        (self.folder / name).mkdir(exist_ok=True)
+        (self.folder / name / key).write_text(value)
+        self.values.append(value)
+
+    def unmount(self, reference: str) -> None:
+        self.folder.joinpath(*parts(reference)).unlink()
+
+    def check(self) -> tuple[int, dict[str, str]]:
+        """The exit code, and what is told of each thing; none of it is a secret."""
+        code = main()
+        out = self._capsys.readouterr().out
+        assert not any(value in out for value in self.values)
+        lines = [line.partition(": ") for line in out.splitlines()]
+        return code, {head[6:]: f"{head[:4].strip()} {text}" for head, _, text in lines}
+
+
+@pytest.fixture
+def role(postgres_server: PostgresServer) -> Iterator[str]:
+    """One that may log in and nothing else; its password is its name."""
+    name = f"prefect_{token_hex(4)}"
+    postgres_server.run(f"create role {name} login password '{name}-password'")
+    yield name
+    postgres_server.run(f"drop role {name}")
+
+
+@pytest.fixture
+def run(
+    postgres_server: PostgresServer, database_url: SecretStr, role: str
+) -> Iterator[Statements]:
+    """Statements of the superuser in the test's database."""
+    database = database_url.get_secret_value().rpartition("/")[2]
+    yield lambda text: postgres_server.run(text, database)
+    postgres_server.run(f"drop owned by {role} cascade", database)
+
+
+@pytest.fixture
+def pod(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    postgres_server: PostgresServer,
+    database_url: SecretStr,
+    role: str,
+    run: Statements,
+    s3_server: S3Server,
+) -> Pod:
+    """One from which everything is reached."""
+    made = Pod(tmp_path, capsys)
+    url = database_url.get_secret_value()
+    database = url.rpartition("/")[2]
+    run(f"grant create on database {database} to {role}")
+    prefect = postgres_server.url(database, role, f"{role}-password").get_secret_value()
+    made.mount(names.DATABASE_URL, url)
+    made.mount(names.PREFECT_DATABASE_URL, prefect.replace("postgresql", "postgresql+asyncpg"))
+    made.mount(names.MINIO_ACCESS_KEY, s3_server.admin.access.get_secret_value())
+    made.mount(names.MINIO_SECRET_KEY, s3_server.admin.secret.get_secret_value())
+    settings: dict[str, Any] = {
+        "minio-endpoint": s3_server.url,
+        "kubernetes": {"registry": "registry.test"},
+    }
+    monkeypatch.setenv(names.SETTINGS_VARIABLE, json.dumps(settings))
+    monkeypatch.setenv(names.SECRETS_VARIABLE, str(tmp_path))
+    return made
+
+
+def forbid(run: Statements, role: str) -> None:
+    """The role may make nothing in the database any more."""
+    revoke = f"'revoke create on database ' || current_database() || ' from {role}'"
+    run(f"do $$ begin execute {revoke}; end $$")
+
+
+def test_what_is_reached_is_told_with_its_evidence(pod: Pod, role: str) -> None:
+    code, told = pod.check()
+    assert code == 0
+    assert told["database"].startswith("ok SELECT 1 in test_")
+    assert told["Prefect's schema"] == (f"ok schema may be made, pg_trgm may be made, role {role}")
+    assert told["storage"] == "ok 0 bucket(s) listed"
+
+
+def test_what_is_there_needs_no_right_to_make_it(pod: Pod, role: str, run: Statements) -> None:
+    run(f"create schema {names.PREFECT_SCHEMA} authorization {role}")
+    run("create extension pg_trgm")
+    forbid(run, role)
+    code, told = pod.check()
+    assert code == 0
+    assert "schema is there, pg_trgm is there" in told["Prefect's schema"]
+
+
+def test_a_role_that_may_make_no_schema_is_told_what_its_owner_types(
+    pod: Pod, role: str, run: Statements
+) -> None:
+    forbid(run, role)
+    code, told = pod.check()
+    assert code == 1
+    assert "FAIL" in told["Prefect's schema"]
+    assert f"CREATE SCHEMA prefect AUTHORIZATION {role}" in told["Prefect's schema"]
+    assert told["database"].startswith("ok")
+
+
+def test_a_schema_of_somebody_else_is_not_taken_for_one_that_may_be_made(
+    pod: Pod, role: str, run: Statements
+) -> None:
+    run(f"create schema {names.PREFECT_SCHEMA}")
+    code, told = pod.check()
+    assert code == 1
+    assert f"GRANT ALL ON SCHEMA prefect TO {role}" in told["Prefect's schema"]
+
+
+def test_an_extension_that_the_role_can_not_make_is_told(
+    pod: Pod, role: str, run: Statements
+) -> None:
+    run(f"create schema {names.PREFECT_SCHEMA} authorization {role}")
+    forbid(run, role)
+    code, told = pod.check()
+    assert code == 1
+    assert "CREATE EXTENSION pg_trgm" in told["Prefect's schema"]
+
+
+def test_each_thing_that_fails_is_told_and_the_rest_is_looked_at(pod: Pod) -> None:
+    pod.mount(names.MINIO_SECRET_KEY, "hunter2-canary")
+    pod.unmount(names.DATABASE_URL)
+    code, told = pod.check()
+    assert code == 1
+    assert told["database"].startswith(f"FAIL {names.DATABASE_URL} is not there")
+    assert told["storage"].startswith("FAIL")
+    assert told["Prefect's schema"].startswith("ok")

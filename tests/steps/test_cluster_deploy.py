@@ -1,0 +1,220 @@
+"""Objects are deployed stage by stage, and a bad roll-out is taken back."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from clinical_ai import names
+from clinical_ai.change import Change, Did
+from clinical_ai.errors import NeedsOperator, PlatformError, TimedOut
+from clinical_ai.ports_cluster import Object, Ref
+from clinical_ai.steps.cluster.deploy import Site, deploy, look, migrate
+from clinical_ai.steps.cluster.rollout import RolloutFailed
+from tests.support.deploying import (
+    BETTER,
+    BROKEN,
+    GOOD,
+    OURS,
+    SLOW,
+    Namespace,
+    container_of,
+    job,
+    stages,
+)
+from tests.support.fake_refusals import Refusal
+from tests.support.objects import config
+
+
+def did(changes: Sequence[Change]) -> dict[str, Did]:
+    """Of workloads and settings, by name."""
+    return {
+        change.what.rpartition(" ")[2].removeprefix(names.PRODUCT): change.did for change in changes
+    }
+
+
+# What is wanted comes to be.
+
+
+def test_all_stages_come_up_and_are_remembered_as_good(namespace: Namespace) -> None:
+    changes = deploy(namespace.site(), stages(), job())
+    assert {change.did for change in changes} == {Did.CREATED}
+    assert namespace.images() == [GOOD] * 3
+    good = [each for stage in stages().values() for each in stage]
+    assert namespace.records.find_objects() == good
+
+
+def test_the_second_time_nothing_is_written(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages(), job())
+    namespace.fake.requests.clear()
+    changes = deploy(namespace.site(), stages(), job())
+    assert not any(change.wrote for change in changes)
+    assert namespace.fake.writes == []
+
+
+def test_a_stage_begins_when_the_one_before_is_up(namespace: Namespace) -> None:
+    with pytest.raises(RolloutFailed, match=names.SERVER):
+        deploy(namespace.site(), stages(server=BROKEN))
+    assert namespace.images() == [BROKEN, None, None]
+    assert namespace.records.find_objects() == []
+
+
+def test_what_is_wanted_no_more_goes_once_the_rest_is_up(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages(more=[config("old")]))
+    changes = deploy(namespace.site(), stages())
+    assert did(changes)["old"] is Did.REMOVED
+    assert namespace.data("old") is None
+
+
+def test_what_could_not_be_deleted_is_told_and_goes_the_next_time(
+    namespace: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    deploy(namespace.site(), stages(more=[config("old")]))
+    namespace.fake.denied = {("delete", "configmaps")}
+    deploy(namespace.site(), stages())
+    assert "tried again next time" in caplog.text
+    assert namespace.data("old") is not None
+    namespace.fake.denied = set()
+    deploy(namespace.site(), stages())
+    assert namespace.data("old") is None
+
+
+def test_a_part_that_others_follow_prunes_nothing_and_is_not_good_by_itself(
+    namespace: Namespace,
+) -> None:
+    deploy(namespace.site(), stages(more=[config("old")]))
+    before = namespace.records.find_objects()
+    deploy(namespace.site(), {"configuration": [config(server=BETTER)]}, all_of_it=False)
+    assert namespace.data() == {"server": BETTER}
+    assert namespace.images() == [GOOD] * 3
+    assert namespace.data("old") is not None
+    assert namespace.records.find_objects() == before
+
+
+def test_what_a_part_made_is_known_to_whoever_prunes_later(namespace: Namespace) -> None:
+    deploy(namespace.site(), {"configuration": [config("old")]}, all_of_it=False)
+    deploy(namespace.site(), stages())
+    assert namespace.data("old") is None
+
+
+def test_looking_tells_what_deploying_does_and_writes_nothing(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages(more=[config("old")]))
+    namespace.fake.requests.clear()
+    wanted = stages(server=BETTER, more=[config("new")])
+    looked = did(look(namespace.site(), wanted))
+    assert namespace.fake.writes == []
+    assert looked["old"] is Did.REMOVED
+    assert looked["new"] is Did.CREATED
+    done = did(deploy(namespace.site(), wanted))
+    assert {name: it for name, it in done.items() if name in looked} == looked
+
+
+def test_nothing_is_written_when_the_guard_refuses(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages(), job())
+    namespace.fake.requests.clear()
+
+    def refuse() -> None:
+        raise NeedsOperator("stopped", "resume")
+
+    site = Site(namespace.cluster, OURS, refuse, namespace.prefect)
+    with pytest.raises(NeedsOperator, match="stopped"):
+        deploy(site, stages(server=BETTER), job())
+    assert namespace.fake.writes == []
+
+
+# A bad roll-out is taken back.
+
+
+@pytest.mark.parametrize(("image", "error"), [(BROKEN, RolloutFailed), (SLOW, TimedOut)])
+def test_what_was_changed_is_put_back_when_something_does_not_come_up(
+    namespace: Namespace, image: str, error: type[PlatformError]
+) -> None:
+    deploy(namespace.site(), stages())
+    before = namespace.records.find_objects()
+    with pytest.raises(error, match=names.SERVER):
+        deploy(namespace.site(), stages(server=image, worker=BETTER))
+    assert namespace.images() == [GOOD] * 3
+    assert namespace.data() == {"server": GOOD}
+    assert namespace.records.find_objects() == before
+
+
+def test_stages_before_the_bad_one_are_put_back_too(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    with pytest.raises(RolloutFailed, match=names.PLATFORM_WORKER):
+        deploy(namespace.site(), stages(server=BETTER, worker=BROKEN))
+    assert namespace.images() == [GOOD] * 3
+    assert namespace.paused() == [False, False]
+
+
+def test_what_was_put_back_is_good_and_a_better_one_follows(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    with pytest.raises(RolloutFailed):
+        deploy(namespace.site(), stages(server=BROKEN))
+    assert not any(change.wrote for change in deploy(namespace.site(), stages()))
+    deploy(namespace.site(), stages(server=BETTER))
+    assert namespace.image(names.SERVER) == BETTER
+
+
+def test_what_only_the_bad_one_had_goes_with_the_next_good_one(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    with pytest.raises(RolloutFailed):
+        deploy(namespace.site(), stages(server=BROKEN, more=[config("new")]))
+    assert namespace.data("new") is not None
+    deploy(namespace.site(), stages())
+    assert namespace.data("new") is None
+
+
+def test_one_that_cannot_be_put_back_keeps_no_other_from_it(
+    namespace: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    deploy(namespace.site(), stages())
+
+    def refuse(content: Object) -> None:
+        if _is_workload(content, names.SERVER) and container_of(content)["image"] == GOOD:
+            raise Refusal(403, "Forbidden", "not that one")
+
+    namespace.fake.admit = refuse
+    with pytest.raises(RolloutFailed, match="progress deadline"):
+        deploy(namespace.site(), stages(server=BROKEN))
+    assert namespace.image(names.SERVER) == BROKEN
+    assert namespace.data() == {"server": GOOD}
+    assert f"Deployment {names.SERVER} could not be put back" in caplog.text
+    assert "ConfigMap settings is put back" in caplog.text
+
+
+def _is_workload(content: Object, name: str) -> bool:
+    return content["kind"] == "Deployment" and content["metadata"]["name"] == name
+
+
+def test_damaged_records_hide_no_bad_rollout(
+    namespace: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    deploy(namespace.site(), stages())
+    good = Ref("v1", "ConfigMap", names.GOOD_OBJECTS)
+    namespace.cluster.patch(good, {"binaryData": {"objects.json.gz": "b29wcw=="}})
+    with pytest.raises(RolloutFailed, match=names.SERVER):
+        deploy(namespace.site(), stages(server=BROKEN))
+    assert f"ConfigMap {names.GOOD_OBJECTS} is damaged" in caplog.text
+
+
+# Prefect's database.
+
+
+def test_the_database_is_migrated_before_the_server_is_changed(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    with pytest.raises(RolloutFailed, match="Job migration-1 has failed"):
+        deploy(namespace.site(), stages(server=BETTER), job(BROKEN))
+    assert namespace.images() == [GOOD] * 3
+    assert namespace.data() == {"server": GOOD}
+
+
+def test_a_migration_runs_once(namespace: Namespace) -> None:
+    assert migrate(namespace.site(), job()).did is Did.CREATED
+    namespace.fake.requests.clear()
+    assert migrate(namespace.site(), job()).did is Did.UNCHANGED
+    assert namespace.fake.writes == []
+
+
+def test_a_migration_that_somebody_else_started_is_waited_for(namespace: Namespace) -> None:
+    namespace.cluster.create(job())
+    assert migrate(namespace.site(), job()).wrote
+    assert namespace.fake.look("Job", "migration-1")["status"]["succeeded"] == 1

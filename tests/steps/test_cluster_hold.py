@@ -1,0 +1,198 @@
+"""While a worker is replaced its pool hands out no run, and a kill leaves no pool held."""
+
+from contextlib import suppress
+from itertools import repeat
+
+import pytest
+
+from clinical_ai import names
+from clinical_ai.errors import PlatformError, TimedOut, Transient
+from clinical_ai.plans import Stage
+from clinical_ai.ports_cluster import Ref
+from clinical_ai.steps.cluster.deploy import deploy, finish_hold
+from clinical_ai.steps.cluster.inventory import read_inventory
+from clinical_ai.steps.cluster.rollout import RolloutFailed
+from tests.support.clock import Clock
+from tests.support.deploying import BETTER, BROKEN, GOOD, OURS, Namespace, job, stages, workload
+from tests.support.fake_cluster import Request
+from tests.support.objects import config
+
+
+class Killed(BaseException):
+    """What SIGKILL is to a process: nothing catches it."""
+
+
+@pytest.mark.parametrize(
+    ("name", "paused"),
+    [(names.WORKER, [True, False]), (names.PLATFORM_WORKER, [False, True])],
+)
+def test_a_pool_is_held_while_its_worker_is_replaced_and_open_afterwards(
+    namespace: Namespace, name: str, paused: list[bool]
+) -> None:
+    deploy(namespace.site(), stages())
+    seen = namespace.seen_at_writes(name)
+    deploy(namespace.site(), stages(worker=BETTER))
+    assert seen == [(paused, Stage.HELD)]
+    assert namespace.images()[1:] == [BETTER, BETTER]
+    assert (namespace.paused(), namespace.stage()) == ([False, False], Stage.DONE)
+
+
+def test_a_pool_that_was_paused_by_hand_stays_paused(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    namespace.prefect.pools[names.POOL]["is_paused"] = True
+    deploy(namespace.site(), stages(worker=BETTER))
+    assert namespace.image(names.WORKER) == BETTER
+    assert namespace.paused() == [True, False]
+
+
+def test_runs_of_the_clinical_pool_end_before_their_worker_is_replaced(
+    namespace: Namespace, clock: Clock
+) -> None:
+    deploy(namespace.site(), stages())
+    run = namespace.run(names.POOL)
+    left = 5
+
+    def ends_after_a_while() -> None:
+        nonlocal left
+        namespace.controllers()
+        left -= namespace.stage() is Stage.HELD and namespace.paused()[0]
+        if not left:
+            assert namespace.image(names.WORKER) == GOOD
+            namespace.end(run)
+
+    clock.then = repeat(ends_after_a_while)
+    deploy(namespace.site(drain_seconds=60), stages(worker=BETTER))
+    assert namespace.image(names.WORKER) == BETTER
+
+
+def test_runs_that_do_not_end_keep_their_worker_and_are_named(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    namespace.run(names.POOL)
+    with pytest.raises(TimedOut, match="a-long-run"):
+        deploy(namespace.site(drain_seconds=60), stages(worker=BETTER))
+    assert namespace.image(names.WORKER) == GOOD
+    assert namespace.paused() == [False, False]
+
+
+def test_the_guard_is_called_while_runs_are_waited_for(namespace: Namespace) -> None:
+    """As a lease runs out that nobody renews, and another one would take it."""
+    deploy(namespace.site(), stages())
+    namespace.run(names.POOL)
+    namespace.beats = 0
+    with pytest.raises(TimedOut):
+        deploy(namespace.site(drain_seconds=600), stages(worker=BETTER))
+    assert namespace.beats > 100
+
+
+def test_runs_of_the_platforms_pool_live_on_without_their_worker(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    namespace.run(names.PLATFORM_POOL)
+    deploy(namespace.site(drain_seconds=0), stages(worker=BETTER))
+    assert namespace.image(names.PLATFORM_WORKER) == BETTER
+
+
+def test_a_change_that_replaces_no_pod_holds_no_pool(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    seen = namespace.seen_at_writes(names.WORKER)
+    deploy(namespace.site(), stages(minReadySeconds=5))
+    assert seen == [([False, False], None)]
+
+
+def test_without_a_server_there_is_nothing_to_hold(namespace: Namespace) -> None:
+    deploy(namespace.site(api=None), stages())
+    deploy(namespace.site(api=None), stages(worker=BETTER))
+    assert namespace.image(names.WORKER) == BETTER
+    assert namespace.stage() is None
+
+
+def test_a_pool_that_is_not_there_needs_no_hold(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    del namespace.prefect.pools[names.POOL]
+    deploy(namespace.site(), stages(worker=BETTER))
+    assert namespace.image(names.WORKER) == BETTER
+
+
+def test_an_outage_of_prefect_hides_no_bad_rollout_and_keeps_nothing_from_being_put_back(
+    namespace: Namespace,
+) -> None:
+    deploy(namespace.site(), stages())
+
+    def fall(asked: Request) -> None:
+        if asked.name == names.WORKER:
+            namespace.prefect.down = True
+
+    namespace.fake.on_write = fall
+    wanted = {**stages(), "worker": [workload(names.WORKER, BROKEN)]}
+    with pytest.raises(RolloutFailed):
+        deploy(namespace.site(), wanted)
+    assert namespace.image(names.WORKER) == GOOD
+    namespace.prefect.down = False
+    assert namespace.paused() == [True, False]
+    deploy(namespace.site(), stages())
+    assert namespace.paused() == [False, False]
+
+
+# A kill in between.
+
+
+def killed_at_writes_of(namespace: Namespace, name: str, **wanted: str) -> None:
+    """A process that deploys is gone when it would write this object: it does nothing any more."""
+
+    def die(asked: Request) -> None:
+        if asked.name == name:
+            namespace.prefect.down = namespace.fake.down = True
+            raise Killed
+
+    namespace.fake.on_write = die
+    with suppress(Killed, Transient):
+        deploy(namespace.site(), stages(**wanted))
+    namespace.prefect.down = namespace.fake.down = False
+    namespace.fake.on_write = lambda _: None
+
+
+def test_pools_that_a_killed_run_held_are_open_after_the_next(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    killed_at_writes_of(namespace, names.WORKER, worker=BETTER)
+    assert (namespace.paused(), namespace.stage()) == ([True, False], Stage.HELD)
+    finish_hold(namespace.site())
+    assert (namespace.paused(), namespace.stage()) == ([False, False], Stage.DONE)
+    namespace.prefect.pools[names.POOL]["is_paused"] = True  # by hand, after that
+    finish_hold(namespace.site())
+    assert namespace.paused() == [True, False]
+
+
+def test_a_pool_that_was_paused_by_hand_stays_so_after_a_kill(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    namespace.prefect.pools[names.POOL]["is_paused"] = True
+    killed_at_writes_of(namespace, names.WORKER, worker=BETTER)
+    deploy(namespace.site(), stages(worker=BETTER))
+    assert namespace.image(names.WORKER) == BETTER
+    assert namespace.paused() == [True, False]
+
+
+@pytest.mark.parametrize("after", range(14))
+def test_a_kill_before_any_write_is_healed_by_the_next_run(
+    namespace: Namespace, after: int
+) -> None:
+    deploy(namespace.site(), stages(more=[config("old")]), job())
+    namespace.fake.requests.clear()
+
+    def dies(_: Request) -> None:
+        if len(namespace.fake.writes) > after:
+            namespace.prefect.down = namespace.fake.down = True
+            raise Killed
+
+    namespace.fake.on_write = dies
+    wanted = stages(BETTER, BETTER, more=[config("new")])
+    with suppress(Killed, PlatformError):
+        deploy(namespace.site(), wanted)
+    namespace.prefect.down = namespace.fake.down = False
+    namespace.fake.on_write = lambda _: None
+    deploy(namespace.site(), wanted)
+    assert namespace.images() == [BETTER] * 3
+    assert (namespace.data("old"), namespace.data("new")) == (None, {})
+    assert namespace.paused() == [False, False]
+    assert namespace.records.find_objects() == [each for it in wanted.values() for each in it]
+    assert set(read_inventory(namespace.cluster, OURS).uids) == {
+        Ref.of(each) for it in wanted.values() for each in it
+    }

@@ -1,0 +1,82 @@
+"""The content of an image changes with each file it is made of, and with nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from clinical_ai.adapters.image_source import content_of
+
+FILES = {
+    "clinical_ai/__init__.py": "",
+    "clinical_ai/adapters/a.json": "{}",
+    "flows/deploy.py": "1",
+    "blocks/settings.py": "2",
+    "bootstrap/cluster/image.py": "3",
+    "prefect.yaml": "4",
+    "pyproject.toml": "5",
+    "requirements-k8s.lock": "6",
+    "Dockerfile": "FROM a",
+    ".dockerignore": "*",
+}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        write(tmp_path, name, text)
+    return tmp_path
+
+
+def write(checkout: Path, name: str, text: str = "other") -> None:
+    path = checkout / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_change_of_any_file_is_another_content(checkout: Path, name: str) -> None:
+    before = content_of(checkout, "{}")
+    write(checkout, name)
+    assert content_of(checkout, "{}") != before
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_goes_or_comes_is_another_content(checkout: Path, name: str) -> None:
+    whole = content_of(checkout, "{}")
+    (checkout / name).rename(checkout / "elsewhere")
+    assert content_of(checkout, "{}") != whole
+    (checkout / "elsewhere").rename(checkout / name)
+    assert content_of(checkout, "{}") == whole
+
+
+def test_other_arguments_of_the_build_are_another_content(checkout: Path) -> None:
+    assert content_of(checkout, '{"BASE": "a"}') != content_of(checkout, '{"BASE": "b"}')
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "clinical_ai/__pycache__/a.cpython-313.pyc",
+        "clinical_ai/__pycache__/left.py",
+        "clinical_ai/notes.txt",
+        "tests/test_a.py",
+        "docs/a.md",
+        "requirements.lock",
+        "requirements-dev.lock",
+        ".git/HEAD",
+    ],
+)
+def test_what_is_not_in_the_image_changes_nothing(checkout: Path, name: str) -> None:
+    before = content_of(checkout, "{}")
+    write(checkout, name)
+    assert content_of(checkout, "{}") == before
+
+
+def test_where_the_checkout_is_and_how_its_files_were_made_changes_nothing(
+    checkout: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    for name in reversed(FILES):
+        write(other, name, FILES[name])
+        (other / name).chmod(0o600)
+    assert content_of(other, "{}") == content_of(checkout, "{}")

@@ -1,0 +1,89 @@
+"""The Job that looks from inside the cluster: as a run is started, and with no right there."""
+
+import json
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from clinical_ai import names
+from clinical_ai.manifests.kubernetes import credentials
+from clinical_ai.manifests.kubernetes.pod_check import pod_check
+from clinical_ai.settings import Settings, parse
+from tests.support.golden import as_yaml, same_as_golden
+from tests.support.kubernetes_examples import ALL, RELEASE, settings_of
+
+every_example = pytest.mark.parametrize("settings", [settings_of(name) for name in ALL], ids=ALL)
+
+
+def job(settings: Settings) -> Any:
+    return json.loads(json.dumps(pod_check(settings, RELEASE)))
+
+
+def pod(settings: Settings) -> Any:
+    return job(settings)["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("name", ["production", "vault-agent"])
+def test_the_job_is_the_golden_one(name: str) -> None:
+    same_as_golden(f"kubernetes-check-{name}.yaml", as_yaml(job(settings_of(name))))
+
+
+@pytest.mark.parametrize("version", ["1.25", "1.37"])
+@every_example
+def test_the_job_has_no_field_that_a_cluster_does_not_know(
+    settings: Settings, version: str
+) -> None:
+    kubernetes_validate.validate(job(settings), version, strict=True)
+
+
+@every_example
+def test_the_job_ends_once_and_goes_away(settings: Settings) -> None:
+    spec = job(settings)["spec"]
+    assert (spec["backoffLimit"], pod(settings)["restartPolicy"]) == (0, "Never")
+    assert spec["activeDeadlineSeconds"] > 0
+    assert spec["ttlSecondsAfterFinished"] > 0
+
+
+@every_example
+def test_the_pod_may_nothing_in_the_cluster(settings: Settings) -> None:
+    assert pod(settings)["automountServiceAccountToken"] is False
+    sources = [
+        source["serviceAccountToken"]["audience"]
+        for volume in pod(settings)["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+    ]
+    assert set(sources) <= {"vault"}  # a token that the API server does not take
+
+
+def given_settings(settings: Settings) -> str:
+    [container] = [it for it in pod(settings)["containers"] if it["name"] == "check"]
+    assert container["image"] == RELEASE.image
+    [given] = [it["value"] for it in container["env"] if it["name"] == names.SETTINGS_VARIABLE]
+    return str(given)
+
+
+@every_example
+def test_the_pod_gets_the_settings_as_they_are(settings: Settings) -> None:
+    assert parse(json.loads(given_settings(settings))) == settings
+
+
+def test_the_kubelet_finds_no_variable_to_replace_in_the_settings() -> None:
+    variables = {"worker": {"environment": {"A": "$(HOME) costs $5"}}}
+    settings = parse({"kubernetes": {"registry": "r.test", "components": variables}})
+    given = given_settings(settings)
+    assert "$" not in given
+    assert parse(json.loads(given)) == settings
+
+
+@every_example
+def test_the_pod_can_read_the_secrets_that_it_looks_with(settings: Settings) -> None:
+    mounted = {
+        f"secret:{volume['secret']['secretName']}/{item['key']}"
+        for volume in pod(settings)["volumes"]
+        for item in volume.get("secret", {}).get("items", [])
+    }
+    wanted = {names.DATABASE_URL, names.PREFECT_DATABASE_URL}
+    if credentials.agent(settings) is None:
+        wanted |= set(credentials.storage(settings))
+    assert wanted <= mounted
