@@ -1,11 +1,15 @@
 """Steps as tasks: how Prefect may retry them. The behaviour is in `clinical_ai.steps`."""
 
+import logging
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from clinical_ai.errors import Transient
+
+# Prefect hands on what our loggers say, but gives them no level: waits would never be told.
+logging.getLogger("clinical_ai").setLevel(logging.getLogger("prefect").level)
 
 
 def _is_transient(_task: Any, _run: Any, state: Any) -> bool:

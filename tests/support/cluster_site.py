@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
+from clinical_ai.adapters.image_source import content_of
 from clinical_ai.adapters.kubernetes_api import KubernetesApi, open_kubernetes
 from clinical_ai.ports_cluster import Object, Ref
 from tests.support.real_cluster import kubeconfig
@@ -24,7 +25,7 @@ minio-secret-key = "env:E2E_MINIO_SECRET_KEY"
 
 [kubernetes]
 namespace = "{namespace}"
-registry = "{registry}/e2e"
+registry = "{registry}/{content}"
 database-url = "env:E2E_DATABASE_URL"
 prefect-database-url = "env:E2E_PREFECT_DATABASE_URL"
 drift = "heal"
@@ -58,7 +59,13 @@ class ClusterSite:
     def settings(self) -> Path:
         path = self.folder / "settings.toml"
         path.write_text(
-            _SETTINGS.format(namespace=self.namespace, registry=REGISTRY, data=self.data)
+            _SETTINGS.format(
+                namespace=self.namespace,
+                registry=REGISTRY,
+                # A version's image is never replaced: each state of the code has its own place.
+                content=f"e2e-{content_of(CHECKOUT, '')[:8]}",
+                data=self.data,
+            )
         )
         return path
 
