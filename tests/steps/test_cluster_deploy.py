@@ -1,6 +1,7 @@
 """Objects are deployed stage by stage, and a bad roll-out is taken back."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -135,6 +136,21 @@ def test_what_was_changed_is_put_back_when_something_does_not_come_up(
     assert namespace.images() == [GOOD] * 3
     assert namespace.data() == {"server": GOOD}
     assert namespace.records.find_objects() == before
+
+
+def test_what_a_killed_one_changed_is_put_back_by_the_next(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+
+    def killed() -> None:
+        if namespace.image(names.PLATFORM_WORKER) == BROKEN:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        deploy(replace(namespace.site(), guard=killed), stages(server=BETTER, worker=BROKEN))
+    assert namespace.image(names.SERVER) == BETTER
+    with pytest.raises(RolloutFailed):
+        deploy(namespace.site(), stages(server=BETTER, worker=BROKEN))
+    assert namespace.images() == [GOOD] * 3
 
 
 def test_stages_before_the_bad_one_are_put_back_too(namespace: Namespace) -> None:

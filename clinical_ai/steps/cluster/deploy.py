@@ -146,7 +146,10 @@ class _Work:
                 await_up(site, ref)
 
     def put_back(self) -> None:
-        """What was changed is as it was last found good; the newest first."""
+        """What was looked at is as it was last found good; the newest first.
+
+        Also what an earlier call changed that was killed before it could do this.
+        """
         try:
             good = {Ref.of(each): each for each in self.site.records.find_objects()}
         except PlatformError as error:
@@ -154,16 +157,19 @@ class _Work:
             return
         for change in reversed(self.objects):
             before = good.get(change.ref) if change.ref else None
-            if before is None or not change.wrote:
+            if before is None:
                 continue
             try:
-                ensure_objects(self.site.cluster, [before], write=True, guard=self.site.guard)
+                [back] = ensure_objects(
+                    self.site.cluster, [before], write=True, guard=self.site.guard
+                )
                 if before["kind"] == _WORKLOAD:
                     await_up(self.site, Ref.of(before))
             except PlatformError as error:
                 log.error("%s could not be put back: %s", change.ref, error)  # noqa: TRY400
             else:
-                log.warning("%s is put back as it was last found good", change.ref)
+                if back.wrote:
+                    log.warning("%s is put back as it was last found good", change.ref)
 
 
 def await_up(site: Site, ref: Ref) -> None:
