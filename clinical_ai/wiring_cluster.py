@@ -208,9 +208,11 @@ class ClusterPlatform:
 
         Objects that deploy/self may not write are looked at as well.
         """
+        from clinical_ai.manifests.kubernetes.metadata import cluster_of
         from clinical_ai.manifests.kubernetes.migration import migration
         from clinical_ai.steps.cluster.break_glass import guarded
         from clinical_ai.steps.cluster.deploy import deploy, look
+        from clinical_ai.steps.cluster.leaked_slots import free_leaked_slots
         from clinical_ai.steps.cluster.lease import cluster_lease
         from clinical_ai.steps.cluster.workers import forget_workers
 
@@ -221,6 +223,8 @@ class ClusterPlatform:
             with self._recording_failure(who):
                 changes = deploy(site, self.stages, migration(self.settings, self.release))
             changes += forget_workers(self.cluster, self.managed)
+            if not cluster_of(self.settings).lease_claim:
+                changes += free_leaked_slots(self.cluster, self.managed)
         return [*changes, *self.rights()]
 
     @contextmanager

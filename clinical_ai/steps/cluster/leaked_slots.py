@@ -1,0 +1,66 @@
+"""Slots of concurrency limits whose leases went with the server's pod, free again.
+
+Without a volume of their own, leases live in the pod of the server: when it is replaced, slots that
+were taken stay so for good, since nobody is left who would give them back.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from clinical_ai import names
+from clinical_ai.change import Change, Did
+from clinical_ai.ports import PrefectApi
+from clinical_ai.ports_cluster import Cluster
+from clinical_ai.steps.cluster.workers import pods_of
+from clinical_ai.steps.runs import ACTIVE
+
+_LIMITS: Final = "/v2/concurrency_limits"
+
+
+def free_leaked_slots(cluster: Cluster, api: PrefectApi) -> list[Change]:
+    """Slots taken before the oldest pod of the server began are free, once no holder can be left.
+
+    A run that is older than the pod may still hold one, and go on without its lease: as long as
+    there is such a run, nothing is freed.
+    """
+    since = _oldest(cluster)
+    if since is None:
+        return []
+    leaked = [row for row in api.pages(f"{_LIMITS}/filter") if _is_leaked(row, since)]
+    if not leaked or _older_runs(api, since):
+        return []
+    return [_free(api, row) for row in leaked]
+
+
+def _oldest(cluster: Cluster) -> datetime | None:
+    """When the oldest pod of the server was made; its leases are as old at most."""
+    pods = pods_of(cluster, names.SERVER)
+    made = [_moment(pod["metadata"]["creationTimestamp"]) for pod in pods]
+    return min(made, default=None)
+
+
+def _is_leaked(row: dict[str, Any], since: datetime) -> bool:
+    return bool(row["active_slots"]) and _moment(row["updated"]) < since
+
+
+def _older_runs(api: PrefectApi, since: datetime) -> Sequence[Any]:
+    begun = {
+        "state": {"type": {"any_": list(ACTIVE)}},
+        "start_time": {"before_": since.isoformat()},
+    }
+    rows: list[Any] = api.post("/flow_runs/filter", {"flow_runs": begun, "limit": 1})
+    return rows
+
+
+def _free(api: PrefectApi, row: dict[str, Any]) -> Change:
+    what, taken = f"concurrency limit {row['name']}", row["active_slots"]
+    found = api.get(f"{_LIMITS}/{row['id']}")
+    if found is None or found["updated"] != row["updated"]:
+        return Change(what, Did.UNCHANGED)  # somebody has just taken one or given one back
+    api.patch(f"{_LIMITS}/{row['id']}", {"active_slots": 0})
+    return Change(what, Did.UPDATED, f"{taken} slots freed that nobody holds")
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
