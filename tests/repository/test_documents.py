@@ -3,14 +3,17 @@
 import argparse
 import re
 from pathlib import Path
+from typing import Any, Never
 
 import pytest
 
 from clinical_ai import __version__, names
 from clinical_ai.cli import _parser
+from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports_clinical import Kind
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.catalog import KINDS
+from clinical_ai.steps.cluster.verify import verify_cluster
 from clinical_ai.steps.row_options import MODELS
 from clinical_ai.steps.tally import Aside
 from clinical_ai.steps.verify import CHECKS
@@ -99,7 +102,23 @@ def test_deployments_are_told() -> None:
 
 
 def test_every_check_has_a_row() -> None:
-    assert first_cells(text("docs/verify.md")) == [check for check, _ in CHECKS]
+    told = first_cells(section(text("docs/verify.md"), "On one machine"))
+    assert told == [check for check, _ in CHECKS]
+
+
+class NothingThere:
+    """A platform of which nothing is found: each check fails under its name."""
+
+    repair = names.DEPLOY_SELF
+
+    def __getattr__(self, name: str) -> Never:
+        raise NeedsOperator(f"no {name}", "")
+
+
+def test_every_check_of_a_cluster_has_a_row() -> None:
+    nothing: Any = NothingThere()
+    told = first_cells(section(text("docs/verify.md"), "In a cluster"))
+    assert told == [result.check for result in verify_cluster(nothing)]
 
 
 @pytest.mark.parametrize("kind", KINDS["source"])
