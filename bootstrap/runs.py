@@ -18,11 +18,15 @@ _SECONDS: Final = 600
 _SHOWN: Final = 8  # tables
 
 
-def ensure_deployed(platform: AnyPlatform, terminal: Terminal) -> bool:
-    """deploy/self has completed once for this release and these settings; whether only now."""
+def ensure_deployed(platform: AnyPlatform, terminal: Terminal, *, anew: bool = False) -> bool:
+    """deploy/self has completed once for this release and these settings; whether only now.
+
+    `anew`: what it did is gone, as after an uninstallation that left the database.
+    """
     settings = sha256(json.dumps(dump(platform.settings), sort_keys=True).encode()).hexdigest()[:12]
     tag = f"applies:{platform.release_tag}-{settings}"
-    run, started = _ensure_run(platform, names.DEPLOY_SELF, {"report_only": False}, tag)
+    asked = {"report_only": False}
+    run, started = _ensure_run(platform, names.DEPLOY_SELF, asked, tag, anew=anew)
     if not run.completed:
         run = follow_run(platform.api, run.id, seconds=_SECONDS, tell=terminal.note)
     demand(platform, run)
@@ -72,11 +76,16 @@ def _tell_rows(rows: Mapping[str, int], terminal: Terminal) -> None:
 
 
 def _ensure_run(
-    platform: AnyPlatform, deployment: str, parameters: Mapping[str, Any], tag: str
+    platform: AnyPlatform,
+    deployment: str,
+    parameters: Mapping[str, Any],
+    tag: str,
+    *,
+    anew: bool = False,
 ) -> tuple[Run, bool]:
     """The run with this tag that completed or is under way, else a new one (then True)."""
     api = platform.api
-    found = find_tagged_run(api, deployment, tag)
+    found = find_tagged_run(api, deployment, tag, completed=not anew)
     if found is not None:
         return found, found.state not in FINAL
     return get_run(api, start_run(api, deployment, parameters, tags=[tag])), True

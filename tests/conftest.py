@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.support.clock",
+    "tests.support.cluster_site",
     "tests.support.deploying",
     "tests.support.deployment_files",
     "tests.support.fake_docker",

@@ -37,6 +37,7 @@ from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.job import await_job
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
+from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
 from clinical_ai.steps.registration import ensure_deployments
@@ -95,7 +96,8 @@ def up(plan: Plan, terminal: Terminal) -> int:
         platform = _settle(plan, platform)
         terminal.step("registration", register(platform))
         terminal.step("platform worker", _bring_rest(platform))
-        if ensure_deployed(platform, terminal):
+        applied = Records(plan.cluster).find_objects()
+        if ensure_deployed(platform, terminal, anew=not applied):
             verify(platform, terminal)
     _tell_where(plan, terminal)
     return 0

@@ -81,10 +81,16 @@ def start_run(
     return str(api.post(f"/deployments/{deployment['id']}/create_flow_run", body)["id"])
 
 
-def find_tagged_run(api: PrefectApi, full_name: str, tag: str) -> Run | None:
-    """The run of a deployment with this tag that completed, else one under way, else None."""
+def find_tagged_run(
+    api: PrefectApi, full_name: str, tag: str, *, completed: bool = True
+) -> Run | None:
+    """The run of a deployment with this tag that completed, else one under way, else None.
+
+    `completed` off: only one under way.
+    """
     deployment = get_deployment(api, full_name)
-    for states in (["COMPLETED"], ["RUNNING", "PENDING", "SCHEDULED", "PAUSED"]):
+    ended = [["COMPLETED"]] if completed else []
+    for states in (*ended, ["RUNNING", "PENDING", "SCHEDULED", "PAUSED"]):
         rows = api.post(
             "/flow_runs/filter",
             {

@@ -76,7 +76,10 @@ def test_rights_that_somebody_changed_are_told_by_field_with_what_heals_them(
     edit(fake, kind, change)
     [(what, detail)] = looked(fake).items()
     assert what == kind
-    assert detail == f"{field}; heal it with `python -m bootstrap --runtime kubernetes`"
+    assert detail.startswith(f"{field}; set by kubectl-edit; ")
+    assert detail.endswith("then heal it with `python -m bootstrap --runtime kubernetes`")
+    name = next(it["metadata"]["name"] for it in WANTED if it["kind"] == kind)
+    assert f"`kubectl delete {kind.lower()} {name} -n " in detail
 
 
 def test_what_is_not_there_is_told(fake: FakeCluster) -> None:
@@ -84,7 +87,16 @@ def test_what_is_not_there_is_told(fake: FakeCluster) -> None:
         del fake.objects.all[place]
     told = looked(fake)
     assert list(told) == ["RoleBinding"]
-    assert "it is not there" in told["RoleBinding"]
+    heal = "heal it with `python -m bootstrap --runtime kubernetes`"
+    assert told["RoleBinding"] == f"it is not there; {heal}"
+
+
+def test_a_field_that_somebody_took_away_is_put_back_by_bootstrap_at_once(
+    fake: FakeCluster,
+) -> None:
+    edit(fake, "Role", lambda it: it.pop("rules"))
+    told = looked(fake)
+    assert told["Role"] == "rules; heal it with `python -m bootstrap --runtime kubernetes`"
 
 
 @pytest.mark.parametrize("kind", ["Role", "RoleBinding", "ServiceAccount"])

@@ -99,6 +99,9 @@ def test_a_tagged_run_is_the_completed_one_else_one_under_way_else_none(
     assert found is not None
     assert (found.id, found.completed) == (done, True)
     assert found.id != waiting
+    found = find_tagged_run(api, full_name, "t", completed=False)
+    assert found is not None
+    assert found.id == waiting
     other = registered(api, f"flow-{uuid4().hex[:8]}")
     assert find_tagged_run(api, other, "t") is None
 

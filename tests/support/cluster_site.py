@@ -1,24 +1,40 @@
-"""A platform in namespaces of its own on a real cluster, a database and a storage beside it."""
+"""A platform in namespaces of its own on a real cluster, a database and a storage beside it.
 
+One serves a whole session: E2E_SITE names one to use, and to leave behind, while tests are written.
+"""
+
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Final
 from uuid import uuid4
 
+import pytest
+
+from clinical_ai import names
 from clinical_ai.adapters.image_source import content_of
 from clinical_ai.adapters.kubernetes_api import KubernetesApi, open_kubernetes
+from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Object, Ref
+from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.runs import Run, follow_run, read_table, start_run
+from clinical_ai.waiting import Sighting, wait_until
+from clinical_ai.wiring_cluster import reach_api
 from tests.support.real_cluster import kubeconfig
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent.parent
 REGISTRY: Final = os.environ.get("E2E_REGISTRY", "localhost:5000")
 _PASSWORD: Final = "not-secret-of-a-test"
+_SECONDS: Final = 900
 _SETTINGS: Final = """\
+worker-query-seconds = 2
 minio-endpoint = "http://versitygw.versitygw.svc.cluster.local:9000"
 minio-access-key = "env:E2E_MINIO_ACCESS_KEY"
 minio-secret-key = "env:E2E_MINIO_SECRET_KEY"
@@ -28,7 +44,6 @@ namespace = "{namespace}"
 registry = "{registry}/{content}"
 database-url = "env:E2E_DATABASE_URL"
 prefect-database-url = "env:E2E_PREFECT_DATABASE_URL"
-drift = "heal"
 
 [kubernetes.build]
 base-image = "{registry}/python:3.13"
@@ -38,20 +53,24 @@ network = "host"
 namespace = "{data}"
 ports = [5432]
 """
+# They change without anybody's doing.
+_RESTLESS: Final = ("events", "events.events.k8s.io", "pods.metrics.k8s.io")
+_SCHEDULED: Final = (names.DEPLOY_SELF, names.REGISTER, names.VERIFY)
 
 
 @dataclass
 class ClusterSite:
-    """One platform's namespace; `data`: that of its database."""
+    """One platform's namespace; `data`: that of its database. `first`: what its bootstrap said."""
 
     folder: Path
     namespace: str = field(default_factory=lambda: f"e2e-{uuid4().hex[:6]}")
+    first: str = ""
 
     @property
     def data(self) -> str:
         return f"{self.namespace}-data"
 
-    @property
+    @cached_property
     def api(self) -> KubernetesApi:
         return open_kubernetes(os.environ, kubeconfig=kubeconfig(), namespace=self.namespace)
 
@@ -71,9 +90,12 @@ class ClusterSite:
 
     @property
     def environment(self) -> dict[str, str]:
+        """Of an operator's shell."""
         address = f"postgres:{_PASSWORD}@postgres.{self.data}.svc.cluster.local:5432/cai_data"
         return {
             **os.environ,
+            "PYTHONPATH": str(CHECKOUT),
+            "PYTHONUNBUFFERED": "1",
             "E2E_MINIO_ACCESS_KEY": "minioadmin",
             "E2E_MINIO_SECRET_KEY": "minioadmin",
             "E2E_DATABASE_URL": f"postgresql://{address}",
@@ -82,16 +104,109 @@ class ClusterSite:
 
     def bootstrap(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """As an operator starts it."""
-        command = [sys.executable, "-m", "bootstrap", "--runtime", "kubernetes"]
-        return subprocess.run(
-            [*command, "--settings", str(self.settings), *words],
+        return self._run(*self._bootstrap(*words))
+
+    def start_bootstrap(self, *words: str) -> "subprocess.Popen[str]":
+        """The same, left running; all that it says in one stream, in a session of its own."""
+        return subprocess.Popen(
+            self._bootstrap(*words),
             cwd=CHECKOUT,
             env=self.environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            check=False,
-            timeout=900,
+            start_new_session=True,
         )
+
+    def up(self, *words: str) -> str:
+        """`bootstrap` to a good end; what it said."""
+        done = self.bootstrap(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def cli(self, command: str, *words: str) -> "subprocess.CompletedProcess[str]":
+        """A command of `clinical-ai` about this platform."""
+        either = ["--runtime", "kubernetes"] if command in {"status", "verify", "deploy"} else []
+        place = [*either, "--namespace", self.namespace]
+        return self._run(sys.executable, "-m", "clinical_ai.cli", command, *place, *words)
+
+    def kubectl(self, *words: str) -> str:
+        """As a person at a terminal uses it."""
+        done = self._run("kubectl", "--namespace", self.namespace, *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def status(self) -> dict[str, Any]:
+        """What `clinical-ai status --json` tells."""
+        found: dict[str, Any] = json.loads(self.cli("status", "--json").stdout)
+        return found
+
+    @contextmanager
+    def reach(self) -> Iterator[PrefectApi]:
+        """Prefect's API, through a forwarded port."""
+        with reach_api(self.api, self.environment) as api:
+            yield api
+
+    def deploy(self, **parameters: Any) -> "Told":
+        """A run of deploy/self to its end."""
+        with self.reach() as api:
+            run = follow_run(api, start_run(api, names.DEPLOY_SELF, parameters), seconds=_SECONDS)
+            return Told(run, read_table(api, run.id, "deploy-self-changes"))
+
+    def edit(self, **fields: Any) -> None:
+        """What the form of the Prefect UI does to the settings block."""
+        path = f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}/block_documents/name"
+        with self.reach() as api:
+            block = api.get(f"{path}/{names.SETTINGS_BLOCK}")
+            body = {"data": {**block["data"], **fields}, "merge_existing_data": False}
+            api.patch(f"/block_documents/{block['id']}", body)
+
+    def add_to(self, component: str, **additions: Any) -> None:
+        """The settings add this to the pods of one component, and nothing to others."""
+        path = f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}/block_documents/name"
+        with self.reach() as api:
+            cluster = api.get(f"{path}/{names.SETTINGS_BLOCK}")["data"]["kubernetes"]
+        self.edit(kubernetes={**cluster, "components": {component: additions} if additions else {}})
+
+    def quiet_schedules(self) -> None:
+        """No run starts by the clock while tests look; switched off in the UI, they stay so."""
+        with self.reach() as api:
+            for full_name in _SCHEDULED:
+                flow, _, name = full_name.partition("/")
+                row = api.get(f"/deployments/name/{flow}/{name}")
+                for each in row["schedules"]:
+                    path = f"/deployments/{row['id']}/schedules/{each['id']}"
+                    api.patch(path, {"active": False})
+
+    def objects(self) -> dict[str, Object]:
+        """Everything in the namespace, by kind and name, but for what changes by itself."""
+        kinds = self.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
+        asked = ",".join(kind for kind in kinds if kind not in _RESTLESS)
+        rows: list[Object] = json.loads(self.kubectl("get", asked, "-o", "json"))["items"]
+        return {f"{each['kind']} {each['metadata']['name']}": each for each in rows}
+
+    def versions(self) -> dict[str, str]:
+        """Of everything in the namespace; the same twice when nothing was written in between."""
+        return {name: each["metadata"]["resourceVersion"] for name, each in self.objects().items()}
+
+    def rows(self) -> dict[str, Any]:
+        """When anything in Prefect was last written, but for heartbeats; and which runs exist."""
+        kinds = ("deployments", "block_documents", "block_schemas", "automations", "flows")
+        with self.reach() as api:
+            found: dict[str, Any] = {
+                kind: sorted((row["id"], row["updated"]) for row in api.pages(f"/{kind}/filter"))
+                for kind in kinds
+            }
+            pools = api.pages("/work_pools/filter")  # a worker's heartbeat writes its pool, too
+            found["pools"] = {row["name"]: _still(row) for row in pools}
+            runs = api.pages("/flow_runs/filter")
+            found["runs"] = sorted((row["id"], row["state_type"]) for row in runs)
+        return found
+
+    @property
+    def ledger(self) -> list[dict[str, Any]]:
+        """What was applied, the oldest first."""
+        return Records(self.api).read_ledger()
 
     def make_database(self) -> None:
         """PostgreSQL in a namespace of its own."""
@@ -99,23 +214,73 @@ class ClusterSite:
             self.api.create(each)
 
     def remove(self) -> None:
-        """Both namespaces go."""
-        for name in (self.namespace, self.data):
-            ref = Ref("v1", "Namespace", name)
+        """Both namespaces are gone."""
+        refs = [Ref("v1", "Namespace", name) for name in (self.namespace, self.data)]
+        for ref in refs:
             if (found := self.api.find(ref)) is not None:
                 self.api.delete(ref, uid=found["metadata"]["uid"])
+        for ref in refs:
+            self.await_gone(ref)
+
+    def await_gone(self, ref: Ref) -> None:
+        """The object does not exist any more."""
+
+        def look() -> Sighting:
+            return Sighting(self.api.find(ref) is None, "it is still there")
+
+        wait_until(f"the end of {ref}", look, seconds=180)
+
+    def _bootstrap(self, *words: str) -> list[str]:
+        command = [sys.executable, "-m", "bootstrap", "--runtime", "kubernetes"]
+        return [*command, "--settings", str(self.settings), *words]
+
+    def _run(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            words,
+            cwd=CHECKOUT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
+        )
 
 
-@contextmanager
-def cluster_site(folder: Path) -> Iterator[ClusterSite]:
-    """A site with a database, removed afterwards."""
-    site = ClusterSite(folder)
-    site.make_database()
+@dataclass(frozen=True)
+class Told:
+    """How a run of deploy/self ended, and its table of changes."""
+
+    run: Run
+    table: list[dict[str, Any]]
+
+    @property
+    def differing(self) -> dict[str, str]:
+        """What differed, by kind and name, and what became of it."""
+        return {
+            row["what"]: f"{row['result']} {row['detail']}".strip()
+            for row in self.table
+            if row["result"] != "unchanged"
+        }
+
+
+def _still(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in {"updated", "status"}}
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[ClusterSite]:
+    """A platform that bootstrap has installed from nothing; tests leave it as they found it."""
+    kept = os.environ.get("E2E_SITE")
+    folder = Path(mkdtemp(prefix="cai-e2e-", dir="/tmp"))
+    made = ClusterSite(folder, *([kept] if kept else []))
     try:
-        yield site
+        made.make_database()
+        made.first = made.up()
+        made.quiet_schedules()
+        yield made
     finally:
-        if not os.environ.get("E2E_KEEP"):
-            site.remove()
+        if not kept:
+            made.remove()
 
 
 def _database(namespace: str) -> list[Object]:

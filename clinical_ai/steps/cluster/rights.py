@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import covers
 from clinical_ai.ports_cluster import Cluster, Object, Ref
@@ -25,4 +26,21 @@ def _look(wanted: Object, found: Object | None) -> Change:
     ]
     if not differing:
         return Change(what, Did.UNCHANGED)
-    return Change(what, Did.DRIFTED, f"{', '.join(differing)}; {_HEAL}")
+    return Change(what, Did.DRIFTED, f"{', '.join(differing)}; {_heal(wanted, found, differing)}")
+
+
+def _heal(wanted: Object, found: Object, differing: Sequence[str]) -> str:
+    """bootstrap takes no field from anybody: one that somebody else has set goes first."""
+    others = sorted(
+        each["manager"]
+        for each in found["metadata"].get("managedFields") or []
+        if each["manager"] != names.FIELD_MANAGER
+        and any(f"f:{key}" in each.get("fieldsV1", {}) for key in differing)
+    )
+    if not others:
+        return _HEAL
+    ref = Ref.of(wanted)
+    remove = f"`kubectl delete {ref.kind.lower()} {ref.name} -n {ref.namespace}`"
+    return (
+        f"set by {', '.join(others)}; unless that is meant, remove it with {remove}, then {_HEAL}"
+    )

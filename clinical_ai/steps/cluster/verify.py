@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from clinical_ai import names
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import NeedsOperator, TimedOut
 from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps import verify
@@ -15,6 +15,7 @@ from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.cluster.workers import WORKERS, pods_of
 from clinical_ai.steps.orchestration import find_workers
 from clinical_ai.steps.verify import Result
+from clinical_ai.waiting import Sighting, wait_until
 
 _WORKLOADS: Final = (names.SERVER, names.PLATFORM_WORKER, names.WORKER)
 _TAIL: Final = 500  # lines of a log
@@ -23,6 +24,7 @@ _SERVICE: Final = "kubernetes.io/service-name"
 # Of a pod that no policy of ours lets a run reach: the cluster's own DNS, at its metrics.
 _FORBIDDEN: Final = ("kube-dns", "kube-system", 9153)
 _PATIENCE: Final = 3.0
+_HEARTBEAT_SECONDS: Final = 45  # a worker sends one each half minute
 
 
 class Parts(verify.SharedParts, Protocol):
@@ -40,19 +42,20 @@ class Parts(verify.SharedParts, Protocol):
         """References to the secrets that its runs need."""
 
 
-def verify_cluster(parts: Parts, *, fly: bool = True) -> list[Result]:
+def verify_cluster(parts: Parts, *, fly: bool = True, history: bool = True) -> list[Result]:
     """All checks, in the order in which one depends on another; none stops the next.
 
-    `fly` off: without canary runs, which take a quarter of a minute.
+    `fly` off: without canary runs, which take a quarter of a minute. `history` off: without the
+    logs, which tell of what was before a change as well.
     """
     own: list[tuple[str, Callable[[Parts], str]]] = [
         ("workloads up", _workloads),
         ("pods ready", _pods),
-        ("logs free of errors", _logs),
+        *([("logs free of errors", _logs)] if history else []),
         ("services", _services),
         ("secrets", _secrets),
         ("network policies", _policies),
-        ("workers online", _workers),
+        ("workers online", await_workers),
         ("storage", _storage),
     ]
     last = [("canary runs", verify.canaries)] if fly else []
@@ -169,17 +172,26 @@ def _policies(parts: Parts) -> str:
     return f"the server is reached, {host}:{port} is not"
 
 
-def _workers(parts: Parts) -> str:
-    """Each worker's pod is known to the server as online: workers are named by their pods."""
-    told = []
-    for pool, name in WORKERS.items():
-        online = {w["name"] for w in find_workers(parts.api, pool) if w["status"] == "ONLINE"}
-        pods = {pod["metadata"]["name"] for pod in pods_of(parts.cluster, name)}
-        if lost := sorted(pods - online):
-            raise NeedsOperator(
-                f"not online in pool {pool}: {', '.join(lost)}", "read that pod's log"
-            )
-        told += sorted(pods)
+def await_workers(parts: Parts) -> str:
+    """Each worker's pod is known to the server as online: workers are named by their pods.
+
+    A new pod answers its probe before its first heartbeat has arrived, so that is waited for.
+    """
+    told: list[str] = []
+
+    def look() -> Sighting:
+        told[:], lost = [], []
+        for pool, name in WORKERS.items():
+            online = {w["name"] for w in find_workers(parts.api, pool) if w["status"] == "ONLINE"}
+            pods = {pod["metadata"]["name"] for pod in pods_of(parts.cluster, name)}
+            lost += [f"{pod} in pool {pool}" for pod in sorted(pods - online)]
+            told.extend(sorted(pods))
+        return Sighting(not lost, f"not online: {', '.join(lost)}")
+
+    try:
+        wait_until("each worker online", look, seconds=_HEARTBEAT_SECONDS)
+    except TimedOut as error:
+        raise NeedsOperator(str(error), "read that pod's log") from None
     return ", ".join(told)
 
 
