@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -108,6 +109,15 @@ def test_a_worker_that_beat_is_online(api: PrefectApi, pool: str) -> None:
     assert [(row["name"], row["status"]) for row in rows] == [("w", "ONLINE")]
 
 
+def test_a_worker_is_deleted_once_whatever_it_is_called(api: PrefectApi, pool: str) -> None:
+    for name in ("w", "odd name%"):
+        beat = {"name": name, "heartbeat_interval_seconds": 30}
+        api.post(f"/work_pools/{pool}/workers/heartbeat", beat)
+    path = f"/work_pools/{pool}/workers/{quote('odd name%', safe='')}"
+    assert (api.delete(path), api.delete(path)) == (True, False)
+    assert [row["name"] for row in api.pages(f"/work_pools/{pool}/workers/filter")] == ["w"]
+
+
 def test_workers_of_no_pool_are_refused(api: PrefectApi) -> None:
     with pytest.raises(NeedsOperator, match="knows nothing at"):
         list(api.pages("/work_pools/nowhere/workers/filter"))
@@ -171,6 +181,25 @@ def test_runs_by_start_begin_with_those_that_are_due_later(
     rows = api.post("/flow_runs/filter", {**of_ours, "sort": "START_TIME_DESC"})
     assert [row["id"] for row in rows] == [waiting, begun]
     assert rows[0]["start_time"] is None
+
+
+def test_runs_that_began_before_a_moment_are_found_waiting_ones_by_when_they_are_due(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    path = f"/deployments/{deployment['id']}/create_flow_run"
+    begun = api.post(path, {"state": {"type": "SCHEDULED"}})["id"]
+    api.post(f"/flow_runs/{begun}/set_state", {"state": {"type": "RUNNING"}, "force": True})
+    submitted = api.post(path, {"state": {"type": "SCHEDULED"}})["id"]
+    api.post(f"/flow_runs/{submitted}/set_state", {"state": {"type": "PENDING"}, "force": True})
+    assert api.get(f"/flow_runs/{submitted}")["start_time"] is None
+    for moment, there in (("2020-01-01", set()), ("2099-01-01", {begun, submitted})):
+        wanted = {
+            "deployment_id": {"any_": [deployment["id"]]},
+            "state": {"type": {"any_": ["RUNNING", "PENDING"]}},
+            "start_time": {"before_": f"{moment}T00:00:00+00:00"},
+        }
+        rows = api.post("/flow_runs/filter", {"flow_runs": wanted, "limit": 9})
+        assert {row["id"] for row in rows} == there
 
 
 def test_labels_are_added_to_those_that_are_there(
@@ -292,6 +321,43 @@ def test_an_artifact_is_found_by_its_run_and_key(
     for key, there in (("k", ["x"]), ("other", [])):
         wanted = {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": [key]}}}
         assert [row["data"] for row in api.post("/artifacts/filter", wanted)] == there
+
+
+def test_an_artifact_is_changed_and_the_newest_comes_first(
+    api: PrefectApi, deployment: dict[str, Any]
+) -> None:
+    path = f"/deployments/{deployment['id']}/create_flow_run"
+    run = api.post(path, {"state": {"type": "SCHEDULED"}})["id"]
+    body = {"key": "k", "type": "progress", "flow_run_id": run}
+    first = api.post("/artifacts/", {**body, "data": 0.0, "description": "begun"})["id"]
+    api.post("/artifacts/", {**body, "data": 1.0})
+    api.patch(f"/artifacts/{first}", {"data": 50.0, "description": "half"})
+    wanted = {"flow_run_id": {"any_": [run]}, "key": {"any_": ["k"]}}
+    rows = api.post("/artifacts/filter", {"artifacts": wanted, "sort": "CREATED_DESC"})
+    assert [(row["data"], row["description"]) for row in rows] == [(1.0, None), (50.0, "half")]
+    with pytest.raises(NeedsOperator, match="does not exist any more"):
+        api.patch(f"/artifacts/{uuid4()}", {"data": 1.0})
+
+
+def test_a_limit_is_listed_and_freed_and_every_slot_taken_shows_as_a_later_change(
+    api: PrefectApi,
+) -> None:
+    name, limits = f"limit-{uuid4().hex[:8]}", "/v2/concurrency_limits"
+    api.post(f"{limits}/", {"name": name, "limit": 2, "active_slots": 0})
+    seen = [api.get(f"{limits}/{name}")["updated"]]
+    take = {"names": [name], "slots": 1, "mode": "concurrency", "lease_duration": 60}
+    lease = api.post(f"{limits}/increment-with-lease", take)["lease_id"]
+    [row] = [row for row in api.pages(f"{limits}/filter") if row["name"] == name]
+    assert row["active_slots"] == 1
+    seen.append(row["updated"])
+    api.post(f"{limits}/decrement-with-lease", {"lease_id": lease})
+    seen.append(api.get(f"{limits}/{row['id']}")["updated"])
+    assert seen == sorted(set(seen))
+    api.post(f"{limits}/increment-with-lease", take)
+    api.patch(f"{limits}/{row['id']}", {"active_slots": 0})
+    assert api.get(f"{limits}/{name}")["active_slots"] == 0
+    with pytest.raises(NeedsOperator, match="does not exist any more"):
+        api.patch(f"{limits}/{uuid4()}", {"active_slots": 0})
 
 
 def test_an_automation_is_replaced_whole_and_deleted(api: PrefectApi) -> None:

@@ -1,50 +1,92 @@
-"""Workers of a cluster are known to the server by the names of their pods."""
+"""Workers whose pod is gone are forgotten, and nobody else's."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from clinical_ai import names
-from clinical_ai.errors import NeedsOperator
-from clinical_ai.steps.cluster.verify import await_workers
-from tests.support.clock import Clock
-from tests.support.fake_cluster import FakeCluster
-from tests.support.fake_prefect import FakePrefect
+from clinical_ai.change import Did
+from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.ports_cluster import Ref
+from clinical_ai.steps.cluster.workers import forget_workers
+from tests.support.deploying import Namespace
 
 
-@dataclass
-class Parts:
-    """As much of a platform as is asked for its workers."""
-
-    cluster: Any
-    api: Any
-
-
-@pytest.fixture
-def parts() -> Any:
-    fake = FakeCluster("here")
-    for name in (names.WORKER, names.PLATFORM_WORKER):
-        about = {"name": f"{name}-1", "namespace": "here", "labels": {"app": name}}
-        fake.put({"apiVersion": "v1", "kind": "Pod", "metadata": about})
-    api = FakePrefect()
-    for pool in (names.POOL, names.PLATFORM_POOL):
-        api.post("/work_pools/", {"name": pool, "type": "process"})
-    beat(api, names.PLATFORM_POOL, f"{names.PLATFORM_WORKER}-1")
-    return Parts(fake.open("here"), api)
+def beat(
+    namespace: Namespace, worker: str, pool: str = names.POOL, status: str = "OFFLINE"
+) -> None:
+    namespace.prefect.post(f"/work_pools/{pool}/workers/heartbeat", {"name": worker})
+    namespace.prefect.workers[pool, worker]["status"] = status
 
 
-def beat(api: Any, pool: str, worker: str) -> None:
-    api.post(f"/work_pools/{pool}/workers/heartbeat", {"name": worker})
+def pod(namespace: Namespace, name: str, app: str = names.WORKER, **about: Any) -> None:
+    metadata = {"name": name, "labels": {"app": app}, **about}
+    namespace.fake.put({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})
 
 
-def test_a_worker_that_is_ready_and_not_yet_known_is_waited_for(parts: Any, clock: Clock) -> None:
-    clock.happens(lambda: None, lambda: beat(parts.api, names.POOL, f"{names.WORKER}-1"))
-    assert await_workers(parts) == f"{names.WORKER}-1, {names.PLATFORM_WORKER}-1"
+def known(namespace: Namespace) -> set[str]:
+    return {name for _, name in namespace.prefect.workers}
 
 
-def test_a_worker_that_stays_unknown_is_told_with_its_pool(parts: Any, clock: Clock) -> None:
-    beat(parts.api, names.POOL, f"{names.WORKER}-0")  # of a pod that is gone
-    with pytest.raises(NeedsOperator, match=f"{names.WORKER}-1 in pool {names.POOL}") as told:
-        await_workers(parts)
-    assert "log" in told.value.remedy
+def test_a_worker_is_forgotten_when_it_is_offline_and_its_pod_is_gone(namespace: Namespace) -> None:
+    gone, there = f"{names.WORKER}-5d4-gone", f"{names.WORKER}-5d4-there"
+    online = f"{names.WORKER}-5d4-online"
+    pod(namespace, there)
+    beat(namespace, gone)
+    beat(namespace, there)
+    beat(namespace, online, status="ONLINE")
+    [change] = forget_workers(namespace.cluster, namespace.prefect)
+    assert (change.did, gone in change.what) == (Did.REMOVED, True)
+    assert known(namespace) == {there, online}
+    assert forget_workers(namespace.cluster, namespace.prefect) == []
+
+
+def test_each_pool_has_the_workers_of_its_own_pods(namespace: Namespace) -> None:
+    lost = f"{names.PLATFORM_WORKER}-1"
+    pod(namespace, lost, names.WORKER)  # of that name, but none of the platform worker's
+    beat(namespace, lost, names.PLATFORM_POOL)
+    assert [change.did for change in forget_workers(namespace.cluster, namespace.prefect)] == [
+        Did.REMOVED
+    ]
+    assert known(namespace) == set()
+
+
+@pytest.mark.parametrize(
+    "theirs", ["a-laptop", names.WORKER, f"{names.WORKER}2-1", f"my-{names.WORKER}-1", ""]
+)
+def test_a_worker_that_is_not_named_like_our_pods_is_left_alone(
+    namespace: Namespace, theirs: str
+) -> None:
+    beat(namespace, theirs)
+    assert forget_workers(namespace.cluster, namespace.prefect) == []
+    assert known(namespace) == {theirs}
+
+
+def test_a_pod_that_is_being_deleted_keeps_no_worker(namespace: Namespace) -> None:
+    ending = f"{names.WORKER}-1"
+    pod(namespace, ending, finalizers=["a/b"])
+    found = namespace.fake.look("Pod", ending)["metadata"]["uid"]
+    namespace.cluster.delete(Ref("v1", "Pod", ending), uid=found)
+    beat(namespace, ending)
+    forget_workers(namespace.cluster, namespace.prefect)
+    assert known(namespace) == set()
+
+
+def test_a_name_that_an_address_would_cut_off_is_forgotten_all_the_same(
+    namespace: Namespace,
+) -> None:
+    odd = f"{names.WORKER}-a b?c#d%2F"
+    beat(namespace, odd)
+    forget_workers(namespace.cluster, namespace.prefect)
+    assert known(namespace) == set()
+
+
+def test_without_an_answer_of_the_cluster_no_worker_is_forgotten(namespace: Namespace) -> None:
+    beat(namespace, f"{names.WORKER}-1")
+    namespace.fake.denied = {("list", "pods")}
+    with pytest.raises(NeedsOperator, match="list pods"):
+        forget_workers(namespace.cluster, namespace.prefect)
+    namespace.prefect.down = True
+    with pytest.raises(Transient):
+        forget_workers(namespace.cluster, namespace.prefect)
+    assert known(namespace) == {f"{names.WORKER}-1"}

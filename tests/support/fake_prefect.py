@@ -314,6 +314,9 @@ class FakePrefect:
         if since := wanted.get("expected_start_time", {}).get("after_"):
             moment = datetime.fromisoformat(since)
             rows = [r for r in rows if datetime.fromisoformat(r["expected_start_time"]) >= moment]
+        if until := wanted.get("start_time", {}).get("before_"):
+            moment = datetime.fromisoformat(until)
+            rows = [row for row in rows if _begun(row) <= moment]
         if pools := _any(body.get("work_pools", {}), "name"):
             rows = [row for row in rows if row["work_pool_name"] in pools]
         field, _, way = body.get("sort", "ID_DESC").rpartition("_")
@@ -327,10 +330,18 @@ class FakePrefect:
         rows = [row for row in self.logs if row["flow_run_id"] in ids]
         return _page(sorted(rows, key=lambda row: row["timestamp"]), body)
 
+    def _new_artifact(self, body: dict[str, Any]) -> Any:
+        row = self._stamp({"description": None, **body})
+        self.artifacts.append(row)
+        return row
+
+    def _change_artifact(self, body: dict[str, Any], found: str) -> Any:
+        return next((self._stamp(a, body) for a in self.artifacts if a["id"] == found), None)
+
     def _filter_artifacts(self, body: dict[str, Any]) -> Any:
         runs, keys = (_any(body["artifacts"], name) for name in ("flow_run_id", "key"))
         found = [a for a in self.artifacts if a["flow_run_id"] in runs and a["key"] in keys]
-        return _page(found, body)
+        return _page(reversed(found) if body.get("sort") == "CREATED_DESC" else found, body)
 
     # Automations and blocks.
 
@@ -366,14 +377,23 @@ class FakePrefect:
     def _switch_automation(self, body: dict[str, Any], found: str) -> Any:
         return self._stamp(self.automations[found], body)
 
-    def _change_limit(self, body: dict[str, Any], name: str) -> Any:
-        return self._stamp(self.limits[name], body)
+    def _limit_at(self, _body: Any, named: str) -> Any:
+        """By name or by id, as the server finds it."""
+        rows = self.limits.values()
+        return next((row for row in rows if named in (row["name"], row["id"])), None)
+
+    def _filter_limits(self, body: dict[str, Any]) -> Any:
+        return _page(sorted(self.limits.values(), key=lambda row: row["name"]), body)
+
+    def _change_limit(self, body: dict[str, Any], named: str) -> Any:
+        found = self._limit_at(None, named)
+        return found and self._stamp(found, body)
 
     def _take_slot(self, body: dict[str, Any]) -> Any:
         for name in body["names"]:
             if self.limits[name]["active_slots"] >= self.limits[name]["limit"]:
                 raise Locked("somebody else holds it")
-            self.limits[name]["active_slots"] += 1
+            self._stamp(self.limits[name])["active_slots"] += 1
         lease = str(uuid4())
         self.leases[lease] = body["names"][0]
         return {"lease_id": lease, "limits": []}
@@ -384,7 +404,7 @@ class FakePrefect:
     def _free_slot(self, body: dict[str, Any]) -> Any:
         name = self.leases.pop(body["lease_id"], None)
         if name:
-            self.limits[name]["active_slots"] -= 1
+            self._stamp(self.limits[name])["active_slots"] -= 1
 
     def _new_block_type(self, body: dict[str, Any]) -> Any:
         return self.block_types.setdefault(body["slug"], self._stamp(body))
@@ -445,6 +465,11 @@ _ROUTES: Final[tuple[_Route, ...]] = (
     ),
     ("POST", "/work_pools/([^/]+)/workers/heartbeat", FakePrefect._heartbeat),
     ("POST", "/work_pools/([^/]+)/workers/filter", FakePrefect._workers_of),
+    (
+        "DELETE",
+        "/work_pools/([^/]+)/workers/([^/]+)",
+        lambda self, _body, pool, name: self.workers.pop((pool, unquote(name)), None),
+    ),
     ("POST", "/flows/", FakePrefect._flow),
     ("GET", "/deployments/name/([^/]+)/([^/]+)", FakePrefect._named),
     ("POST", "/deployments/", FakePrefect._new_deployment),
@@ -464,7 +489,8 @@ _ROUTES: Final[tuple[_Route, ...]] = (
     ("PATCH", "/flow_runs/([^/]+)/labels", FakePrefect._label),
     ("POST", "/logs/", lambda self, body: self.logs.extend(body)),
     ("POST", "/logs/filter", FakePrefect._filter_logs),
-    ("POST", "/artifacts/", lambda self, body: self.artifacts.append(body)),
+    ("POST", "/artifacts/", FakePrefect._new_artifact),
+    ("PATCH", "/artifacts/([^/]+)", FakePrefect._change_artifact),
     ("POST", "/artifacts/filter", FakePrefect._filter_artifacts),
     ("POST", "/automations/", FakePrefect._automation),
     ("POST", "/automations/filter", FakePrefect._filter_automations),
@@ -476,7 +502,8 @@ _ROUTES: Final[tuple[_Route, ...]] = (
     ("POST", "/v2/concurrency_limits/increment-with-lease", FakePrefect._take_slot),
     ("POST", "/v2/concurrency_limits/decrement-with-lease", FakePrefect._free_slot),
     ("POST", "/v2/concurrency_limits/leases/([^/]+)/renew", FakePrefect._renew),
-    ("GET", "/v2/concurrency_limits/([^/]+)", lambda self, _body, name: self.limits.get(name)),
+    ("POST", "/v2/concurrency_limits/filter", FakePrefect._filter_limits),
+    ("GET", "/v2/concurrency_limits/([^/]+)", FakePrefect._limit_at),
     ("PATCH", "/v2/concurrency_limits/([^/]+)", FakePrefect._change_limit),
     ("PUT", "/automations/([^/]+)", FakePrefect._automation),
     ("PATCH", "/automations/([^/]+)", FakePrefect._switch_automation),
@@ -501,6 +528,11 @@ def _page(rows: Iterable[dict[str, Any]], body: Mapping[str, Any]) -> list[dict[
     if limit > _PAGE:
         raise _refusal(422, "Invalid limit: must be less than or equal to 200.")
     return list(rows)[offset : offset + limit]
+
+
+def _begun(row: Mapping[str, Any]) -> datetime:
+    """A run that has not started counts by when it is due, as on the server."""
+    return datetime.fromisoformat(row["start_time"] or row["expected_start_time"])
 
 
 def _any(wanted: Mapping[str, Any], name: str) -> list[Any]:
