@@ -60,6 +60,7 @@ def faults_of_pod(pod: Object, events: Sequence[Object]) -> Iterator[Diagnosis]:
     for each in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
         if (found := _of_container(pod, each, events)) is not None:
             yield found
+    yield from _of_beginning(pod)
     yield from _of_events(pod, events)
 
 
@@ -88,6 +89,18 @@ def _of_container(
         case unknown:
             text = f"container {name} of pod {whose} waits, not seen before: {unknown}"
             return Diagnosis(text, f"read `kubectl describe pod {whose}`", 60, whose, name)
+
+
+def _of_beginning(pod: Object) -> Iterator[Diagnosis]:
+    """An init container that runs on, as Vault's agent does which is not let in."""
+    whose = pod["metadata"]["name"]
+    first = pod.get("spec", {}).get("initContainers", [])
+    beside = {each["name"] for each in first if each.get("restartPolicy") == "Always"}
+    for told in pod.get("status", {}).get("initContainerStatuses", []):
+        if "running" in told.get("state", {}) and told["name"] not in beside:
+            name = told["name"]
+            text = f"container {name} of pod {whose} does not let its work begin"
+            yield Diagnosis(text, f"read `kubectl logs {whose} -c {name}`", 60, whose, name)
 
 
 def _image(told: Mapping[str, Any], cause: str, remedy: str, patience: float) -> Diagnosis:

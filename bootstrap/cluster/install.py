@@ -31,14 +31,13 @@ from clinical_ai.ports_cluster import Cluster, Ref
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped
-from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, look
+from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look
 from clinical_ai.steps.cluster.ensure import ensure_objects
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.job import await_job
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.records import Records
-from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
 from clinical_ai.steps.registration import ensure_deployments
 from clinical_ai.steps.runs import read_table, run_to_end
@@ -237,9 +236,7 @@ def _unchanged(cluster: Cluster, stages: Stages) -> list[Change] | None:
     seen = ensure_objects(cluster, wanted, write=False)
     if any(each.differs for each in seen):
         return None
-    workloads = [Ref.of(each) for each in wanted if each["kind"] == "Deployment"]
-    up = all(rollout_state(cluster.get(ref)).done for ref in workloads)
-    return list(seen) if up else None
+    return list(seen) if all(is_up(cluster, Ref.of(each)) for each in wanted) else None
 
 
 def _check_from_pod(cluster: Cluster, settings: Settings, release: Release) -> list[str]:

@@ -254,6 +254,40 @@ def test_a_job_that_fails_tells_why_with_its_last_lines(clock: Clock) -> None:
     assert "no database" in failed.value.problem
 
 
+def test_a_job_whose_work_did_not_begin_tells_what_stood_before_it(clock: Clock) -> None:
+    work = Work()
+    told = {"name": "first", "image": "x:1", "imageID": "", "ready": False, "restartCount": 0}
+    ended = {"terminated": {"exitCode": 128, "message": "no such program"}}
+    work.pod("p", phase="Failed", initContainerStatuses=[{**told, "state": ended}])
+    work.fake.edit(
+        "Pod", "p", "a", lambda it: it["spec"].update(initContainers=[{"name": "first"}])
+    )
+    work.fake.logs["p", "first", False] = "not let in\n"
+    work.ended("Failed", reason="BackoffLimitExceeded")
+    with pytest.raises(RolloutFailed, match="container first: no such program") as failed:
+        await_job(work.cluster, "work", seconds=60)
+    assert "not let in" in failed.value.problem
+
+
+def test_what_does_not_let_a_job_begin_is_told_with_its_last_lines(clock: Clock) -> None:
+    work = Work()
+    told = {"name": "first", "image": "x:1", "imageID": "", "ready": False, "restartCount": 0}
+    work.pod("p", phase="Pending", initContainerStatuses=[{**told, "state": RUNS}])
+    work.fake.logs["p", "first", False] = "permission denied\n"
+    with pytest.raises(RolloutFailed, match="container first of pod p does not let its work begin"):
+        await_job(work.cluster, "work", seconds=120)
+
+
+def test_a_sidecar_that_starts_first_lets_the_work_begin(clock: Clock) -> None:
+    work = Work()
+    told = {"name": "mesh", "image": "x:1", "imageID": "", "ready": True, "restartCount": 0}
+    work.pod("p", phase="Running", initContainerStatuses=[{**told, "state": RUNS}])
+    beside = {"name": "mesh", "restartPolicy": "Always"}
+    work.fake.edit("Pod", "p", "a", lambda it: it["spec"].update(initContainers=[beside]))
+    with pytest.raises(TimedOut, match="1 active"):
+        await_job(work.cluster, "work", seconds=120)
+
+
 def test_a_failed_try_of_a_job_is_followed_by_the_next(clock: Clock) -> None:
     work = Work()
     ended = {"terminated": {"exitCode": 1, "reason": "Error"}}

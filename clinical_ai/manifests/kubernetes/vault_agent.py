@@ -105,7 +105,8 @@ def _configuration(settings: Settings, chosen: VaultAgent) -> dict[str, Any]:
         vault["namespace"] = chosen.vault_namespace
     return {
         "vault": vault,
-        "auto_auth": {"method": method},
+        # A list: Vault takes an object of nothing but objects for a block with a label.
+        "auto_auth": {"method": [method]},
         "template_config": {
             "exit_on_retry_failure": True,
             "static_secret_render_interval": chosen.refresh_interval,

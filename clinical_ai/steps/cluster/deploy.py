@@ -23,6 +23,7 @@ from clinical_ai.steps.cluster.inventory import (
 from clinical_ai.steps.cluster.job import await_job
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import RolloutFailed, await_rollout, rollout_state
+from clinical_ai.steps.cluster.synced import KIND, await_synced, synced_state
 from clinical_ai.steps.progress import Tell, unheard
 from clinical_ai.steps.roll import drain, hold, lift, new_journal
 
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _POOLS: Final = {names.WORKER: names.POOL, names.PLATFORM_WORKER: names.PLATFORM_POOL}
 _WORKLOAD: Final = "Deployment"
+_AWAITED: Final = (_WORKLOAD, KIND)
 _TEMPLATE: Final = ".spec.template"
 _SECONDS: Final = 600  # for a roll-out that may still come up
 
@@ -142,7 +144,7 @@ class _Work:
                 [change] = ensure_objects(site.cluster, [wanted], write=True, guard=site.guard)
             self.objects.append(change)
             self.changes.append(change)
-            if ref.kind == _WORKLOAD:
+            if ref.kind in _AWAITED:
                 await_up(site, ref)
 
     def put_back(self) -> None:
@@ -163,7 +165,7 @@ class _Work:
                 [back] = ensure_objects(
                     self.site.cluster, [before], write=True, guard=self.site.guard
                 )
-                if before["kind"] == _WORKLOAD:
+                if before["kind"] in _AWAITED:
                     await_up(self.site, Ref.of(before))
             except PlatformError as error:
                 log.error("%s could not be put back: %s", change.ref, error)  # noqa: TRY400
@@ -173,9 +175,19 @@ class _Work:
 
 
 def await_up(site: Site, ref: Ref) -> None:
-    """The workload has come up. RolloutFailed tells why it does not."""
-    if not rollout_state(site.cluster.get(ref)).done:
-        await_rollout(site.cluster, ref, seconds=site.seconds, beat=site.guard)
+    """The workload has come up, the Secret is synced. RolloutFailed tells why it is not."""
+    if is_up(site.cluster, ref):
+        return
+    wait = await_synced if ref.kind == KIND else await_rollout
+    wait(site.cluster, ref, seconds=site.seconds, beat=site.guard)
+
+
+def is_up(cluster: Cluster, ref: Ref) -> bool:
+    """Whether there is nothing to wait for."""
+    if ref.kind not in _AWAITED:
+        return True
+    state = synced_state if ref.kind == KIND else rollout_state
+    return state(cluster.get(ref)).done
 
 
 def _held(site: Site, change: ObjectChange) -> AbstractContextManager[None]:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from clinical_ai.diagnosis import Facts
 from clinical_ai.errors import Transient
+from clinical_ai.pod_faults import shortened
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.rollout import RolloutFailed, Watch, events_of
 from clinical_ai.waiting import Sighting, wait_until
@@ -48,9 +49,9 @@ def await_job(
     lines = _last_lines(cluster, job, tail)
     ended = _ended(job) or {}
     if ended.get("type") == "Failed":
-        why = ended.get("reason") or "no reason given"
+        told = "; ".join([ended.get("reason") or "no reason given", *_blamed(cluster, job)])
         raise RolloutFailed(
-            f"Job {name} has failed ({why})" + (f"; its last lines:\n{lines}\n" if lines else ""),
+            f"Job {name} has failed ({told})" + (f"; its last lines:\n{lines}\n" if lines else ""),
             f"read `kubectl logs job/{name} -n {job['metadata']['namespace']}`",
         )
     return lines
@@ -88,10 +89,24 @@ def _pods(cluster: Cluster, job: Object) -> list[Object]:
     return []
 
 
+def _blamed(cluster: Cluster, job: Object) -> list[str]:
+    """Containers of the last pod that ended badly: a pod may fail before its work begins."""
+    pod = next(reversed(_pods(cluster, job)), {}).get("status", {})
+    told = []
+    for each in (*pod.get("initContainerStatuses", []), *pod.get("containerStatuses", [])):
+        ended = each.get("state", {}).get("terminated") or {}
+        if ended.get("exitCode"):
+            why = ended.get("message") or f"exit code {ended['exitCode']}"
+            told.append(f"container {each['name']}: {shortened(why)}")
+    return told
+
+
 def _last_lines(cluster: Cluster, job: Object, tail: int) -> str:
+    """Of its work, or of what comes before it and did not let it begin."""
     for pod in reversed(_pods(cluster, job)):
         name, place = pod["metadata"]["name"], pod["metadata"]["namespace"]
-        for container in pod["spec"]["containers"]:
+        first = reversed(pod["spec"].get("initContainers", []))
+        for container in (*pod["spec"]["containers"], *first):
             told = {"container": container["name"], "tail": tail, "namespace": place}
             if text := cluster.logs(name, **told):
                 return text.rstrip()

@@ -2,16 +2,19 @@
 
 import socket
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, TimedOut
+from clinical_ai.manifests.kubernetes.credentials import agent, external_secrets
 from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps import verify
 from clinical_ai.steps.cluster.rollout import rollout_state
+from clinical_ai.steps.cluster.synced import KIND, check_synced
 from clinical_ai.steps.cluster.workers import WORKERS, pods_of
 from clinical_ai.steps.orchestration import find_workers
 from clinical_ai.steps.verify import Result
@@ -147,7 +150,18 @@ def _secrets(parts: Parts) -> str:
     missing = [each for each in needed if parts.secrets.find(each) is None]
     if missing:
         raise NeedsOperator(f"not there: {', '.join(missing)}", "add them with kubectl")
-    return ", ".join(needed)
+    return "; ".join([", ".join(needed), *_from_vault(parts)])
+
+
+def _from_vault(parts: Parts) -> list[str]:
+    """That what comes from Vault is kept in step with it."""
+    if agent(parts.settings):
+        return ["rendered by Vault's agent"]
+    return [
+        check_synced(parts.cluster, Ref.of(each), datetime.now(UTC))
+        for each in external_secrets(parts.settings)
+        if each["kind"] == KIND
+    ]
 
 
 def _storage(parts: Parts) -> str:

@@ -1,0 +1,146 @@
+"""Secrets that External Secrets Operator keeps: in step with Vault, or it is told why not."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, Final
+
+from clinical_ai.errors import NeedsOperator, PlatformError, Transient
+from clinical_ai.pod_faults import conditions_of, shortened
+from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.steps.cluster.rollout import RolloutFailed
+from clinical_ai.waiting import Sighting, wait_until
+
+KIND: Final = "ExternalSecret"
+_PATIENCE: Final = 60.0  # for a Vault or an operator that is just starting
+_MISSED: Final = 3  # refreshes in a row: then nobody keeps the Secret any more
+_SLACK: Final = 60.0
+_UNITS: Final = {"h": 3600, "m": 60, "s": 1}
+
+
+def await_synced(
+    cluster: Cluster,
+    ref: Ref,
+    *,
+    seconds: float,
+    every: float = 1,
+    beat: Callable[[], None] = lambda: None,
+) -> Sighting:
+    """The ExternalSecret has made its Secret as it is wanted now.
+
+    RolloutFailed, with what the operator or Vault says, when it has been wrong for a minute.
+    """
+    watch = _Watch(cluster, ref, since=monotonic())
+
+    def look() -> Sighting:
+        beat()
+        try:
+            return watch.look()
+        except Transient as error:
+            return Sighting(done=False, summary=str(error))
+
+    return wait_until(f"the sync of {ref}", look, seconds=seconds, every=every)
+
+
+def synced_state(found: Object) -> Sighting:
+    """Whether the newest generation is in its Secret, in the operator's words."""
+    ready = _ready(found)
+    if ready is None:
+        return Sighting(done=False, summary="External Secrets Operator has not looked at it")
+    if ready["status"] != "True":
+        told = f"{ready.get('reason', '')}: {ready.get('message', '')}"
+        return Sighting(done=False, summary=shortened(told))
+    # The generation that was synced, and a hash of labels and annotations.
+    seen = str(found["status"].get("syncedResourceVersion", "")).partition("-")[0]
+    if seen != str(found["metadata"]["generation"]):
+        return Sighting(done=False, summary="its change is not synced yet")
+    return Sighting(done=True, summary=f"synced at {found['status'].get('refreshTime')}")
+
+
+def check_synced(cluster: Cluster, ref: Ref, now: datetime) -> str:
+    """When it was last compared with Vault; NeedsOperator when it is not kept any more."""
+    found = cluster.get(ref)
+    state = synced_state(found)
+    if not state.done:
+        raise _fault(cluster, found, state)
+    age = (now - _moment(found["status"]["refreshTime"])).total_seconds()
+    interval = _seconds(found["spec"].get("refreshInterval", "1h"))
+    if interval and age > _MISSED * interval + _SLACK:
+        raise NeedsOperator(
+            f"{ref.short} was last compared with Vault {age / 60:.0f} minutes ago,"
+            f" and should be every {found['spec']['refreshInterval']}",
+            "see whether External Secrets Operator runs",
+        )
+    name = found["spec"].get("target", {}).get("name") or ref.name
+    secret = cluster.get(Ref("v1", "Secret", name, ref.namespace))
+    owners = [it.get("uid") for it in secret["metadata"].get("ownerReferences", [])]
+    if found["metadata"]["uid"] not in owners:
+        raise NeedsOperator(
+            f"Secret {name} is not kept by {ref.short}: somebody else made it",
+            f"delete that Secret; {ref.short} makes it anew",
+        )
+    return f"Secret {name} {state.summary}"
+
+
+@dataclass
+class _Watch:
+    """What was found wrong, and since when."""
+
+    cluster: Cluster
+    ref: Ref
+    since: float
+
+    def look(self) -> Sighting:
+        found = self.cluster.get(self.ref)
+        state = synced_state(found)
+        if not state.done and monotonic() - self.since >= _PATIENCE:
+            raise _fault(self.cluster, found, state)
+        return state
+
+
+def _fault(cluster: Cluster, found: Object, state: Sighting) -> RolloutFailed:
+    """With the store's own state, and the last warning: the conditions hide what Vault said."""
+    ref = Ref.of(found)
+    reference = found["spec"].get("secretStoreRef", {})
+    store = Ref(ref.api_version, "SecretStore", reference.get("name", ""), ref.namespace)
+    looked_at = [found, *filter(None, [cluster.find(store)])]
+    told = [state.summary]
+    for each in looked_at[1:]:
+        ready = _ready(each)
+        if ready is None or ready["status"] != "True":
+            why = ready.get("message", "") if ready else "not looked at"
+            told.append(f"{store.short}: {shortened(why)}")
+    told += filter(None, [_warning(cluster, each) for each in looked_at])
+    if _ready(found) is None:
+        remedy = "see whether External Secrets Operator runs and watches this namespace"
+    else:
+        remedy = "check that Vault is up, and its address, role, audience, path and fields"
+    space = f" -n {ref.namespace}" if ref.namespace else ""
+    remedy += f"; `kubectl describe secretstore,externalsecret{space}`"
+    text = "; ".join(dict.fromkeys(told))
+    return RolloutFailed(f"{ref.short} is not in step with Vault: {text}", remedy)
+
+
+def _warning(cluster: Cluster, found: Object) -> str:
+    try:
+        events = [it for it in cluster.events(found) if it.get("type") == "Warning"]
+    except PlatformError:
+        return ""
+    return shortened(str(events[-1].get("message", ""))) if events else ""
+
+
+def _ready(found: Object) -> dict[str, Any] | None:
+    return next((dict(it) for it in conditions_of(found) if it.get("type") == "Ready"), None)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _seconds(duration: str) -> float:
+    """Of a duration as Go writes it; 0 means: never again."""
+    return sum(
+        float(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([hms])", duration)
+    )

@@ -1,0 +1,136 @@
+"""A Secret from Vault is awaited, and what stands in its way is told with Vault's own words."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pytest
+
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.ports_cluster import Object, Ref
+from clinical_ai.steps.cluster.rollout import RolloutFailed
+from clinical_ai.steps.cluster.synced import await_synced, check_synced
+from tests.support.clock import Clock
+from tests.support.fake_cluster import FakeCluster
+from tests.support.objects import secret
+
+API: Final = "external-secrets.io/v1"
+REF: Final = Ref(API, "ExternalSecret", "aws")
+NOON: Final = "2026-11-27T12:00:00Z"
+DENIED: Final = "permission denied"
+
+
+@pytest.fixture
+def clock(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setattr("clinical_ai.steps.cluster.synced.monotonic", lambda: clock.now)
+    return clock
+
+
+class Site:
+    """A cluster with a store and what is to be kept from it."""
+
+    def __init__(self) -> None:
+        self.fake = FakeCluster()
+        self.fake.serve(API, "ExternalSecret", "externalsecrets")
+        self.fake.serve(API, "SecretStore", "secretstores")
+        self.cluster = self.fake.open()
+        self.fake.put({"apiVersion": API, "kind": "SecretStore", "metadata": {"name": "vault"}})
+        spec = {"secretStoreRef": {"name": "vault"}, "refreshInterval": "5m0s"}
+        wanted = {"apiVersion": API, "kind": "ExternalSecret", "metadata": {"name": "aws"}}
+        self.uid = self.fake.put({**wanted, "spec": spec})["metadata"]["uid"]
+
+    def tell(self, kind: str, name: str, status: str, **more: Any) -> None:
+        """What the operator says."""
+        condition = {"type": "Ready", "status": status, "reason": "SecretSynced", "message": "x"}
+        told = {"conditions": [{**condition, **more}]}
+        self.fake.edit(kind, name, "operator", lambda it: it.update(status=told))
+
+    def sync(self, generation: int | None = None) -> None:
+        """The operator has done its work."""
+        self.tell("ExternalSecret", "aws", "True")
+        seen = generation or self.cluster.get(REF)["metadata"]["generation"]
+        more = {"refreshTime": NOON, "syncedResourceVersion": f"{seen}-0a1b"}
+        self.fake.edit("ExternalSecret", "aws", "operator", lambda it: it["status"].update(more))
+
+    def make_secret(self, owner: str = "") -> None:
+        made = secret("aws", key="not-secret-of-a-test")
+        about = {"apiVersion": API, "kind": "ExternalSecret", "name": "aws"}
+        made["metadata"]["ownerReferences"] = [{**about, "uid": owner or self.uid}]
+        self.fake.put(made)
+
+    def warn(self, message: str) -> None:
+        found: Object = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "told"}}
+        about = {"involvedObject": {"uid": self.uid}, "type": "Warning", "message": message}
+        self.fake.put({**found, **about})
+
+    def check(self, *, minute: int = 1) -> str:
+        now = datetime(2026, 11, 27, 12, minute, tzinfo=UTC)
+        return check_synced(self.cluster, REF, now)
+
+
+def test_it_is_awaited_until_its_newest_generation_is_synced(clock: Clock) -> None:
+    site = Site()
+    generation = site.cluster.get(REF)["metadata"]["generation"]
+    site.sync(generation - 1 or 9)
+    clock.happens(site.sync)
+    assert await_synced(site.cluster, REF, seconds=30).summary == f"synced at {NOON}"
+    assert clock.slept == 1
+
+
+def test_what_vault_says_is_told_after_a_minute(clock: Clock) -> None:
+    site = Site()
+    told = {"reason": "SecretSyncedError", "message": "could not get secret data from provider"}
+    site.tell("ExternalSecret", "aws", "False", **told)
+    site.tell("SecretStore", "vault", "False", message="unable to log in")
+    site.warn(f"Code: 403. Errors: * {DENIED}")
+    with pytest.raises(RolloutFailed) as refused:
+        await_synced(site.cluster, REF, seconds=300)
+    assert clock.now == 60
+    text = str(refused.value)
+    for part in ("could not get secret data", "unable to log in", DENIED, "Vault is up, and its"):
+        assert part in text
+
+
+def test_a_vault_that_comes_up_within_a_minute_is_waited_for(clock: Clock) -> None:
+    site = Site()
+    site.tell("ExternalSecret", "aws", "False", reason="SecretSyncedError")
+    clock.happens(*[lambda: None] * 50, site.sync)
+    assert await_synced(site.cluster, REF, seconds=300).done
+
+
+def test_an_operator_that_does_not_look_is_named(clock: Clock) -> None:
+    with pytest.raises(RolloutFailed, match="see whether External Secrets Operator runs"):
+        await_synced(Site().cluster, REF, seconds=300)
+
+
+# What verify proves.
+
+
+def test_a_synced_secret_is_proven_by_the_time_of_its_last_comparison() -> None:
+    site = Site()
+    site.sync()
+    site.make_secret()
+    assert site.check() == f"Secret aws synced at {NOON}"
+
+
+def test_one_that_is_not_compared_with_vault_any_more_is_a_fault() -> None:
+    site = Site()
+    site.sync()
+    site.make_secret()
+    assert site.check(minute=16)
+    with pytest.raises(NeedsOperator, match="17 minutes ago, and should be every 5m0s"):
+        site.check(minute=17)
+
+
+def test_a_secret_that_somebody_else_made_is_a_fault() -> None:
+    site = Site()
+    site.sync()
+    site.make_secret(owner="another")
+    with pytest.raises(NeedsOperator, match="somebody else made it"):
+        site.check()
+
+
+def test_one_that_vault_refuses_is_a_fault() -> None:
+    site = Site()
+    site.tell("ExternalSecret", "aws", "False", reason="SecretSyncedError")
+    with pytest.raises(NeedsOperator, match="is not in step with Vault: SecretSyncedError"):
+        site.check()
