@@ -44,6 +44,8 @@ def parse_request(arguments: Sequence[str], environ: Mapping[str, str]) -> Reque
 
 def make_request(options: argparse.Namespace, environ: Mapping[str, str]) -> Request:
     """The request that parsed options stand for."""
+    if options.runtime == "kubernetes":
+        _refuse_local_options(options)
     raw, origin = _settings(options, environ)
     return Request(
         state=state_of(options, environ),
@@ -83,6 +85,8 @@ def _settings(
     raw = _read(Path(options.settings)) if options.settings else None
     named: dict[str, Any] = {}
     port = options.port if options.port is not None else _port(environ)
+    if options.runtime == "kubernetes":
+        port = None  # of a platform on this machine, which the environment may name
     if port is not None and not 0 < port < 65536:
         raise NeedsOperator(f"port {port} does not exist", "give one from 1 to 65535")
     if port:
@@ -101,6 +105,15 @@ def _settings(
     if raw is None and not named:
         return None, "settings"
     return {**(raw or {}), **named}, options.settings or "command line"
+
+
+def _refuse_local_options(options: argparse.Namespace) -> None:
+    local = ("state", "port")
+    given = [f"--{name}" for name in local if getattr(options, name) is not None]
+    if given:
+        raise NeedsOperator(
+            f"{' and '.join(given)} is of one machine", "leave it out with --runtime kubernetes"
+        )
 
 
 def _port(environ: Mapping[str, str]) -> int | None:

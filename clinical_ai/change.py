@@ -36,5 +36,10 @@ class Change:
         """Whether it was not as wanted."""
         return self.did is not Did.UNCHANGED
 
+    @property
+    def contested(self) -> bool:
+        """Whether something of it was left to somebody else, who wants it otherwise."""
+        return False
+
     def __str__(self) -> str:
         return f"{self.what}: {self.did}" + (f" ({self.detail})" if self.detail else "")

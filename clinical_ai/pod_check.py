@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from clinical_ai import names
 from clinical_ai.adapters.mounted_secrets import MountedSecrets
@@ -49,9 +50,19 @@ def _database(secrets: SecretStore) -> str:
     return f"SELECT 1 in {row['name']}, PostgreSQL {row['version']}"
 
 
+_DRIVER: Final = "postgresql+asyncpg"  # of Prefect's server
+
+
 def _schema(secrets: SecretStore) -> str:
     """Prefect's role may make its schema and the extension, or somebody has."""
-    database = PostgresDatabase(secrets.get(names.PREFECT_DATABASE_URL))
+    url = secrets.get(names.PREFECT_DATABASE_URL)
+    scheme = url.get_secret_value().partition("://")[0]
+    if scheme != _DRIVER:
+        raise NeedsOperator(
+            f"{names.PREFECT_DATABASE_URL} begins with another scheme than {_DRIVER}://",
+            "Prefect's server needs that one: write the address anew",
+        )
+    database = PostgresDatabase(url)
     [row] = database.query(
         "select current_user as role, current_database() as name,"
         " has_database_privilege(current_database(), 'CREATE') as may,"

@@ -92,6 +92,11 @@ class NotServed(NeedsOperator):
         self.args = (api_version, kind)
 
 
+def in_namespace(remedy: str, namespace: str) -> str:
+    """The remedy with its kubectl lines said for this namespace."""
+    return remedy.replace("kubectl ", f"kubectl -n {namespace} ") if namespace else remedy
+
+
 def group_of(api_version: str) -> str:
     """`apps` of `apps/v1`; empty for `v1`."""
     return api_version.rpartition("/")[0]

@@ -185,10 +185,16 @@ class ClusterPlatform:
 
     @property
     def heals_drift(self) -> bool:
-        """Whether the scheduled run mends what it finds."""
-        from clinical_ai.manifests.kubernetes.metadata import cluster_of
+        """Whether the scheduled run mends what it finds.
 
-        return cluster_of(self.settings).drift == "heal"
+        Not after a change that had to be taken back: it would be tried, and taken back, each hour.
+        """
+        from clinical_ai.manifests.kubernetes.metadata import cluster_of
+        from clinical_ai.steps.cluster.records import Records
+
+        if cluster_of(self.settings).drift != "heal":
+            return False
+        return not any("failed" in entry for entry in Records(self.cluster).read_ledger()[-1:])
 
     def guard(self) -> None:
         """Stopped while somebody has stopped self-management."""

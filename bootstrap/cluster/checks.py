@@ -194,9 +194,13 @@ def check_secrets(settings: Settings, secrets: SecretStore, kept: set[str]) -> s
 
 
 def check_volumes(cluster: Cluster, settings: Settings) -> str:
-    """The volume of leases and the trusted certificates exist, when settings name them."""
+    """What settings name of others exists: volume, certificates, Secrets to pull images."""
     chosen = cluster_of(settings)
-    named = [("PersistentVolumeClaim", chosen.lease_claim), ("ConfigMap", chosen.ca_config_map)]
+    named = [
+        ("PersistentVolumeClaim", chosen.lease_claim),
+        ("ConfigMap", chosen.ca_config_map),
+        *(("Secret", name) for name in chosen.image_pull_secrets),
+    ]
     faults = [
         NeedsOperator(f"there is no {kind} {name}", "make it, or leave it out of settings")
         for kind, name in named

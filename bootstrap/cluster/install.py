@@ -19,8 +19,8 @@ from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.adapters.kubernetes_api import open_kubernetes
-from clinical_ai.change import Change
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.change import Change, Did
+from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.manifests import orchestration
 from clinical_ai.manifests.kubernetes import desired
 from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
@@ -38,6 +38,7 @@ from clinical_ai.steps.cluster.job import await_job
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
 from clinical_ai.steps.registration import ensure_deployments
 from clinical_ai.steps.runs import read_table, run_to_end
@@ -50,6 +51,8 @@ _FIRST: Final = ("configuration", "secrets", "network", "server")
 _SECOND: Final = ("platform worker",)
 _LEASE_SECONDS: Final = 90
 _CHECK_SECONDS: Final = 300
+_NOT_BUILT: Final = "not built yet:"
+_SERVER: Final = Ref("apps/v1", "Deployment", names.SERVER)
 _VERIFY_SECONDS: Final = 300
 
 
@@ -84,6 +87,7 @@ def run(request: Request, terminal: Terminal) -> int:
 def up(plan: Plan, terminal: Terminal) -> int:
     """The platform runs in the namespace, is registered, and has applied its settings itself."""
     refuse_when_stopped(plan.cluster)
+    _refuse_other_settings(plan)
     release, built = ensure_release(plan.request, plan.settings, plan.rendered, terminal)
     assert release is not None  # noqa: S101 - it may be built
     terminal.step("image", built)
@@ -102,6 +106,19 @@ def up(plan: Plan, terminal: Terminal) -> int:
     return 0
 
 
+def _refuse_other_settings(plan: Plan) -> None:
+    """Before anything is changed: the block of a platform that is there is the truth."""
+    if plan.request.replace or plan.cluster.find(_SERVER) is None:
+        return
+    try:
+        with reach_api(plan.cluster, plan.request.environ, plan.request.context) as api:
+            saved = find_settings(api)
+    except Transient:
+        return  # its server is down, and what this brings up can be asked
+    if saved is not None:
+        wanted.refuse_difference(plan.request, saved, plan.settings)
+
+
 def verify(platform: ClusterPlatform, terminal: Terminal) -> None:
     """A run of verify/platform finds everything good; NeedsOperator with its table otherwise."""
     run = run_to_end(platform.api, names.VERIFY, {}, seconds=_VERIFY_SECONDS, tell=terminal.note)
@@ -117,7 +134,7 @@ def check_only(plan: Plan, terminal: Terminal) -> int:
     release, built = ensure_release(
         plan.request, plan.settings, plan.rendered, terminal, write=False
     )
-    terminal.line("image", str(built))
+    terminal.line("image", str(built) if release else f"{_NOT_BUILT} {built.what}")
     if (
         release is None
         or plan.cluster.find(Ref("v1", "ServiceAccount", names.PLATFORM_JOB)) is None
@@ -135,21 +152,27 @@ def show_difference(plan: Plan, terminal: Terminal) -> int:
     release, built = ensure_release(
         plan.request, plan.settings, plan.rendered, terminal, write=False
     )
-    terminal.plain(str(built))
     if release is None:
-        terminal.plain("the image is not built: its digest, and so all workloads, would change")
+        terminal.plain(f"{_NOT_BUILT} {built.what}; its digest, and so all workloads, would change")
         return 0
-    rights = reconcile(plan.cluster, _rights(plan), _rights_ownership(plan.settings), write=False)
     stages = desired.stages(plan.settings, release)
-    for change in [*rights.changes, *look(_site(plan), stages)]:
-        if change.differs:
-            terminal.plain(str(change))
+    if plan.cluster.find(Ref("v1", "Namespace", plan.cluster.namespace)) is None:
+        coming = [*_rights(plan), *(each for stage in stages.values() for each in stage)]
+        changes = [Change(str(Ref.of(each)), Did.CREATED) for each in coming]
+    else:
+        own = _rights_ownership(plan.settings)
+        rights = reconcile(plan.cluster, _rights(plan), own, write=False)
+        changes = [*rights.changes, *look(_site(plan), stages)]
+    differing = [change for change in changes if change.differs]
+    for change in differing:
+        terminal.plain(str(change))
+    terminal.plain(f"{len(differing)} of {len(changes)} objects would change")
     return 0
 
 
 def register(platform: ClusterPlatform) -> list[Change]:
     """Block, pools, the zombie automation and the deployments of the release."""
-    api = platform.api
+    api = platform.managed
     return [
         *ensure_pools(api, platform.pools()),
         ensure_automation(api, orchestration.zombie_automation()),
@@ -171,9 +194,8 @@ def _plan(request: Request) -> Plan:
 
 def _ensure_rights(plan: Plan) -> list[Change]:
     """Namespace, accounts and rights. One that is there is not labelled."""
-    return reconcile(
-        plan.cluster, _rights(plan), _rights_ownership(plan.settings), write=True
-    ).changes
+    own, guard = _rights_ownership(plan.settings), guarded(plan.cluster)
+    return reconcile(plan.cluster, _rights(plan), own, write=True, guard=guard).changes
 
 
 def _rights(plan: Plan) -> list[dict[str, Any]]:
@@ -249,6 +271,9 @@ def _check_from_pod(cluster: Cluster, settings: Settings, release: Release) -> l
         raise NeedsOperator("an earlier check had not been removed; it is now", "run it again")
     try:
         told = await_job(cluster, names.POD_CHECK, seconds=_CHECK_SECONDS)
+    except RolloutFailed as error:  # its remedy is the log of a Job that is gone now
+        problem, _, _ = error.args
+        raise NeedsOperator(problem, "do what its lines say, then run this again") from None
     finally:
         cluster.delete(Ref.of(job), uid=made["metadata"]["uid"])
     return told.splitlines()

@@ -13,7 +13,10 @@ def sentence(changes: Sequence[Change], *, report_only: bool) -> str:
     """The run's final message."""
     left = sum(change.did is Did.DRIFTED for change in changes)
     wrote = sum(change.wrote for change in changes)
+    contested = sum(change.contested for change in changes)
     rest = f" {left} differ and need bootstrap." if left else ""
+    if contested:
+        rest += f" {contested} have fields that others set otherwise, which are left alone."
     if not wrote:
         return rest.strip() or f"As wanted: {len(changes)} things looked at, nothing differs."
     return f"{wrote} of {len(changes)} things {'differ' if report_only else 'changed'}.{rest}"
@@ -21,7 +24,7 @@ def sentence(changes: Sequence[Change], *, report_only: bool) -> str:
 
 def rows(changes: Sequence[Change]) -> list[dict[str, Any]]:
     """One row a thing, changed ones first."""
-    ordered = sorted(changes, key=lambda change: not change.differs)
+    ordered = sorted(changes, key=lambda change: not (change.differs or change.contested))
     return [
         {"what": change.what, "result": str(change.did), "detail": change.detail}
         for change in ordered
@@ -34,7 +37,7 @@ def markdown(changes: Sequence[Change], told: str, *, report_only: bool) -> str:
     lines = [f"# {title}", "", sentence(changes, report_only=report_only), ""]
     if told:
         lines += [told, ""]
-    wrote = [change for change in changes if change.differs]
+    wrote = [change for change in changes if change.differs or change.contested]
     if wrote:
         lines += ["| what | result | detail |", "| --- | --- | --- |"]
         lines += [f"| {c.what} | {c.did} | {c.detail} |" for c in wrote]

@@ -22,7 +22,9 @@ def get_settings(api: PrefectApi) -> Development | Production:
     """What the block says; NeedsOperator when there is none."""
     found = find_settings(api)
     if found is None:
-        raise NeedsOperator(f"{ORIGIN} does not exist", "run `make up`, which saves it")
+        raise NeedsOperator(
+            f"{ORIGIN} does not exist", "run `make up`, in a cluster bootstrap, which saves it"
+        )
     return found
 
 

@@ -104,6 +104,8 @@ def deploy(
         log.warning("tried again next time: %s", fault)
     site.records.write_objects(wanted)
     done = [*work.changes, *pruned.changes]
+    if migration is not None:
+        done += _forget_migrations(site, migration["metadata"]["name"])
     if any(each.wrote for each in done):
         site.tell(1, "all is as wanted")
     return done
@@ -122,6 +124,20 @@ def migrate(site: Site, migration: Object) -> Change:
     if not done:
         await_job(site.cluster, name, seconds=site.seconds, beat=site.guard)
     return Change(what, Did.UNCHANGED if done else Did.CREATED)
+
+
+def _forget_migrations(site: Site, kept: str) -> list[Change]:
+    """Jobs of earlier releases are gone: each change of release or settings makes one."""
+    labels = {"app": names.MIGRATION}
+    old = [
+        each["metadata"]
+        for each in site.cluster.find_all("batch/v1", "Job", labels=labels)
+        if each["metadata"]["name"] != kept
+    ]
+    for about in old:
+        site.guard()
+        site.cluster.delete(Ref("batch/v1", "Job", about["name"]), uid=about["uid"])
+    return [Change(f"Job {about['name']}", Did.REMOVED, "of an earlier release") for about in old]
 
 
 @dataclass

@@ -26,6 +26,11 @@ class ObjectChange(Change):
     fields: tuple[FieldChange, ...] = ()
     conflicts: tuple[FieldConflict, ...] = ()
 
+    @property
+    def contested(self) -> bool:
+        """Whether a field was left to somebody else, who set it to another value."""
+        return bool(self.conflicts)
+
 
 def free() -> None:
     """The guard of those who need none."""

@@ -104,8 +104,11 @@ def _take(cluster: Cluster, ref: Ref, who: str, seconds: float) -> ClusterLease:
 
     try:
         wait_until(str(ref.short), look, seconds=seconds, every=1)
-    except TimedOut as error:
-        raise Locked(f"another change is under way: {error}") from None
+    except TimedOut:
+        holder = _told(cluster.find(ref))
+        raise Locked(
+            f"another change is under way: {holder} holds {ref.short} after {seconds:g} s"
+        ) from None
     return taken[0]
 
 

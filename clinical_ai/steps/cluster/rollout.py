@@ -10,7 +10,7 @@ from clinical_ai import names
 from clinical_ai.diagnosis import Facts, explain
 from clinical_ai.errors import NeedsOperator, PlatformError, Transient
 from clinical_ai.pod_faults import Diagnosis
-from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.ports_cluster import Cluster, Object, Ref, in_namespace
 from clinical_ai.waiting import Sighting, wait_until
 
 log = logging.getLogger(__name__)
@@ -104,9 +104,8 @@ class Watch:
             first = over[0] if over[-1].patience else found[0]
             tail = self._tail(first)
             problem = f"{self.what} does not come up: {first.cause}{tail}"
-            raise RolloutFailed(
-                problem, first.remedy, [*over, *(it for it in found if it not in over)]
-            )
+            remedy = in_namespace(first.remedy, self.cluster.namespace)
+            raise RolloutFailed(problem, remedy, [*over, *(it for it in found if it not in over)])
 
     def _tail(self, found: Diagnosis) -> str:
         """The last lines of the log of a container that ended or is not healthy.

@@ -75,10 +75,15 @@ def _drift(cluster: Cluster) -> dict[str, Any]:
         return {"known": False, "why": "deploy/self has not completed yet"}
     site = Site(cluster, Ownership(ownership(cluster.namespace), limit=len(stage)), lambda: None)
     try:
-        differing = [str(each) for each in look(site, {"all": stage}) if each.differs]
+        seen = look(site, {"all": stage})
     except PlatformError as error:
         return {"known": False, "why": str(error)}
-    return {"known": True, "objects": len(stage), "differing": differing}
+    return {
+        "known": True,
+        "objects": len(stage),
+        "differing": [str(each) for each in seen if each.differs],
+        "contested": [str(each) for each in seen if each.contested and not each.differs],
+    }
 
 
 def _ask(reach: Reach) -> tuple[str, list[dict[str, Any]]]:
@@ -100,7 +105,7 @@ def table(seen: dict[str, Any]) -> list[str]:
         *([f"taken back   {seen['failed']}"] if seen["failed"] else []),
         f"API          {seen['api']}",
         f"drift        {_told(seen['drift'])}",
-        *(f"             {each}" for each in seen["drift"].get("differing", [])[:_MOST_SHOWN]),
+        *(f"             {each}" for each in _shown(seen["drift"])),
         f"break-glass  {seen['break_glass'] or 'off'}",
         f"lease        {seen['lease'] or 'free'}",
         f"backup       {seen['backup']}",
@@ -110,8 +115,13 @@ def table(seen: dict[str, Any]) -> list[str]:
     return [*lines, *run_lines(seen["runs"])]
 
 
+def _shown(drift: dict[str, Any]) -> list[str]:
+    return [*drift.get("differing", []), *drift.get("contested", [])][:_MOST_SHOWN]
+
+
 def _told(drift: dict[str, Any]) -> str:
     if not drift["known"]:
         return f"not known: {drift['why']}"
-    count = len(drift["differing"])
-    return f"{count} of {drift['objects']} objects differ" if count else "none"
+    count, left = len(drift["differing"]), len(drift["contested"])
+    told = f"{count} of {drift['objects']} objects differ" if count else "none"
+    return f"{told}; {left} have fields that others set otherwise" if left else told

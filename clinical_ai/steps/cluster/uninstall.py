@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Final
 
 from clinical_ai import names
@@ -12,7 +13,7 @@ from clinical_ai.inventory import is_ours
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.manifests.kubernetes.migration import DROP
 from clinical_ai.notation_kubernetes import parts
-from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
+from clinical_ai.ports_cluster import Changed, Cluster, Object, Propagation, Ref
 from clinical_ai.steps.cluster.inventory import Ownership, read_inventory
 from clinical_ai.steps.cluster.job import await_job
 from clinical_ai.waiting import Sighting, wait_until
@@ -64,12 +65,13 @@ def plan_removal(cluster: Cluster, options: Options) -> Removal:
     listed, staying = _listed(cluster)
     objects = [each for each in listed if each["kind"] not in {"Deployment", "Namespace"}]
     spaces = [Ref.of(each).short for each in listed if each["kind"] == "Namespace"]
-    secrets = _there(cluster, "Secret", _secret_names())
+    secrets = _secrets(cluster)
     records = _there(cluster, "ConfigMap", [*_RECORDS, *_OWNERS])
     jobs = _jobs(cluster)
     staying += [*spaces, *([] if options.secrets else [Ref.of(each).short for each in secrets])]
     if not options.database:
-        staying.append(f"schema {names.PREFECT_SCHEMA} of the database")
+        lost = ", whose blocks nothing can read then: its key goes" if options.secrets else ""
+        staying.append(f"schema {names.PREFECT_SCHEMA} of the database{lost}")
     return Removal(
         workloads=[each for each in listed if each["kind"] == "Deployment"],
         # What a drop of the schema needs, as policies and Secrets, is removed after it.
@@ -120,17 +122,18 @@ def _drop(jobs: Sequence[Object]) -> Object:
     [container] = spec["template"]["spec"]["containers"]
     container["args"] = [DROP]
     labels = {**model["metadata"]["labels"]}
-    metadata = {"name": f"{names.MIGRATION}-drop", "labels": labels}
+    metadata = {"name": f"{names.MIGRATION}-drop-{token_hex(3)}", "labels": labels}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
 def _carry_out(cluster: Cluster, job: Object, guard: Callable[[], None]) -> Change:
     name = job["metadata"]["name"]
     guard()
-    cluster.create(job)
+    made = cluster.create(job)
+    if made is None:
+        raise Changed(f"Job {name} is there already")
     await_job(cluster, name, seconds=_SECONDS, beat=guard)
-    made = cluster.get(Ref.of(job))
-    cluster.delete(Ref.of(made), uid=made["metadata"]["uid"], propagation="Foreground")
+    cluster.delete(Ref.of(job), uid=made["metadata"]["uid"], propagation="Foreground")
     return Change(f"schema {names.PREFECT_SCHEMA}", Did.REMOVED)
 
 
@@ -167,8 +170,12 @@ def _jobs(cluster: Cluster) -> list[Object]:
     ]
 
 
-def _secret_names() -> list[str]:
-    return list(dict.fromkeys(parts(reference)[0] for reference in _SECRETS))
+def _secrets(cluster: Cluster) -> list[Object]:
+    """Those of fixed names, whoever made them, and those that bootstrap made for connections."""
+    fixed = list(dict.fromkeys(parts(reference)[0] for reference in _SECRETS))
+    ours = cluster.find_all("v1", "Secret", labels={"app.kubernetes.io/part-of": names.PRODUCT})
+    more = [each for each in ours if each["metadata"]["name"] not in fixed]
+    return [*_there(cluster, "Secret", fixed), *more]
 
 
 def _await_gone(cluster: Cluster, ref: Ref, guard: Callable[[], None]) -> None:

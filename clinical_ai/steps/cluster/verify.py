@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Protocol
@@ -11,7 +12,7 @@ from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, TimedOut
 from clinical_ai.manifests.kubernetes.credentials import agent, external_secrets
 from clinical_ai.ports import SecretStore
-from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.ports_cluster import Cluster, Object, Ref, in_namespace
 from clinical_ai.steps import verify
 from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.cluster.synced import KIND, check_synced
@@ -23,6 +24,7 @@ from clinical_ai.waiting import Sighting, wait_until
 _WORKLOADS: Final = (names.SERVER, names.PLATFORM_WORKER, names.WORKER)
 _TAIL: Final = 500  # lines of a log
 _WRONG: Final = (" ERROR ", " CRITICAL ", "Traceback (most recent call last)")
+_OF_RUNS: Final = ("Flow run '", "Task run '")
 _SERVICE: Final = "kubernetes.io/service-name"
 # Of a pod that no policy of ours lets a run reach: the cluster's own DNS, at its metrics.
 _FORBIDDEN: Final = ("kube-dns", "kube-system", 9153)
@@ -63,7 +65,9 @@ def verify_cluster(parts: Parts, *, fly: bool = True, history: bool = True) -> l
     ]
     last = [("canary runs", verify.canaries)] if fly else []
     checks = [*own, *verify.SHARED, *last]
-    return [verify.run(check, partial(look, parts), parts.repair) for check, look in checks]
+    results = (verify.run(check, partial(look, parts), parts.repair) for check, look in checks)
+    space = parts.cluster.namespace
+    return [replace(each, remedy=in_namespace(each.remedy, space)) for each in results]
 
 
 def _workloads(parts: Parts) -> str:
@@ -107,7 +111,7 @@ def _logs(parts: Parts) -> str:
         for pod in pods_of(parts.cluster, name):
             about, container = pod["metadata"]["name"], pod["spec"]["containers"][0]["name"]
             lines = parts.cluster.logs(about, container=container, tail=_TAIL).splitlines()
-            found = sum(any(word in line for word in _WRONG) for line in lines)
+            found = sum(_is_wrong(line, of_worker=name in WORKERS.values()) for line in lines)
             if found:
                 wrong.append(f"{found} in {about}")
     if wrong:
@@ -116,6 +120,13 @@ def _logs(parts: Parts) -> str:
             "read them: `kubectl logs POD | grep -E 'ERROR|CRITICAL|Traceback'`",
         )
     return f"none among the last {_TAIL} lines of each"
+
+
+def _is_wrong(line: str, *, of_worker: bool) -> bool:
+    """A worker's log holds what its runs write, too; that is theirs."""
+    if of_worker and ("Traceback" in line or any(word in line for word in _OF_RUNS)):
+        return False
+    return any(word in line for word in _WRONG)
 
 
 def _services(parts: Parts) -> str:
