@@ -70,13 +70,14 @@ def plan_removal(cluster: Cluster, options: Options) -> Removal:
     staying += [*spaces, *([] if options.secrets else [Ref.of(each).short for each in secrets])]
     if not options.database:
         staying.append(f"schema {names.PREFECT_SCHEMA} of the database")
+    workloads = [each for each in listed if each["kind"] == "Deployment"]
     return Removal(
-        workloads=[each for each in listed if each["kind"] == "Deployment"],
+        workloads=workloads,
         # What a drop of the schema needs, as policies and Secrets, is removed after it.
         others=[*jobs, *objects, *(secrets if options.secrets else []), *records],
         staying=staying,
         options=options,
-        drop=_drop(jobs) if options.database else None,
+        drop=_drop(jobs, workloads) if options.database else None,
     )
 
 
@@ -103,9 +104,14 @@ def _delete(cluster: Cluster, found: Object, options: Options, guard: Callable[[
     return Change(ref.short, Did.REMOVED if there else Did.UNCHANGED)
 
 
-def _drop(jobs: Sequence[Object]) -> Object:
-    """The migration's Job with another ending: it knows image, database and policies."""
+def _drop(jobs: Sequence[Object], workloads: Sequence[Object]) -> Object | None:
+    """The migration's Job with another ending: it knows image, database and policies.
+
+    None when an earlier removal came further than this: it takes the Jobs after the schema.
+    """
     found = [job for job in jobs if job["metadata"]["labels"]["app"] == names.MIGRATION]
+    if not found and not workloads:
+        return None
     if not found:
         raise NeedsOperator(
             "no migration Job is left, which tells how to reach the database",
@@ -125,12 +131,17 @@ def _drop(jobs: Sequence[Object]) -> Object:
 
 
 def _carry_out(cluster: Cluster, job: Object, guard: Callable[[], None]) -> Change:
-    name = job["metadata"]["name"]
+    """One that a kill or a failure left tells nothing of the schema of today."""
+    name, ref = job["metadata"]["name"], Ref.of(job)
+    if (old := cluster.find(ref)) is not None:
+        guard()
+        cluster.delete(ref, uid=old["metadata"]["uid"], propagation="Foreground")
+        _await_gone(cluster, ref, guard)
     guard()
     cluster.create(job)
     await_job(cluster, name, seconds=_SECONDS, beat=guard)
-    made = cluster.get(Ref.of(job))
-    cluster.delete(Ref.of(made), uid=made["metadata"]["uid"], propagation="Foreground")
+    made = cluster.get(ref)
+    cluster.delete(ref, uid=made["metadata"]["uid"], propagation="Foreground")
     return Change(f"schema {names.PREFECT_SCHEMA}", Did.REMOVED)
 
 
