@@ -96,6 +96,8 @@ def uninstall(options: argparse.Namespace, environ: Mapping[str, str], terminal:
         return 1
     with cluster_lease(cluster, f"uninstall by {who()}", seconds=_LEASE_SECONDS) as lease:
         guard = guarded(cluster, lease.renew)
+        # A change may have ended while somebody was asked, or held the lease.
+        removal = plan_removal(cluster, removal.options)
         remove(cluster, removal, guard, lambda change: terminal.plain(str(change)))
     _delete(cluster, Ref("coordination.k8s.io/v1", "Lease", names.CLUSTER_LEASE))
     if space is not None:

@@ -1,6 +1,7 @@
 """A platform in a cluster, for its flows and for bootstrap; and which platform a process is of."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from clinical_ai.steps.progress import Tell
     from clinical_ai.steps.unresolved import Unresolved
     from clinical_ai.steps.verify import Result
+
+log = logging.getLogger(__name__)
 
 RENDERED: Final = Path("/release/rendered.json")  # made when the image is built
 _LEASE_SECONDS: Final = 90
@@ -235,15 +238,18 @@ class ClusterPlatform:
 
     @contextmanager
     def _recording_failure(self, who: str) -> Iterator[None]:
-        """The ledger tells of a change that was taken back, too."""
-        from clinical_ai.errors import TimedOut
+        """The ledger tells of a change that was taken back, too. One that can't hides nothing."""
+        from clinical_ai.errors import PlatformError, TimedOut
         from clinical_ai.steps.cluster.rollout import RolloutFailed
         from clinical_ai.steps.deploy_report import failed_entry
 
         try:
             yield
         except (RolloutFailed, TimedOut) as error:
-            self.record(failed_entry(self.release_name, str(error), who))
+            try:
+                self.record(failed_entry(self.release_name, str(error), who))
+            except PlatformError as fault:
+                log.error("the ledger does not tell of it: %s", fault)  # noqa: TRY400
             raise
 
     def prove(self, changes: "Sequence[Change]") -> "list[Result]":

@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.support.deployment_files",
     "tests.support.fake_docker",
     "tests.support.folders",
+    "tests.support.installed",
     "tests.support.platform",
     "tests.support.postgres",
     "tests.support.prefect_server",

@@ -143,22 +143,24 @@ def follow_run(
     is waited for.
     """
     told, answered = 0, monotonic()
+    last: list[Run] = []
 
     def look() -> Sighting:
         nonlocal told, answered
         try:
             run = get_run(api, run_id)
-            if tell is not None:
-                told += _tell_log(api, run_id, told, tell)
+            while tell is not None and (count := _tell_log(api, run_id, told, tell)):
+                told += count
         except Transient as error:
             if monotonic() - answered > _SILENCE:
                 raise
             return Sighting(done=False, summary=str(error))
         answered = monotonic()
+        last[:] = [run]
         return Sighting(done=run.state in FINAL, summary=f"{run.name} is {run.state.lower()}")
 
     wait_until(f"run {run_id}", look, seconds=seconds)
-    return get_run(api, run_id)
+    return last[0]
 
 
 def run_to_end(

@@ -10,12 +10,13 @@ from pydantic import SecretStr
 
 from clinical_ai import names
 from clinical_ai.adapters.postgres import PostgresDatabase
+from clinical_ai.manifests.kubernetes import migration
 from clinical_ai.migrate import ensure_schema
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def migrate(home: Path, url: str | None) -> subprocess.CompletedProcess[str]:
+def migrate(home: Path, url: str | None, *words: str) -> subprocess.CompletedProcess[str]:
     """As the Job does, with its variables."""
     variables = {
         "PATH": os.environ["PATH"],
@@ -24,7 +25,7 @@ def migrate(home: Path, url: str | None) -> subprocess.CompletedProcess[str]:
         "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": names.PREFECT_SCHEMA,
         **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}),
     }
-    command = [sys.executable, "-m", "clinical_ai.migrate"]
+    command = [sys.executable, "-m", "clinical_ai.migrate", *words]
     return subprocess.run(
         command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
     )
@@ -72,3 +73,26 @@ def test_a_role_that_may_not_create_schemas_can_use_one_that_is_there(
     finally:
         owner.execute("drop role migrating")
         owner.close()
+
+
+def test_a_drop_takes_prefects_schema_with_all_in_it_and_nothing_else(
+    database_url: SecretStr, tmp_path: Path
+) -> None:
+    database = PostgresDatabase(database_url)
+    for schema in (names.PREFECT_SCHEMA, "theirs"):
+        database.execute(f"create schema {schema}")
+        database.execute(f"create table {schema}.flow_run (id int)")
+    database.close()
+    url = database_url.get_secret_value().replace("postgresql://", "postgresql+asyncpg://")
+    for _ in range(2):  # a second one finds nothing, which is as wanted
+        done = migrate(tmp_path, url, migration.DROP)
+        assert done.returncode == 0, done.stderr
+    tables = "select schemaname from pg_tables where tablename = %s"
+    assert database.query(tables, ("flow_run",)) == [{"schemaname": "theirs"}]
+    database.close()
+
+
+def test_a_drop_that_can_not_be_done_fails_the_job_and_shows_no_password(tmp_path: Path) -> None:
+    done = migrate(tmp_path, "postgresql://me:hunter2-canary@127.0.0.1:1/d", migration.DROP)
+    assert done.returncode == 1
+    assert "hunter2" not in done.stdout + done.stderr

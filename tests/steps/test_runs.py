@@ -1,13 +1,15 @@
 """Runs are started, found and followed; those whose process is gone are settled."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from clinical_ai import names
-from clinical_ai.errors import NeedsOperator, TimedOut
+from clinical_ai.errors import NeedsOperator, TimedOut, Transient
 from clinical_ai.ports import PrefectApi
 from clinical_ai.steps.runs import (
     as_run,
@@ -16,6 +18,8 @@ from clinical_ai.steps.runs import (
     get_deployment,
     get_run,
     lost_runs,
+    read_table,
+    run_to_end,
     runs_in,
     settle_lost_runs,
     start_run,
@@ -167,6 +171,114 @@ def test_a_run_is_followed_to_its_end_with_what_its_flow_logs(
     ended = follow_run(api, run, seconds=60, tell=heard.append)
     assert (ended.state, ended.message, ended.completed) == ("FAILED", "no luck", False)
     assert heard == ["one", "two", "last"]
+
+
+def test_every_line_is_told_once_however_many_come_at_a_time(
+    api: PrefectApi, full_name: str, clock: Clock
+) -> None:
+    run, heard = start_run(api, full_name, {}), list[str]()
+    log = lines(api, run)
+    many = [str(number) for number in range(450)]
+
+    def end() -> None:
+        for each in many:
+            log("prefect.flow_runs", each)
+        enter(api, run, "COMPLETED")
+
+    clock.happens(end)
+    follow_run(api, run, seconds=60, tell=heard.append)
+    assert heard == many
+
+
+@pytest.fixture
+def fake(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> FakePrefect:
+    """A server whose clock the test turns."""
+    monkeypatch.setattr("clinical_ai.steps.runs.monotonic", lambda: clock.now)
+    return FakePrefect()
+
+
+def away(fake: FakePrefect, seconds: float) -> list[Callable[[], object]]:
+    """What happens at each sleep while the server is away for so long, and then is back."""
+    between = int(seconds / 0.5) - 1
+    goes, comes = (lambda down=down: setattr(fake, "down", down) for down in (True, False))
+    return [goes, *[lambda: None] * between, comes]
+
+
+def test_a_server_that_is_silent_for_less_than_a_minute_is_waited_for(
+    fake: FakePrefect, clock: Clock
+) -> None:
+    run = start_run(fake, registered(fake, "f"), {})
+    heard: list[str] = []
+    log = lines(fake, run)
+    log("prefect.flow_runs", "before")
+    absence = away(fake, 55)
+    clock.happens(
+        *absence,
+        *absence,  # another time: each silence counts by itself
+        lambda: (log("prefect.flow_runs", "after"), enter(fake, run, "COMPLETED")),
+    )
+    assert follow_run(fake, run, seconds=600, tell=heard.append).completed
+    assert heard == ["before", "after"]
+    assert clock.now > 110
+
+
+def test_a_server_that_stays_away_is_told_after_a_minute(fake: FakePrefect, clock: Clock) -> None:
+    run = start_run(fake, registered(fake, "f"), {})
+    clock.happens(*away(fake, 900))
+    with pytest.raises(Transient, match="no answer from Prefect"):
+        follow_run(fake, run, seconds=1800)
+    assert 60 < clock.now < 65
+
+
+def test_a_run_that_is_gone_meanwhile_is_not_waited_for(fake: FakePrefect, clock: Clock) -> None:
+    run = start_run(fake, registered(fake, "f"), {})
+    clock.happens(fake.runs.clear)
+    with pytest.raises(NeedsOperator, match="does not exist any more"):
+        follow_run(fake, run, seconds=1800)
+
+
+def test_an_end_that_was_seen_counts_although_the_server_goes_away_just_then(
+    fake: FakePrefect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start_run(fake, registered(fake, "f"), {})
+    enter(fake, run, "COMPLETED", "all is as wanted")
+    real = fake.get
+
+    def last_answer(path: str) -> Any:
+        answer = real(path)
+        fake.down = True
+        return answer
+
+    monkeypatch.setattr(fake, "get", last_answer)
+    assert follow_run(fake, run, seconds=60).message == "all is as wanted"
+
+
+def test_a_new_run_is_followed_to_its_end(fake: FakePrefect, clock: Clock) -> None:
+    full_name = registered(fake, "f")
+    clock.happens(lambda: enter(fake, next(iter(fake.runs)), "FAILED", "no luck"))
+    ended = run_to_end(fake, full_name, {"b": 2}, seconds=60)
+    assert (ended.state, ended.message, ended.parameters) == ("FAILED", "no luck", {"a": 1, "b": 2})
+
+
+def test_the_table_of_a_run_is_the_last_one_that_it_left(api: PrefectApi, full_name: str) -> None:
+    run, other = (start_run(api, full_name, {}) for _ in range(2))
+    assert read_table(api, run, "k") == []
+    for owner, key, data in (
+        (run, "k", json.dumps([{"check": "a retried attempt"}])),
+        (run, "k", json.dumps([{"check": "b"}])),
+        (run, "another-key", "[]"),
+        (other, "k", "[]"),
+    ):
+        body = {"key": key, "type": "table", "data": data, "flow_run_id": owner}
+        api.post("/artifacts/", body)
+    assert read_table(api, run, "k") == [{"check": "b"}]
+
+
+def test_a_table_that_was_sent_as_rows_is_read_as_well(api: PrefectApi, full_name: str) -> None:
+    run = start_run(api, full_name, {})
+    for rows in ([{"check": "a"}], []):
+        api.post("/artifacts/", {"key": "k", "type": "table", "data": rows, "flow_run_id": run})
+        assert read_table(api, run, "k") == rows
 
 
 def lines(api: PrefectApi, run: str) -> Callable[[str, str], None]:

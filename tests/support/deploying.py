@@ -48,8 +48,13 @@ class Namespace:
         """Pods of good images are available, and Jobs of them have succeeded."""
         for _, kind, _, name in list(self.fake.objects.all):
             if kind in {"Deployment", "Job"}:
-                status = _status(self.fake.look(kind, name))
+                found = self.fake.look(kind, name)
+                status = _status(found, self.behaviour(found))
                 self.fake.edit(kind, name, "controller", lambda it, to=status: it.update(status=to))
+
+    def behaviour(self, found: Object) -> str:
+        """Which of the images its pods behave like."""
+        return str(container_of(found)["image"])
 
     def image(self, name: str) -> str | None:
         """What the Kubernetes Deployment of that name runs; None when there is none."""
@@ -98,17 +103,17 @@ def container_of(found: Object) -> Any:
     return found["spec"]["template"]["spec"]["containers"][0]
 
 
-def _status(found: Object) -> Object:
-    image = container_of(found)["image"]
+def _status(found: Object, image: str) -> Object:
     if found["kind"] == "Job":
         ended = {"type": "Failed" if image == BROKEN else "Complete", "status": "True"}
         return {"conditions": [ended], "succeeded": int(image != BROKEN)}
+    count = found["spec"]["replicas"]
     condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
     return {
         "observedGeneration": found["metadata"]["generation"],
-        "replicas": 1,
-        "updatedReplicas": 1,
-        "availableReplicas": int(image not in {BROKEN, SLOW}),
+        "replicas": count,
+        "updatedReplicas": count,
+        "availableReplicas": 0 if image in {BROKEN, SLOW} else count,
         "conditions": [condition] if image == BROKEN else [],
     }
 

@@ -256,6 +256,20 @@ def test_what_deploy_self_keeps_has_the_labels_that_pruning_asks_for(settings: S
         assert kept == (each["metadata"]["labels"][names.OWNER_LABEL] == names.KEPT_BY_DEPLOY)
 
 
+@every_example
+def test_no_object_is_of_two_owners_or_of_two_namespaces(settings: Settings) -> None:
+    space = cluster_of(settings).namespace
+    owners = [
+        ownership(place, owner).items()
+        for place in (space, f"{space}-2")
+        for owner in (names.KEPT_BY_BOOTSTRAP, names.KEPT_BY_DEPLOY)
+    ]
+    for each in objects(settings):
+        labels = each["metadata"]["labels"].items()
+        assert [it <= labels for it in owners[2:]] == [False, False]
+        assert sum(it <= labels for it in owners) == 1
+
+
 def test_a_namespace_that_is_there_already_is_left_as_it_is() -> None:
     settings = settings_of("production")
     kinds = {each["kind"] for each in desired.for_bootstrap(settings, make_namespace=False)}

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from clinical_ai import names
-from clinical_ai.errors import PlatformError
+from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Ref
@@ -30,7 +30,7 @@ def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
     `reach`: Prefect's API, for as long as it is asked; raises a PlatformError.
     """
     workloads = [_workload(cluster, name) for name in WORKLOADS]
-    ledger = Records(cluster).read_ledger()
+    ledger = _ledger(cluster)
     done = [entry for entry in ledger if "failed" not in entry]
     holder, stop = find_holder(cluster), find_stop(cluster)
     api, runs = _ask(reach)
@@ -68,13 +68,22 @@ def _workload(cluster: Cluster, name: str) -> dict[str, Any]:
     }
 
 
+def _ledger(cluster: Cluster) -> list[dict[str, Any]]:
+    """Its entries; that it is damaged is the last thing that failed."""
+    try:
+        return Records(cluster).read_ledger()
+    except NeedsOperator as error:
+        return [{"failed": str(error)}]
+
+
 def _drift(cluster: Cluster) -> dict[str, Any]:
     """What differs from the objects that deploy/self applied last."""
-    stage = Records(cluster).find_objects()
-    if not stage:
-        return {"known": False, "why": "deploy/self has not completed yet"}
-    site = Site(cluster, Ownership(ownership(cluster.namespace), limit=len(stage)), lambda: None)
     try:
+        stage = Records(cluster).find_objects()
+        if not stage:
+            return {"known": False, "why": "deploy/self has not completed yet"}
+        own = Ownership(ownership(cluster.namespace), limit=len(stage))
+        site = Site(cluster, own, lambda: None)
         seen = look(site, {"all": stage})
     except PlatformError as error:
         return {"known": False, "why": str(error)}

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from secrets import token_hex
 from typing import Final
 
 from clinical_ai import names
@@ -13,7 +12,7 @@ from clinical_ai.inventory import is_ours
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.manifests.kubernetes.migration import DROP
 from clinical_ai.notation_kubernetes import parts
-from clinical_ai.ports_cluster import Changed, Cluster, Object, Propagation, Ref
+from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
 from clinical_ai.steps.cluster.inventory import Ownership, read_inventory
 from clinical_ai.steps.cluster.job import await_job
 from clinical_ai.waiting import Sighting, wait_until
@@ -72,13 +71,14 @@ def plan_removal(cluster: Cluster, options: Options) -> Removal:
     if not options.database:
         lost = ", whose blocks nothing can read then: its key goes" if options.secrets else ""
         staying.append(f"schema {names.PREFECT_SCHEMA} of the database{lost}")
+    workloads = [each for each in listed if each["kind"] == "Deployment"]
     return Removal(
-        workloads=[each for each in listed if each["kind"] == "Deployment"],
+        workloads=workloads,
         # What a drop of the schema needs, as policies and Secrets, is removed after it.
         others=[*jobs, *objects, *(secrets if options.secrets else []), *records],
         staying=staying,
         options=options,
-        drop=_drop(jobs) if options.database else None,
+        drop=_drop(jobs, workloads) if options.database else None,
     )
 
 
@@ -105,9 +105,14 @@ def _delete(cluster: Cluster, found: Object, options: Options, guard: Callable[[
     return Change(ref.short, Did.REMOVED if there else Did.UNCHANGED)
 
 
-def _drop(jobs: Sequence[Object]) -> Object:
-    """The migration's Job with another ending: it knows image, database and policies."""
+def _drop(jobs: Sequence[Object], workloads: Sequence[Object]) -> Object | None:
+    """The migration's Job with another ending: it knows image, database and policies.
+
+    None when an earlier removal came further than this: it takes the Jobs after the schema.
+    """
     found = [job for job in jobs if job["metadata"]["labels"]["app"] == names.MIGRATION]
+    if not found and not workloads:
+        return None
     if not found:
         raise NeedsOperator(
             "no migration Job is left, which tells how to reach the database",
@@ -122,18 +127,22 @@ def _drop(jobs: Sequence[Object]) -> Object:
     [container] = spec["template"]["spec"]["containers"]
     container["args"] = [DROP]
     labels = {**model["metadata"]["labels"]}
-    metadata = {"name": f"{names.MIGRATION}-drop-{token_hex(3)}", "labels": labels}
+    metadata = {"name": f"{names.MIGRATION}-drop", "labels": labels}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
 def _carry_out(cluster: Cluster, job: Object, guard: Callable[[], None]) -> Change:
-    name = job["metadata"]["name"]
+    """One that a kill or a failure left tells nothing of the schema of today."""
+    name, ref = job["metadata"]["name"], Ref.of(job)
+    if (old := cluster.find(ref)) is not None:
+        guard()
+        cluster.delete(ref, uid=old["metadata"]["uid"], propagation="Foreground")
+        _await_gone(cluster, ref, guard)
     guard()
-    made = cluster.create(job)
-    if made is None:
-        raise Changed(f"Job {name} is there already")
+    cluster.create(job)
     await_job(cluster, name, seconds=_SECONDS, beat=guard)
-    cluster.delete(Ref.of(job), uid=made["metadata"]["uid"], propagation="Foreground")
+    made = cluster.get(ref)
+    cluster.delete(ref, uid=made["metadata"]["uid"], propagation="Foreground")
     return Change(f"schema {names.PREFECT_SCHEMA}", Did.REMOVED)
 
 

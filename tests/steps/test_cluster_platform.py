@@ -1,0 +1,242 @@
+"""A cluster's platform: what it wants, brings, proves, and leaves in its ledger."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from clinical_ai import names
+from clinical_ai.change import Change, Did
+from clinical_ai.deployment_plan import Wanted, with_cron
+from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, TimedOut
+from clinical_ai.manifests.kubernetes import credentials
+from clinical_ai.ports_cluster import Ref
+from clinical_ai.settings import Settings, parse
+from clinical_ai.steps.cluster.break_glass import resume, stop
+from clinical_ai.steps.cluster.lease import find_holder
+from clinical_ai.steps.cluster.rollout import RolloutFailed
+from clinical_ai.steps.progress import unheard
+from tests.support.fakes import MemorySecrets
+from tests.support.installed import Installed, Prepare
+from tests.support.kubernetes_examples import DEVELOPMENT, RELEASE, settings_of
+
+
+def bring(site: Installed, *, write: bool = True, who: str = "flow run a-run") -> list[Change]:
+    return site.platform().bring(who, write=write, tell=unheard)
+
+
+def with_cluster(**more: Any) -> Settings:
+    return parse({"kubernetes": {**DEVELOPMENT["kubernetes"], **more}})
+
+
+@pytest.fixture
+def spoiled(installed: Installed) -> Installed:
+    """A platform one of whose objects somebody deleted."""
+    ref = Ref("v1", "ConfigMap", names.CONFIGURATION)
+    installed.cluster.delete(ref, uid=installed.cluster.get(ref)["metadata"]["uid"])
+    return installed
+
+
+# What is wanted.
+
+
+def test_deploy_self_looks_for_drift_as_often_as_the_settings_say_and_nothing_else_moves(
+    installed: Installed, rendered: dict[str, Any]
+) -> None:
+    installed.rendered = rendered
+    installed.settings = with_cluster(**{"drift-schedule": "7 3 * * *"})
+    before = {
+        f"{raw['flow_name']}/{raw['body']['name']}": raw["body"].get("schedules")
+        for raw in rendered["deployments"]
+    }
+    platform = installed.platform()
+    found = {each.full_name: each.body for each in platform.wanted}
+    schedules = found[names.DEPLOY_SELF]["schedules"]
+    [drift] = [each for each in schedules if each["slug"] == names.DRIFT]
+    assert drift["schedule"]["cron"] == "7 3 * * *"
+    after = {full_name: body.get("schedules") for full_name, body in found.items()}
+    assert after == {**before, names.DEPLOY_SELF: schedules}
+
+
+def test_another_cron_leaves_zone_parameters_and_other_schedules_as_they_are() -> None:
+    drift = {
+        "slug": "drift",
+        "active": True,
+        "parameters": {"drift_check": True},
+        "schedule": {"cron": "0 * * * *", "timezone": "Europe/Berlin", "day_or": True},
+    }
+    other = {"slug": "other", "active": False, "schedule": {"interval": 60}}
+    wanted = Wanted("f/d", {"name": "d", "schedules": [other, drift]}, frozenset({"schedules"}))
+    changed = with_cron(wanted, "drift", "5 4 * * *")
+    timing = {"cron": "5 4 * * *", "timezone": "Europe/Berlin", "day_or": True}
+    assert changed.body["schedules"] == [other, {**drift, "schedule": timing}]
+    assert drift["schedule"] != timing
+    assert with_cron(wanted, "nothing", "5 4 * * *") == wanted
+    assert with_cron(changed, "drift", "0 * * * *") == wanted
+
+
+# Whether it can run.
+
+
+def test_settings_that_a_cluster_can_run_with_pass(installed: Installed) -> None:
+    needed = installed.platform().references()
+    installed.secrets = MemorySecrets(dict.fromkeys(needed, "not-secret"))
+    installed.platform().check()
+
+
+def test_every_secret_that_is_not_mounted_is_told_at_once(installed: Installed) -> None:
+    needed = [names.DATABASE_URL, *credentials.storage(installed.settings)]
+    with pytest.raises(ManyFaults) as refused:
+        installed.platform().check()
+    told = [fault.problem for fault in refused.value.faults]
+    assert len(told) == len(needed) > 1
+    assert all(any(each in line for line in told) for each in needed)
+
+
+def test_settings_of_one_machine_are_refused_in_a_cluster(installed: Installed) -> None:
+    installed.settings = parse({})
+    with pytest.raises(ManyFaults, match="name no cluster"):
+        installed.platform().check()
+
+
+@pytest.mark.parametrize(("drift", "heals"), [("report", False), ("heal", True)])
+def test_drift_is_healed_when_the_settings_say_so(
+    installed: Installed, drift: str, *, heals: bool
+) -> None:
+    installed.settings = with_cluster(drift=drift)
+    assert installed.platform().heals_drift is heals
+
+
+def test_what_the_platform_changes_of_prefect_asks_the_switch_first(installed: Installed) -> None:
+    managed = installed.platform().managed
+    stop(installed.cluster, "ann", "incident 12")
+    with pytest.raises(NeedsOperator, match="incident 12"):
+        managed.patch(f"/work_pools/{names.POOL}", {"is_paused": True})
+    assert managed.get(f"/work_pools/{names.POOL}")["is_paused"] is False
+    resume(installed.cluster)
+    managed.patch(f"/work_pools/{names.POOL}", {"is_paused": True})
+    assert installed.prefect.pools[names.POOL]["is_paused"] is True
+
+
+# What is brought.
+
+
+def test_a_report_tells_what_differs_and_writes_nothing_not_even_a_lease(
+    spoiled: Installed,
+) -> None:
+    role = Ref("rbac.authorization.k8s.io/v1", "Role", names.PLATFORM_JOB)
+    spoiled.cluster.delete(role, uid=spoiled.cluster.get(role)["metadata"]["uid"])
+    before = spoiled.there()
+    spoiled.fake.requests.clear()
+    differing = {
+        change.what: change.did for change in bring(spoiled, write=False) if change.differs
+    }
+    assert spoiled.fake.writes == []
+    assert spoiled.there() == before
+    assert {what.rpartition("/")[2]: did for what, did in differing.items()} == {
+        names.CONFIGURATION: Did.CREATED,
+        names.PLATFORM_JOB: Did.DRIFTED,
+    }
+
+
+def test_what_differs_is_brought_and_then_nothing_differs(spoiled: Installed) -> None:
+    assert any(change.wrote for change in bring(spoiled))
+    assert ("ConfigMap", names.CONFIGURATION) in spoiled.there()
+    assert not any(change.differs for change in bring(spoiled))
+    assert not any(change.differs for change in bring(spoiled, write=False))
+    assert find_holder(spoiled.cluster) is None
+
+
+def test_a_worker_whose_pod_is_gone_is_forgotten_with_it(installed: Installed) -> None:
+    worker = f"{names.WORKER}-gone"
+    path = f"/work_pools/{names.POOL}/workers/heartbeat"
+    installed.prefect.post(path, {"name": worker})
+    installed.prefect.workers[names.POOL, worker]["status"] = "OFFLINE"
+    bring(installed)
+    assert installed.prefect.workers == {}
+
+
+@pytest.mark.parametrize("claim", ["", "clinical-ai-leases"])
+def test_slots_leak_only_where_leases_have_no_volume_of_their_own(
+    installed: Installed, claim: str
+) -> None:
+    installed.settings = with_cluster(**({"lease-claim": claim} if claim else {}))
+    bring(installed)
+    installed.put("Pod", "server-1", labels={"app": names.SERVER})
+    installed.prefect.post("/v2/concurrency_limits/", {"name": "l", "limit": 1, "active_slots": 1})
+    bring(installed)
+    assert installed.prefect.limits["l"]["active_slots"] == int(bool(claim))
+
+
+def test_nothing_is_brought_while_self_management_is_stopped(spoiled: Installed) -> None:
+    stop(spoiled.cluster, "ann", "incident 12")
+    before = spoiled.there()
+    with pytest.raises(NeedsOperator, match="incident 12"):
+        bring(spoiled)
+    assert spoiled.there() - before <= {("Lease", names.CLUSTER_LEASE)}
+    assert bring(spoiled, write=False)
+
+
+# What is left in the ledger.
+
+
+@pytest.mark.parametrize("name", [names.SERVER, names.MIGRATION])
+def test_a_rollout_that_failed_is_in_the_ledger_with_its_release_and_run(
+    installed: Installed, name: str
+) -> None:
+    installed.broken = {name}
+    better = replace(RELEASE, version="9.9.9", content="ba9876543210")
+    platform = installed.platform(release=better)
+    with pytest.raises((RolloutFailed, TimedOut)):
+        platform.bring("flow run a-run", write=True, tell=unheard)
+    [entry] = installed.records.read_ledger()
+    assert name in entry["failed"]
+    assert entry["run"] == "flow run a-run"
+    assert entry["release"].startswith("9.9.9 ")
+    assert find_holder(installed.cluster) is None
+
+
+def test_a_ledger_that_is_damaged_hides_no_bad_rollout(
+    installed: Installed, caplog: pytest.LogCaptureFixture
+) -> None:
+    installed.put("ConfigMap", names.LEDGER, data={"entries.json": "oops"})
+    installed.broken = {names.MIGRATION}
+    platform = installed.platform(release=replace(RELEASE, content="ba9876543210"))
+    with pytest.raises(RolloutFailed, match=names.MIGRATION):
+        platform.bring("flow run a-run", write=True, tell=unheard)
+    assert f"ConfigMap {names.LEDGER} is damaged" in caplog.text
+
+
+def test_a_change_that_may_not_be_made_is_no_failed_rollout(installed: Installed) -> None:
+    stop(installed.cluster, "ann", "incident 12")
+    ref = Ref("v1", "ConfigMap", names.CONFIGURATION)
+    installed.cluster.delete(ref, uid=installed.cluster.get(ref)["metadata"]["uid"])
+    with pytest.raises(PlatformError):
+        bring(installed)
+    assert installed.records.read_ledger() == []
+
+
+# What proves it.
+
+
+@pytest.mark.parametrize(
+    ("did", "flown"), [(Did.UPDATED, True), (Did.UNCHANGED, False), (Did.DRIFTED, False)]
+)
+def test_canaries_fly_only_after_a_change(
+    installed: Installed, monkeypatch: pytest.MonkeyPatch, did: Did, *, flown: bool
+) -> None:
+    asked: list[bool] = []
+
+    def verify(_parts: Any, *, fly: bool) -> list[Any]:
+        asked.append(fly)
+        return []
+
+    monkeypatch.setattr("clinical_ai.steps.cluster.verify.verify_cluster", verify)
+    installed.platform().prove([Change("a", Did.UNCHANGED), Change("b", did)])
+    assert asked == [flown]
+
+
+def test_a_browser_finds_prefect_at_its_exposure_or_at_a_forwarded_port(prepare: Prepare) -> None:
+    assert prepare("development").platform().ui_url == f"http://localhost:{names.API_PORT}"
+    exposed = prepare("production").platform(chosen=settings_of("production"))
+    assert exposed.ui_url == "https://prefect.example.org"

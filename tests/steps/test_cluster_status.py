@@ -1,0 +1,188 @@
+"""What `status` tells of a platform in a cluster, with any part of it down."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from clinical_ai import names
+from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.ports import PrefectApi
+from clinical_ai.ports_cluster import Ref
+from clinical_ai.steps.cluster.break_glass import stop
+from clinical_ai.steps.cluster.lease import cluster_lease
+from clinical_ai.steps.cluster.status import WORKLOADS, see, table
+from tests.support.installed import Installed, Prepare
+from tests.support.kubernetes_examples import RELEASE
+
+ENTRY = {"at": "2026-11-24T10:00:00+00:00", "release": "1.0.0 good", "run": "a-run", "changes": []}
+
+
+def look(site: Installed) -> dict[str, Any]:
+    """As a script reads it."""
+
+    @contextmanager
+    def reach() -> Iterator[PrefectApi]:
+        yield site.prefect
+
+    seen: dict[str, Any] = json.loads(json.dumps(see(site.cluster, reach)))
+    return seen
+
+
+def told(site: Installed) -> str:
+    return "\n".join(table(look(site)))
+
+
+def workload(seen: dict[str, Any], name: str) -> dict[str, Any]:
+    [found] = [each for each in seen["workloads"] if each["name"] == name]
+    return dict(found)
+
+
+def test_a_whole_platform_is_healthy_and_as_it_was_applied(installed: Installed) -> None:
+    installed.platform().record(ENTRY)
+    installed.fake.requests.clear()
+    seen = look(installed)
+    assert installed.fake.writes == []
+    assert seen["healthy"] is True
+    assert (seen["release"], seen["by"], seen["failed"]) == ("1.0.0 good", "a-run", None)
+    assert (seen["break_glass"], seen["lease"]) == (None, None)
+    assert [each["name"] for each in seen["workloads"]] == list(WORKLOADS)
+    assert {each["image"] for each in seen["workloads"]} == {RELEASE.image}
+    assert seen["drift"]["known"] is True
+    assert seen["drift"]["differing"] == []
+    assert seen["drift"]["objects"] > 9
+
+
+def test_a_namespace_without_a_platform_is_told_as_such(prepare: Prepare) -> None:
+    site = prepare("development")
+    site.prefect.down = True
+    seen = look(site)
+    assert seen["healthy"] is False
+    assert {each["state"] for each in seen["workloads"]} == {"is not there"}
+    assert "release      none yet" in told(site)
+    assert "drift        not known: deploy/self has not completed yet" in told(site)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_one_workload_that_is_not_up_makes_it_unhealthy(installed: Installed, name: str) -> None:
+    installed.broken = {name}
+    installed.controllers()
+    seen = look(installed)
+    assert seen["healthy"] is False
+    assert workload(seen, name)["ready"] is False
+    assert [each["ready"] for each in seen["workloads"]].count(False) == 1
+
+
+def test_a_workload_that_somebody_deleted_is_told(installed: Installed) -> None:
+    ref = Ref("apps/v1", "Deployment", names.WORKER)
+    installed.cluster.delete(ref, uid=installed.cluster.get(ref)["metadata"]["uid"])
+    seen = look(installed)
+    assert seen["healthy"] is False
+    assert workload(seen, names.WORKER)["state"] == "is not there"
+    assert seen["drift"]["differing"] == [f"Deployment clinical-ai/{names.WORKER}: created"]
+
+
+def test_what_somebody_edited_is_drift_with_its_field(installed: Installed) -> None:
+    def edit(found: dict[str, Any]) -> None:
+        del found["data"]["minio-endpoint"]
+
+    installed.fake.edit("ConfigMap", names.CONFIGURATION, "ann", edit)
+    [differs] = look(installed)["drift"]["differing"]
+    assert names.CONFIGURATION in differs
+    assert "minio-endpoint" in differs
+    assert "drift        1 of" in told(installed)
+
+
+def test_a_change_that_was_taken_back_is_told_beside_the_release_that_runs(
+    installed: Installed,
+) -> None:
+    installed.platform().record(ENTRY)
+    failed = {
+        "at": "later",
+        "release": "2.0.0 bad",
+        "run": "b-run",
+        "failed": "it does not come up",
+    }
+    installed.platform().record(failed)
+    seen = look(installed)
+    assert (seen["release"], seen["failed"]) == ("1.0.0 good", "it does not come up")
+    assert "taken back   it does not come up" in told(installed)
+    installed.platform().record({**ENTRY, "release": "2.0.1 better"})
+    assert look(installed)["failed"] is None
+
+
+def test_who_changes_it_and_who_stopped_that_is_told(installed: Installed) -> None:
+    stop(installed.cluster, "ann", "incident 12")
+    with cluster_lease(installed.cluster, "deploy by ann", seconds=1):
+        seen = look(installed)
+        assert "deploy by ann, since 2" in str(seen["lease"])
+    assert "incident 12" in seen["break_glass"]
+    assert "lease        free" in told(installed)
+    assert "break-glass  incident 12" in told(installed)
+
+
+@pytest.mark.parametrize("error", [Transient("no port"), NeedsOperator("no key", "make it")])
+def test_without_a_way_to_the_api_the_rest_is_told(installed: Installed, error: Exception) -> None:
+    @contextmanager
+    def reach() -> Iterator[PrefectApi]:
+        raise error
+        yield installed.prefect
+
+    seen = see(installed.cluster, reach)
+    assert (seen["healthy"], seen["api"], seen["runs"]) == (False, str(error), [])
+    assert seen["drift"]["known"]
+    assert all(each["ready"] for each in seen["workloads"])
+
+
+def test_what_answers_and_is_not_prefect_is_told(
+    installed: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = installed.prefect.get
+    monkeypatch.setattr(
+        installed.prefect, "get", lambda path: None if path == "/ready" else real(path)
+    )
+    seen = look(installed)
+    assert (seen["healthy"], seen["api"]) == (False, "what answers is not Prefect")
+
+
+def test_the_last_runs_are_told(installed: Installed) -> None:
+    installed.run(names.POOL)
+    assert [run["name"] for run in look(installed)["runs"]] == ["a-long-run"]
+    assert "a-long-run" in told(installed)
+
+
+@pytest.mark.parametrize("fault", ["damaged", "forbidden"])
+def test_drift_that_can_not_be_seen_hides_nothing_else(installed: Installed, fault: str) -> None:
+    if fault == "damaged":
+        good = Ref("v1", "ConfigMap", names.GOOD_OBJECTS)
+        installed.cluster.patch(good, {"binaryData": {"objects.json.gz": "b29wcw=="}})
+    else:
+        installed.fake.denied = {("patch", "services")}
+    seen = look(installed)
+    assert seen["healthy"] is True
+    assert seen["drift"]["known"] is False
+    assert "drift        not known: " in told(installed)
+
+
+def test_a_damaged_ledger_hides_nothing_else(installed: Installed) -> None:
+    installed.platform().record(ENTRY)
+    ledger = Ref("v1", "ConfigMap", names.LEDGER)
+    installed.cluster.patch(ledger, {"data": {"entries.json": "oops"}})
+    seen = look(installed)
+    assert (seen["healthy"], seen["release"]) == (True, None)
+    assert f"ConfigMap {names.LEDGER} is damaged" in seen["failed"]
+
+
+def test_many_differences_are_cut_short_for_a_person_and_not_for_a_script(
+    installed: Installed,
+) -> None:
+    for kind, name in sorted(installed.there()):
+        if kind in {"Service", "NetworkPolicy", "Deployment"}:
+            [place] = [it for it in installed.fake.objects.all if (it[1], it[3]) == (kind, name)]
+            del installed.fake.objects.all[place]
+    differing = look(installed)["drift"]["differing"]
+    assert len(differing) > 10
+    assert f"{len(differing)} of" in told(installed)
+    assert sum(each in told(installed) for each in differing) == 10

@@ -1,0 +1,243 @@
+"""Every check of a cluster fails when what it looks at is wrong, with the remedy for just that."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from clinical_ai import names
+from clinical_ai.adapters.postgres import PostgresDatabase
+from clinical_ai.ports import Database, ObjectStore
+from clinical_ai.ports_cluster import Ref
+from clinical_ai.steps.cluster import verify
+from clinical_ai.steps.cluster.status import WORKLOADS
+from clinical_ai.steps.cluster.verify import verify_cluster
+from clinical_ai.steps.cluster.workers import WORKERS
+from clinical_ai.steps.verify import Result
+from clinical_ai.wiring_cluster import ClusterPlatform
+from tests.support.fakes import MemorySecrets, MemoryStore
+from tests.support.installed import Installed
+
+OWN = (
+    *("workloads up", "pods ready", "logs free of errors", "services", "secrets"),
+    *("network policies", "workers online", "storage"),
+)
+AWAY = PostgresDatabase(SecretStr("postgresql://u:p@127.0.0.1:9/d"))
+READY = {"type": "Ready", "status": "True"}
+
+
+class Parts(ClusterPlatform):
+    """A platform whose databases are away: what they tell is tested with one machine's checks."""
+
+    database: Database = AWAY  # type: ignore[assignment]
+    prefect_database: Database = AWAY  # type: ignore[assignment]
+    storage: ObjectStore = MemoryStore()  # type: ignore[assignment]
+
+    def find_ui(self) -> str | None:
+        return None
+
+
+class Network:
+    """What a run reaches. `open`: hosts that answer; `known`: those that have an address."""
+
+    def __init__(self) -> None:
+        self.open = {f"{names.SERVER}.{names.NAMESPACE}.svc.cluster.local"}
+        self.known = {"kube-dns.kube-system.svc"}
+
+
+class Site:
+    """A platform of whose own checks each passes; a test breaks one thing."""
+
+    def __init__(self, installed: Installed, network: Network) -> None:
+        self.installed, self.network = installed, network
+        self.fake = installed.fake
+        for name in WORKLOADS:
+            self.pod(f"{name}-1", name)
+            slices = {
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}],
+            }
+            labels = {"kubernetes.io/service-name": name}
+            installed.put("EndpointSlice", name, "discovery.k8s.io/v1", labels=labels, **slices)
+        for pool, name in WORKERS.items():
+            installed.prefect.post(f"/work_pools/{pool}/workers/heartbeat", {"name": f"{name}-1"})
+        needed = installed.platform().references()
+        installed.secrets = MemorySecrets(dict.fromkeys(needed, "not-secret"))
+
+    def pod(self, name: str, app: str, ready: str = "True") -> None:
+        condition = {**READY, "status": ready}
+        status = {"phase": "Running", "conditions": [condition], "containerStatuses": []}
+        spec = {"containers": [{"name": "main", "image": "i"}]}
+        self.installed.put("Pod", name, labels={"app": app}, spec=spec, status=status)
+
+    def remove(self, kind: str, name: str) -> None:
+        [place] = [it for it in self.fake.objects.all if (it[1], it[3]) == (kind, name)]
+        del self.fake.objects.all[place]
+
+    def log(self, name: str, *lines: str) -> None:
+        self.fake.logs[f"{name}-1", "main", False] = "\n".join(lines)
+
+    def verify(self, *, fly: bool = False) -> list[Result]:
+        made = self.installed.platform()
+        return verify_cluster(Parts(**vars(made)), fly=fly)
+
+    def failed(self) -> dict[str, Result]:
+        return {it.check: it for it in self.verify() if it.check in OWN and not it.passed}
+
+
+@pytest.fixture
+def site(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> Site:
+    network = Network()
+    monkeypatch.setattr(verify, "_connects", lambda host, _port: host in network.open)
+    monkeypatch.setattr(verify, "_resolves", lambda host: host in network.known)
+    host = installed.settings.prefect_api_url.partition("//")[2].partition(":")[0]
+    network.open = {host}
+    return Site(installed, network)
+
+
+def test_a_sound_platform_passes_with_evidence(site: Site) -> None:
+    results = {result.check: result for result in site.verify()}
+    assert site.failed() == {}
+    assert all(results[check].evidence for check in OWN)
+    assert "is not" in results["network policies"].evidence
+
+
+def test_canaries_are_flown_last_and_only_when_that_is_asked_for(site: Site) -> None:
+    assert "canary runs" not in [result.check for result in site.verify()]
+    assert site.verify(fly=True)[-1].check == "canary runs"
+
+
+def _no_workload(site: Site) -> None:
+    site.remove("Deployment", names.WORKER)
+
+
+def _not_up(site: Site) -> None:
+    site.installed.broken = {names.SERVER}
+    site.installed.controllers()
+
+
+def _no_pod(site: Site) -> None:
+    site.remove("Pod", f"{names.SERVER}-1")
+
+
+def _not_ready(site: Site) -> None:
+    site.pod(f"{names.SERVER}-2", names.SERVER, ready="False")
+
+
+def _errors(site: Site) -> None:
+    site.log(names.SERVER, "10:00 | INFO  | fine", "10:01 | ERROR | canary-text", "x ERROR y")
+
+
+def _traceback(site: Site) -> None:
+    site.log(names.WORKER, "Traceback (most recent call last):", "ValueError: canary-text")
+
+
+def _no_service(site: Site) -> None:
+    site.remove("Service", names.SERVER)
+
+
+def _other_selector(site: Site) -> None:
+    def edit(found: dict[str, Any]) -> None:
+        found["spec"]["selector"] = {"app": "other"}
+
+    site.fake.edit("Service", names.SERVER, "ann", edit)
+
+
+def _no_endpoint(site: Site) -> None:
+    def edit(found: dict[str, Any]) -> None:
+        found["endpoints"] = [{"addresses": ["10.0.0.1"], "conditions": {"ready": False}}]
+
+    site.fake.edit("EndpointSlice", names.SERVER, "c", edit)
+
+
+def _no_endpoints(site: Site) -> None:
+    """As the API server writes a slice without any."""
+
+    def edit(found: dict[str, Any]) -> None:
+        found["endpoints"] = None
+
+    site.fake.edit("EndpointSlice", names.SERVER, "c", edit)
+
+
+def _no_secret(site: Site) -> None:
+    site.installed.secrets = MemorySecrets()
+
+
+def _server_cut_off(site: Site) -> None:
+    site.network.open.clear()
+
+
+def _no_policies(site: Site) -> None:
+    site.network.open |= site.network.known
+
+
+def _offline(site: Site) -> None:
+    site.installed.prefect.workers[names.POOL, f"{names.WORKER}-1"]["status"] = "OFFLINE"
+
+
+def _silent_pod(site: Site) -> None:
+    site.pod(f"{names.PLATFORM_WORKER}-2", names.PLATFORM_WORKER)
+
+
+@pytest.mark.parametrize(
+    ("fault", "check", "evidence", "remedy"),
+    [
+        (_no_workload, "workloads up", f"{names.WORKER} is not there", "deploy/self"),
+        (_not_up, "workloads up", f"{names.SERVER}: ", "deploy/self"),
+        (_no_pod, "pods ready", f"{names.SERVER} has no pod", "kubectl get pods"),
+        (_not_ready, "pods ready", f"{names.SERVER}-2 is not ready", "kubectl describe pod"),
+        (_errors, "logs free of errors", f"2 in {names.SERVER}-1", "kubectl logs"),
+        (_traceback, "logs free of errors", f"1 in {names.WORKER}-1", "kubectl logs"),
+        (_no_service, "services", f"Service {names.SERVER} is not there", "deploy/self"),
+        (_other_selector, "services", "selects {'app': 'other'}", "undo the edit"),
+        (_no_endpoint, "services", "has no endpoint", "endpointslices"),
+        (_no_endpoints, "services", "has no endpoint", "endpointslices"),
+        (_no_secret, "secrets", names.DATABASE_URL, "kubectl"),
+        (_server_cut_off, "network policies", "can't be reached from a run", "NetworkPolicy"),
+        (_no_policies, "network policies", "which no policy allows", "enforce NetworkPolicies"),
+        (_offline, "workers online", f"{names.WORKER}-1", "log"),
+        (_silent_pod, "workers online", f"{names.PLATFORM_WORKER}-2", "log"),
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "",
+)
+def test_a_fault_fails_its_check_and_no_other_and_says_what_to_do(
+    site: Site, fault: Callable[[Site], None], check: str, evidence: str, remedy: str
+) -> None:
+    fault(site)
+    found = site.failed()
+    assert list(found) == [check]
+    assert evidence in found[check].evidence
+    assert remedy in found[check].remedy
+    assert "canary-text" not in str(found)
+
+
+def test_a_cluster_without_that_dns_is_told_to_have_tried_nothing_forbidden(site: Site) -> None:
+    site.network.known.clear()
+    results = {result.check: result for result in site.verify()}
+    assert results["network policies"].passed
+    assert "nothing forbidden was tried" in results["network policies"].evidence
+
+
+def test_a_pod_that_goes_between_two_looks_is_no_error_in_a_log(site: Site) -> None:
+    def vanish(name: str = f"{names.SERVER}-1") -> None:
+        site.installed.cluster.delete(
+            Ref("v1", "Pod", name),
+            uid=site.fake.look("Pod", name)["metadata"]["uid"],
+        )
+
+    real = site.installed.cluster.logs
+
+    def late(pod: str, **more: Any) -> str:
+        if pod == f"{names.SERVER}-1":
+            vanish()
+        return real(pod, **more)
+
+    site.installed.cluster.logs = late  # type: ignore[method-assign]
+    assert "logs free of errors" not in site.failed()
+
+
+def test_a_cluster_and_a_server_that_are_away_fail_checks_and_end_none(site: Site) -> None:
+    site.fake.down = True
+    site.installed.prefect.down = True
+    assert {*site.failed()} == {*OWN} - {"secrets", "network policies", "storage"}

@@ -1,0 +1,308 @@
+"""`clinical-ai` with a platform in a cluster: what it prints, how it ends, what it asks before."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from clinical_ai import cli, names
+from clinical_ai.ports import PrefectApi
+from clinical_ai.ports_cluster import Ref
+from clinical_ai.steps.cluster.break_glass import find_stop
+from clinical_ai.steps.cluster.lease import cluster_lease, find_holder
+from clinical_ai.steps.verify import Result, as_rows
+from tests.support.clock import Clock
+from tests.support.installed import SPACE, Installed
+
+Run = Callable[..., int]
+KUBERNETES = ("--runtime", "kubernetes")
+
+
+@pytest.fixture
+def run(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A command line to its exit code; `given` is typed by a person."""
+    place = "clinical_ai.commands_cluster"
+
+    def open_it(_environ: Any, *, namespace: str, context: str) -> Any:
+        assert context in {"", "chosen"}
+        return installed.fake.open(namespace)
+
+    @contextmanager
+    def reach(*_: Any) -> Iterator[PrefectApi]:
+        yield installed.prefect
+
+    monkeypatch.setattr(f"{place}.open_kubernetes", open_it)
+    monkeypatch.setattr(f"{place}.reach_api", reach)
+
+    def run(*words: str, given: str = "") -> int:
+        monkeypatch.setattr("sys.stdin", io.StringIO(given))
+        return cli.main(words)
+
+    return run
+
+
+def register(site: Installed, full_name: str) -> None:
+    flow, name = full_name.split("/")
+    body = {"name": name, "work_pool_name": names.PLATFORM_POOL, "entrypoint": "a:b"}
+    found = site.prefect.post("/flows/", {"name": flow})["id"]
+    site.prefect.post("/deployments/", {**body, "flow_id": found})
+
+
+def ends(site: Installed, state: str, message: str, table: list[Result] | None = None) -> None:
+    """From now on each run ends so at once, and leaves this table."""
+    real = site.prefect.post
+
+    def post(path: str, body: Any = None) -> Any:
+        answer = real(path, body)
+        if path.endswith("/create_flow_run"):
+            if table is not None:
+                left = {"key": "verify", "data": json.dumps(as_rows(table))}
+                real("/artifacts/", {**left, "flow_run_id": answer["id"]})
+            told = {"type": state, "message": message}
+            real(f"/flow_runs/{answer['id']}/set_state", {"state": told})
+        return answer
+
+    site.prefect.post = post  # type: ignore[method-assign]
+
+
+# The command line.
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("break-glass",),
+        ("break-glass", "maybe"),
+        ("uninstall", "now"),
+        ("uninstall", "--state", "x"),
+        ("status", "--runtime", "moon"),
+        ("verify", "--report-only"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_two_and_reaches_no_cluster(
+    run: Run, installed: Installed, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed.fake.requests.clear()
+    with pytest.raises(SystemExit) as ended:
+        run(*words)
+    assert ended.value.code == 2
+    assert installed.fake.requests == []
+    assert "usage: clinical-ai" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("status", ["--runtime", "--namespace", "--context", "--json"]),
+        ("verify", ["--runtime", "--namespace", "--context", "--json"]),
+        ("deploy", ["--runtime", "--namespace", "--context", "--report-only"]),
+        ("break-glass", ["--namespace", "--context", "--reason"]),
+        ("uninstall", ["--namespace", "--yes", "--secrets", "--database", "--whole-namespace"]),
+    ],
+)
+def test_a_command_explains_what_it_takes(
+    command: str, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert [each for each in options if each not in told] == []
+
+
+# Status, verify, deploy.
+
+
+def test_status_ends_with_zero_when_all_is_up_and_with_one_when_not(
+    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("status", *KUBERNETES, "--json", "--context", "chosen") == 0
+    assert json.loads(capsys.readouterr().out)["namespace"] == SPACE
+    installed.prefect.down = True
+    assert run("status", *KUBERNETES) == 1
+    assert "no answer from Prefect" in capsys.readouterr().out
+
+
+def test_another_namespace_is_another_platform(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("status", *KUBERNETES, "--namespace", "elsewhere") == 1
+    assert "namespace    elsewhere" in capsys.readouterr().out
+
+
+def test_a_cluster_that_is_away_is_one_sentence_and_ends_with_one(
+    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed.fake.down = True
+    assert run("status", *KUBERNETES) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "Traceback" not in told.err
+    assert told.err.startswith("no answer from the API server")
+
+
+@pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
+def test_verify_shows_the_table_of_a_run_and_ends_by_it(
+    run: Run,
+    installed: Installed,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    passed: bool,
+    code: int,
+) -> None:
+    register(installed, names.VERIFY)
+    table = [Result("pods ready", passed, "one pod", "" if passed else "look at it")]
+    ends(installed, "COMPLETED" if passed else "FAILED", "", table)
+    assert run("verify", *KUBERNETES) == code
+    assert "pods ready           one pod" in capsys.readouterr().out
+    assert run("verify", *KUBERNETES, "--json") == code
+    assert json.loads(capsys.readouterr().out) == as_rows(table)
+
+
+def test_a_verify_that_leaves_no_table_is_no_success(
+    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(installed, names.VERIFY)
+    ends(installed, "COMPLETED", "well")
+    assert run("verify", *KUBERNETES) == 1
+    assert "without a table: well" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("state", "code"), [("COMPLETED", 0), ("FAILED", 1), ("CRASHED", 1)])
+def test_deploy_follows_its_run_and_ends_by_it(
+    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str], state: str, code: int
+) -> None:
+    register(installed, names.DEPLOY_SELF)
+    ends(installed, state, "3 things changed")
+    assert run("deploy", *KUBERNETES, "--report-only") == code
+    assert f"{state.lower()} 3 things changed" in capsys.readouterr().out
+    [row] = installed.prefect.runs.values()
+    assert row["parameters"] == {"report_only": True}
+
+
+def test_what_is_not_registered_yet_is_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("deploy", *KUBERNETES) == 1
+    assert f"{names.DEPLOY_SELF} is not registered" in capsys.readouterr().err
+
+
+# Break-glass.
+
+
+def test_the_switch_goes_on_with_its_reason_and_off_again(
+    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("break-glass", "on", "--reason", "incident 12") == 0
+    assert "incident 12 (" in str(find_stop(installed.cluster))
+    assert "self-management: stopped (incident 12" in capsys.readouterr().out
+    for _ in range(2):
+        assert run("break-glass", "off") == 0
+        assert find_stop(installed.cluster) is None
+
+
+# Uninstall.
+
+
+@pytest.mark.parametrize("given", ["", "\n", "yes\n", "UNINSTALL\n", "uninstall it\n"])
+def test_nothing_is_removed_without_the_word(
+    run: Run, installed: Installed, given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = installed.there()
+    installed.fake.requests.clear()
+    assert run("uninstall", "--secrets", "--whole-namespace", given=given) == 1
+    assert installed.there() == before
+    assert installed.fake.writes == []
+    told = capsys.readouterr().out
+    assert f"goes   Deployment {names.SERVER}" in told
+    assert told.endswith("nothing was removed\n")
+
+
+@pytest.mark.parametrize(("words", "given"), [((), "uninstall\n"), (("--yes",), "")])
+def test_all_of_it_is_removed_with_the_word_or_with_yes(
+    run: Run, installed: Installed, words: tuple[str, ...], given: str
+) -> None:
+    assert run("uninstall", *words, given=given) == 0
+    assert installed.there() == set()
+    assert installed.fake.look("Namespace", SPACE)
+
+
+def test_a_second_time_there_is_nothing_to_ask_for(
+    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("uninstall", "--yes", "--database") == 0
+    installed.fake.requests.clear()
+    assert run("uninstall", "--database") == 0
+    assert installed.fake.writes == []
+    assert capsys.readouterr().out.endswith(f"nothing of the platform is in namespace {SPACE}\n")
+
+
+def test_the_namespace_goes_with_all_in_it_when_bootstrap_made_it(
+    run: Run, installed: Installed
+) -> None:
+    installed.put("ConfigMap", "theirs")
+    assert run("uninstall", "--yes", "--whole-namespace") == 0
+    assert installed.there() == set()
+    assert installed.cluster.find(Ref("v1", "Namespace", SPACE)) is None
+
+
+def test_a_namespace_of_others_is_not_removed_and_nothing_in_it(
+    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed.fake.edit("Namespace", SPACE, "ann", lambda it: it["metadata"].update(labels={}))
+    before = installed.there()
+    assert run("uninstall", "--yes", "--whole-namespace") == 1
+    assert "leave out --whole-namespace; nothing was changed" in capsys.readouterr().err
+    assert installed.there() == before
+
+
+def test_nothing_is_removed_while_self_management_is_stopped(
+    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("break-glass", "on", "--reason", "incident 12")
+    before = installed.there()
+    assert run("uninstall", "--yes") == 1
+    assert "incident 12" in capsys.readouterr().err
+    assert before <= installed.there()
+    assert find_holder(installed.cluster) is None
+
+
+JOB = {
+    "template": {"spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}}
+}
+
+
+def test_what_is_made_while_somebody_is_asked_goes_as_well(
+    run: Run, installed: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def typed(_terminal: Any) -> bool:
+        installed.put("Job", "late", "batch/v1", labels={"app": names.PLATFORM_JOB}, spec=JOB)
+        return True
+
+    monkeypatch.setattr("clinical_ai.commands_cluster._confirmed", typed)
+    assert run("uninstall") == 0
+    assert installed.there() == set()
+
+
+def test_a_change_that_is_under_way_is_waited_for_and_told(
+    run: Run, installed: Installed, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = installed.there()
+    with cluster_lease(installed.cluster, "deploy by ann", seconds=1):
+        assert run("uninstall", "--yes") == 1
+    assert "held by deploy by ann" in capsys.readouterr().err
+    assert before <= installed.there()
+
+
+def test_an_interruption_ends_with_130_and_frees_the_lease(run: Run, installed: Installed) -> None:
+    def interrupt(asked: Any) -> None:
+        if asked.verb == "delete":
+            raise KeyboardInterrupt
+
+    installed.fake.on_write = interrupt
+    assert run("uninstall", "--yes") == 130
+    assert find_holder(installed.cluster) is None
+    installed.fake.on_write = lambda _: None
+    assert run("uninstall", "--yes") == 0
+    assert installed.there() == set()

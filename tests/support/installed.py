@@ -1,0 +1,115 @@
+"""A platform that stands in a namespace of a cluster in memory, as bootstrap would leave it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import repeat
+from typing import Any, Final
+
+import pytest
+
+from clinical_ai import names
+from clinical_ai.manifests.kubernetes import desired
+from clinical_ai.manifests.kubernetes.metadata import ownership
+from clinical_ai.manifests.kubernetes.migration import migration
+from clinical_ai.ports_cluster import Object
+from clinical_ai.settings import Settings
+from clinical_ai.steps.cluster.deploy import Site, deploy
+from clinical_ai.steps.cluster.inventory import Ownership
+from clinical_ai.steps.cluster.reconcile import reconcile
+from clinical_ai.wiring_cluster import ClusterPlatform
+from tests.support.clock import Clock
+from tests.support.deploying import BROKEN, GOOD, Namespace
+from tests.support.fake_cluster import FakeCluster
+from tests.support.fakes import MemorySecrets
+from tests.support.kubernetes_examples import RELEASE, TEMPLATE, settings_of
+from tests.support.platform import CHECKOUT
+
+SPACE: Final = names.NAMESPACE
+_MORE_KINDS: Final = {
+    "external-secrets.io/v1": ("SecretStore", "ExternalSecret"),
+    "discovery.k8s.io/v1": ("EndpointSlice",),
+}
+
+
+class Installed(Namespace):
+    """A namespace in which a platform is, or is about to be. `broken`: what does not come up."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.fake = FakeCluster()
+        for version, kinds in _MORE_KINDS.items():
+            for kind in kinds:
+                self.fake.serve(version, kind, f"{kind.lower()}s")
+        self.cluster = self.fake.open(SPACE)
+        self.secrets = MemorySecrets()
+        self.rendered: dict[str, Any] = {
+            "revision": RELEASE.revision,
+            "deployments": [],
+            "job_template": TEMPLATE,
+        }
+        self.broken: set[str] = set()
+
+    @property
+    def stages(self) -> dict[str, list[Object]]:
+        """The objects that deploy/self keeps."""
+        return desired.stages(self.settings, RELEASE)
+
+    def behaviour(self, found: Object) -> str:
+        name = found["metadata"]["name"]
+        return BROKEN if any(name.startswith(each) for each in self.broken) else GOOD
+
+    def install(self) -> None:
+        """What bootstrap and the first deploy/self leave."""
+        own = ownership(SPACE, names.KEPT_BY_BOOTSTRAP)
+        rights = desired.for_bootstrap(self.settings, make_namespace=True)
+        reconcile(self.cluster, rights, Ownership(own, 9, names.RIGHTS_INVENTORY), write=True)
+        site = Site(self.cluster, Ownership(ownership(SPACE), 9), lambda: None)
+        deploy(site, self.stages, migration(self.settings, RELEASE))
+
+    def platform(self, **more: Any) -> ClusterPlatform:
+        """It, as its own runs open it."""
+        made = ClusterPlatform(
+            cluster=self.cluster,
+            secrets=self.secrets,
+            api=self.prefect,
+            release=RELEASE,
+            rendered=self.rendered,
+            code=CHECKOUT,
+            chosen=self.settings,
+        )
+        return replace(made, **more)
+
+    def there(self) -> set[tuple[str, str]]:
+        """Kinds and names of all objects of the namespace."""
+        return {(kind, name) for _, kind, space, name in self.fake.objects.all if space == SPACE}
+
+    def put(self, kind: str, name: str, api_version: str = "v1", **body: Any) -> Object:
+        """Somebody makes an object."""
+        labels = body.pop("labels", {})
+        about = {"name": name, "namespace": SPACE, "labels": labels, **body.pop("about", {})}
+        return self.fake.put({"apiVersion": api_version, "kind": kind, "metadata": about, **body})
+
+
+Prepare = Callable[[str], Installed]
+
+
+@pytest.fixture
+def prepare(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Prepare:
+    """An empty cluster for settings of that name; its controllers work while the test waits."""
+    monkeypatch.setattr("clinical_ai.steps.cluster.rollout.monotonic", lambda: clock.now)
+
+    def make(settings: str) -> Installed:
+        made = Installed(settings_of(settings))
+        clock.then = repeat(made.controllers)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def installed(prepare: Prepare) -> Installed:
+    """A small platform that is up."""
+    made = prepare("development")
+    made.install()
+    return made
