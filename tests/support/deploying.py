@@ -45,12 +45,15 @@ class Namespace:
         return Records(self.cluster)
 
     def controllers(self) -> None:
-        """Pods of good images are available, and Jobs of them have succeeded."""
+        """Pods of good images are available, Jobs of them have succeeded, Secrets are synced."""
         for _, kind, _, name in list(self.fake.objects.all):
             if kind in {"Deployment", "Job"}:
                 found = self.fake.look(kind, name)
                 status = _status(found, self.behaviour(found))
                 self.fake.edit(kind, name, "controller", lambda it, to=status: it.update(status=to))
+            if kind == "ExternalSecret":
+                synced = _synced(self.fake.look(kind, name))
+                self.fake.edit(kind, name, "operator", lambda it, to=synced: it.update(status=to))
 
     def behaviour(self, found: Object) -> str:
         """Which of the images its pods behave like."""
@@ -101,6 +104,14 @@ class Namespace:
 
 def container_of(found: Object) -> Any:
     return found["spec"]["template"]["spec"]["containers"][0]
+
+
+def _synced(found: Object) -> Object:
+    return {
+        "conditions": [{"type": "Ready", "status": "True", "reason": "SecretSynced"}],
+        "refreshTime": "2026-11-27T12:00:00Z",
+        "syncedResourceVersion": f"{found['metadata']['generation']}-hash",
+    }
 
 
 def _status(found: Object, image: str) -> Object:
