@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -20,6 +21,7 @@ import flows.deploy
 import flows.verify
 from clinical_ai import names
 from clinical_ai.adapters.postgres import PostgresDatabase
+from clinical_ai.change import Change
 from clinical_ai.deployment_plan import Wanted, from_rendered
 from clinical_ai.errors import ManyFaults, NeedsOperator, TimedOut, Transient
 from clinical_ai.instance import Instance
@@ -29,7 +31,7 @@ from clinical_ai.ports import Database
 from clinical_ai.settings import Development
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.roll import new_journal
-from clinical_ai.steps.verify import CHECKS
+from clinical_ai.steps.verify import CHECKS, Result
 from clinical_ai.wiring import Platform
 from flows.tasks import acting
 from tests.support.fake_prefect import FakePrefect
@@ -65,6 +67,8 @@ class FakePlatform:
     storage: MemoryStore = field(default_factory=MemoryStore)
     files: Files = field(default_factory=Files)
     faults: list[NeedsOperator] = field(default_factory=list)
+    heals_drift: bool = Platform.heals_drift
+    proof: list[Result] = field(default_factory=list)
 
     @property
     def wanted(self) -> list[Wanted]:
@@ -78,10 +82,12 @@ class FakePlatform:
     record = Platform.record
     release_name = Platform.release_name
     repair = Platform.repair
-    heals_drift = Platform.heals_drift
     guard = Platform.guard
     managed = Platform.managed
-    prove = Platform.prove
+
+    def prove(self, changes: Sequence[Change]) -> list[Result]:
+        assert changes
+        return self.proof
 
     def refuse_faults(self, settings: Development) -> None:
         assert settings is self.settings
@@ -266,6 +272,74 @@ def test_a_report_of_drift_tells_everything_and_writes_nothing(
     assert f"| work pool {names.POOL} | created |" in report
     assert list(events) == ["clinical-ai.deploy.drift"]
     assert f"work pool {names.POOL}: created" in events["clinical-ai.deploy.drift"]["changes"]
+
+
+def test_a_check_for_drift_reports_it_where_the_settings_say_so(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    before = platform.written()
+    assert flows.deploy.deploy(drift_check=True, return_state=True).is_completed()
+    assert platform.written() == before
+    assert list(events) == ["clinical-ai.deploy.drift"]
+
+
+def test_a_check_for_drift_heals_it_where_the_settings_say_so(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    platform.heals_drift = True
+    assert flows.deploy.deploy(drift_check=True, return_state=True).is_completed()
+    assert sorted(platform.api.pools) == [names.POOL, names.PLATFORM_POOL]
+    assert list(events) == ["clinical-ai.deploy.finished"]
+
+
+def test_a_report_stays_one_where_drift_is_healed(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    platform.heals_drift = True
+    before = platform.written()
+    flows.deploy.deploy(report_only=True, drift_check=True)
+    assert platform.written() == before
+
+
+def test_drift_is_an_event_only_when_something_differs(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    platform.runtime.ensure(processes(platform.settings, platform.place))
+    flows.deploy.deploy()
+    events.clear()
+    state = flows.deploy.deploy(drift_check=True, return_state=True)
+    assert "nothing differs" in str(state.message)
+    assert events == {}
+    platform.api.pools[names.POOL]["concurrency_limit"] = 99
+    flows.deploy.deploy(drift_check=True)
+    drift = "work pool default: updated (concurrency_limit)"
+    assert events == {"clinical-ai.deploy.drift": {"changes": [drift]}}
+
+
+def test_a_change_that_does_not_prove_good_fails_the_run_and_leaves_all_it_found(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    platform.proof = [
+        Result("pods ready", passed=True, evidence="3 pods"),
+        Result("canary runs", passed=False, evidence="is pending", remedy="read its log"),
+    ]
+    state = flows.deploy.deploy(return_state=True)
+    assert state.is_failed()
+    assert "does not prove good: failed: canary runs" in str(state.message)
+    rows = {row["check"]: row["result"] for row in json.loads(left()["deploy-self-proof"])}
+    assert rows == {"pods ready": "passed", "canary runs": "FAILED"}
+    [entry] = platform.files.entries
+    assert entry["verified"] == "failed: canary runs"
+
+
+def test_a_change_that_proves_good_is_told_with_its_changes(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    platform.proof = [Result("pods ready", passed=True, evidence="3 pods")]
+    assert flows.deploy.deploy(return_state=True).is_completed()
+    assert platform.files.entries[-1]["verified"] == "1 checks passed"
+    rows = {row["what"]: row["result"] for row in json.loads(left()["deploy-self-changes"])}
+    assert rows[f"work pool {names.POOL}"] == "created"
 
 
 def test_deploy_makes_what_is_missing_and_hands_its_own_processes_to_the_roll(

@@ -30,9 +30,9 @@ READY = {"type": "Ready", "status": "True"}
 class Parts(ClusterPlatform):
     """A platform whose databases are away: what they tell is tested with one machine's checks."""
 
-    database: Database = AWAY  # type: ignore[assignment]
-    prefect_database: Database = AWAY  # type: ignore[assignment]
-    storage: ObjectStore = MemoryStore()  # type: ignore[assignment]
+    database: Database = AWAY
+    prefect_database: Database = AWAY
+    storage: ObjectStore = MemoryStore()
 
     def find_ui(self) -> str | None:
         return None

@@ -1,0 +1,162 @@
+"""Day zero in a cluster, as far as a cluster and a Prefect in memory carry it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from itertools import repeat
+from typing import Any
+
+import pytest
+
+from bootstrap.cluster import install
+from bootstrap.cluster.install import Plan
+from bootstrap.request import Request
+from bootstrap.terminal import Terminal
+from clinical_ai import names
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.manifests.kubernetes.pod_check import pod_check
+from clinical_ai.ports import PrefectApi
+from clinical_ai.ports_cluster import Ref
+from clinical_ai.state_folder import StateFolder
+from clinical_ai.steps.cluster.break_glass import stop
+from clinical_ai.steps.cluster.rollout import RolloutFailed
+from clinical_ai.steps.verify import Result, as_rows
+from tests.support.clock import Clock
+from tests.support.installed import SPACE, Installed, Prepare
+from tests.support.kubernetes_examples import RELEASE
+from tests.support.platform import CHECKOUT
+
+
+class DayZero(Installed):
+    """A cluster before, while and after a platform is installed in it."""
+
+    def plan(self) -> Plan:
+        request = Request(
+            StateFolder(CHECKOUT), CHECKOUT, {}, raw={}, image=RELEASE.image, runtime="kubernetes"
+        )
+        return Plan(request, self.settings, self.cluster, {}, self.rendered)
+
+    def work(self) -> None:
+        """Controllers, and workers whose runs end well at once."""
+        self.controllers()
+        for run, row in list(self.prefect.runs.items()):
+            if row["state_type"] == "SCHEDULED" and not row["auto_scheduled"]:
+                table = json.dumps(as_rows([Result("pods ready", passed=True, evidence="3")]))
+                left = {"key": "verify", "data": table, "flow_run_id": run}
+                self.prefect.post("/artifacts/", left)
+                ended = {"state": {"type": "COMPLETED", "message": "well"}}
+                self.prefect.post(f"/flow_runs/{run}/set_state", ended)
+
+    def up(self) -> int:
+        return install.up(self.plan(), Terminal())
+
+    def known(self) -> dict[str, Any]:
+        """What Prefect holds."""
+        api = vars(self.prefect).items()
+        return deepcopy({name: rows for name, rows in api if not name.startswith("_")})
+
+
+@pytest.fixture
+def site(
+    prepare: Prepare, clock: Clock, rendered: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> DayZero:
+    made = DayZero(prepare("development").settings)
+    made.rendered = rendered
+    made.prefect.pools.clear()
+    clock.then = repeat(made.work)
+
+    @contextmanager
+    def reach(*_: Any) -> Iterator[PrefectApi]:
+        yield made.prefect
+
+    monkeypatch.setattr(install, "reach_api", reach)
+    return made
+
+
+def test_the_second_time_nothing_is_written(
+    site: DayZero, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert site.up() == 0
+    assert len(site.prefect.deployments) == len(site.rendered["deployments"])
+    assert ("Deployment", names.PLATFORM_WORKER) in site.there()
+    assert ("Job", names.POD_CHECK) not in site.there()
+    before = site.known()
+    site.fake.requests.clear()
+    capsys.readouterr()
+    assert site.up() == 0
+    assert site.fake.writes == []
+    assert site.known() == before
+    assert "created" not in capsys.readouterr().out
+
+
+def test_nothing_is_written_while_self_management_is_stopped(site: DayZero) -> None:
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    stop(site.cluster, "ann", "incident 12")
+    site.fake.requests.clear()
+    with pytest.raises(NeedsOperator, match="incident 12"):
+        site.up()
+    assert site.fake.writes == []
+    assert site.prefect.deployments == {}
+
+
+def test_a_check_that_a_killed_installation_left_is_removed_and_the_next_one_goes_on(
+    site: DayZero,
+) -> None:
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    site.cluster.create(pod_check(site.settings, RELEASE))
+    with pytest.raises(NeedsOperator, match="it is now"):
+        site.up()
+    assert ("Job", names.POD_CHECK) not in site.there()
+    assert ("Deployment", names.SERVER) not in site.there()
+    assert site.up() == 0
+
+
+def test_a_check_that_fails_leaves_no_pod_and_no_server(site: DayZero) -> None:
+    site.broken = {names.POD_CHECK}
+    with pytest.raises(RolloutFailed, match=names.POD_CHECK):
+        site.up()
+    assert ("Job", names.POD_CHECK) not in site.there()
+    assert ("Deployment", names.SERVER) not in site.there()
+
+
+def test_a_namespace_that_is_there_is_not_labelled(
+    site: DayZero,
+) -> None:
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    site.up()
+    assert site.fake.look("Namespace", SPACE)["metadata"].get("labels", {}) == {}
+
+
+def test_a_namespace_that_is_not_there_is_made_and_stays_ours(site: DayZero) -> None:
+    site.up()
+    site.up()
+    labels = site.fake.look("Namespace", SPACE)["metadata"]["labels"]
+    assert labels[names.OWNER_LABEL] == names.KEPT_BY_BOOTSTRAP
+
+
+def test_passwords_are_made_once_and_never_told(
+    site: DayZero, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.up()
+    secrets = site.plan().secrets
+    first = [secrets.get(each) for each in (names.ENCRYPTION_KEY, names.API_AUTH)]
+    site.up()
+    assert first == [secrets.get(each) for each in (names.ENCRYPTION_KEY, names.API_AUTH)]
+    told = capsys.readouterr()
+    for each in first:
+        shown = each.get_secret_value() in told.out + told.err
+        assert not shown
+
+
+def test_a_difference_is_shown_and_nothing_is_written(
+    site: DayZero, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.up()
+    ref = Ref("v1", "ConfigMap", names.CONFIGURATION)
+    site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
+    capsys.readouterr()
+    site.fake.requests.clear()
+    assert install.show_difference(site.plan(), Terminal()) == 0
+    assert site.fake.writes == []
+    assert f"ConfigMap {SPACE}/{names.CONFIGURATION}: created" in capsys.readouterr().out
