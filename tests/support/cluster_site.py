@@ -204,7 +204,8 @@ class ClusterSite:
                 row = api.get(f"/deployments/name/{flow}/{name}")
                 for each in row["schedules"]:
                     path = f"/deployments/{row['id']}/schedules/{each['id']}"
-                    api.patch(path, {"active": False})
+                    # What the server is not sent of parameters it resets.
+                    api.patch(path, {"active": False, "parameters": each["parameters"]})
 
     def objects(self) -> dict[str, Object]:
         """Everything in the namespace, by kind and name, but for what changes by itself."""
