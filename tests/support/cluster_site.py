@@ -1,7 +1,4 @@
-"""A platform in namespaces of its own on a real cluster, a database and a storage beside it.
-
-One serves a whole session: E2E_SITE names one to use, and to leave behind, while tests are written.
-"""
+"""A platform in namespaces of its own on a real cluster, a database and a storage beside it."""
 
 import json
 import os
@@ -12,11 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, Final
 from uuid import uuid4
-
-import pytest
 
 from clinical_ai import names
 from clinical_ai.adapters.image_source import content_of
@@ -24,7 +18,14 @@ from clinical_ai.adapters.kubernetes_api import KubernetesApi, open_kubernetes
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.records import Records
-from clinical_ai.steps.runs import Run, follow_run, read_table, start_run
+from clinical_ai.steps.runs import (
+    Run,
+    as_run,
+    follow_run,
+    get_deployment,
+    read_table,
+    start_run,
+)
 from clinical_ai.waiting import Sighting, wait_until
 from clinical_ai.wiring_cluster import reach_api
 from tests.support.real_cluster import kubeconfig
@@ -52,6 +53,15 @@ network = "host"
 [[kubernetes.egress.database]]
 namespace = "{data}"
 ports = [5432]
+
+"""
+# A test's node is small, and others use it, too.
+_LITTLE: Final = {"resources": {"requests": {"cpu": "20m", "memory": "64Mi"}}}
+_COMPONENTS: Final = ("server", "worker", "platform-worker", "jobs", "migration")
+_REQUESTS: Final = """\
+[kubernetes.components.{component}.resources.requests]
+cpu = "20m"
+memory = "64Mi"
 """
 # They change without anybody's doing.
 _RESTLESS: Final = ("events", "events.events.k8s.io", "pods.metrics.k8s.io")
@@ -85,6 +95,7 @@ class ClusterSite:
                 content=f"e2e-{content_of(CHECKOUT, '')[:8]}",
                 data=self.data,
             )
+            + "".join(_REQUESTS.format(component=each) for each in _COMPONENTS)
         )
         return path
 
@@ -151,7 +162,22 @@ class ClusterSite:
         """A run of deploy/self to its end."""
         with self.reach() as api:
             run = follow_run(api, start_run(api, names.DEPLOY_SELF, parameters), seconds=_SECONDS)
-            return Told(run, read_table(api, run.id, "deploy-self-changes"))
+            return Told(run, self._changes(api, run.id))
+
+    def last_deploy(self) -> "Told":
+        """The run of deploy/self that began last."""
+        with self.reach() as api:
+            deployment = get_deployment(api, names.DEPLOY_SELF)["id"]
+            wanted = {"flow_runs": {"deployment_id": {"any_": [deployment]}}}
+            rows = api.post("/flow_runs/filter", {**wanted, "sort": "START_TIME_DESC", "limit": 1})
+            run = as_run(rows[0])
+            return Told(run, self._changes(api, run.id))
+
+    def _changes(self, api: PrefectApi, run_id: str) -> dict[str, str]:
+        return {
+            row["what"].replace(f" {self.namespace}/", " "): f"{row['result']} {row['detail']}"
+            for row in read_table(api, run_id, "deploy-self-changes")
+        }
 
     def edit(self, **fields: Any) -> None:
         """What the form of the Prefect UI does to the settings block."""
@@ -166,7 +192,9 @@ class ClusterSite:
         path = f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}/block_documents/name"
         with self.reach() as api:
             cluster = api.get(f"{path}/{names.SETTINGS_BLOCK}")["data"]["kubernetes"]
-        self.edit(kubernetes={**cluster, "components": {component: additions} if additions else {}})
+        components = {each: dict(_LITTLE) for each in _COMPONENTS}
+        components[component] |= additions
+        self.edit(kubernetes={**cluster, "components": components})
 
     def quiet_schedules(self) -> None:
         """No run starts by the clock while tests look; switched off in the UI, they stay so."""
@@ -176,7 +204,8 @@ class ClusterSite:
                 row = api.get(f"/deployments/name/{flow}/{name}")
                 for each in row["schedules"]:
                     path = f"/deployments/{row['id']}/schedules/{each['id']}"
-                    api.patch(path, {"active": False})
+                    # What the server is not sent of parameters it resets.
+                    api.patch(path, {"active": False, "parameters": each["parameters"]})
 
     def objects(self) -> dict[str, Object]:
         """Everything in the namespace, by kind and name, but for what changes by itself."""
@@ -230,6 +259,17 @@ class ClusterSite:
 
         wait_until(f"the end of {ref}", look, seconds=180)
 
+    def running_pods(self) -> list[Object]:
+        """Those that a quota counts."""
+        pods = self.api.find_all("v1", "Pod")
+        return [pod for pod in pods if pod["status"].get("phase") in {"Pending", "Running"}]
+
+    def sql(self, query: str) -> str:
+        """The answer of the database, as psql writes it."""
+        place = ["exec", "postgres", "--namespace", self.data, "--", "env"]
+        access = [f"PGPASSWORD={_PASSWORD}", "psql", "-h", "127.0.0.1", "-U", "postgres"]
+        return self.kubectl(*place, *access, "-d", "cai_data", "-tAc", query).strip()
+
     def _bootstrap(self, *words: str) -> list[str]:
         command = [sys.executable, "-m", "bootstrap", "--runtime", "kubernetes"]
         return [*command, "--settings", str(self.settings), *words]
@@ -239,6 +279,7 @@ class ClusterSite:
             words,
             cwd=CHECKOUT,
             env=self.environment,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
@@ -248,39 +289,19 @@ class ClusterSite:
 
 @dataclass(frozen=True)
 class Told:
-    """How a run of deploy/self ended, and its table of changes."""
+    """How a run of deploy/self ended, and what it looked at, by kind and name."""
 
     run: Run
-    table: list[dict[str, Any]]
+    changes: dict[str, str]
 
     @property
     def differing(self) -> dict[str, str]:
-        """What differed, by kind and name, and what became of it."""
-        return {
-            row["what"]: f"{row['result']} {row['detail']}".strip()
-            for row in self.table
-            if row["result"] != "unchanged"
-        }
+        """What differed, and what became of it."""
+        return {what: it for what, it in self.changes.items() if not it.startswith("unchanged")}
 
 
 def _still(row: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key not in {"updated", "status"}}
-
-
-@pytest.fixture(scope="session")
-def site() -> Iterator[ClusterSite]:
-    """A platform that bootstrap has installed from nothing; tests leave it as they found it."""
-    kept = os.environ.get("E2E_SITE")
-    folder = Path(mkdtemp(prefix="cai-e2e-", dir="/tmp"))
-    made = ClusterSite(folder, *([kept] if kept else []))
-    try:
-        made.make_database()
-        made.first = made.up()
-        made.quiet_schedules()
-        yield made
-    finally:
-        if not kept:
-            made.remove()
 
 
 def _database(namespace: str) -> list[Object]:

@@ -28,9 +28,11 @@ def secret(name: str, reference: str) -> Variable:
     return {"name": name, "valueFrom": {"secretKeyRef": chosen}}
 
 
-def configured(name: str, key: str) -> Variable:
-    """A value of the ConfigMap."""
-    chosen = {"name": names.CONFIGURATION, "key": key}
+def configured(name: str, key: str, *, needed: bool = True) -> Variable:
+    """A value of the ConfigMap. `needed` off: pods start without it, too."""
+    chosen: dict[str, Any] = {"name": names.CONFIGURATION, "key": key}
+    if not needed:
+        chosen["optional"] = True
     return {"name": name, "valueFrom": {"configMapKeyRef": chosen}}
 
 
@@ -96,11 +98,14 @@ def password(settings: Settings, variable: str) -> list[Variable]:
     return [secret(variable, names.API_AUTH)] if settings.auth == "basic" else []
 
 
-def clinical(settings: Settings) -> list[Variable]:
-    """What runs need for the database, the storage and their own namespace."""
+def clinical(settings: Settings, *, needed: bool = True) -> list[Variable]:
+    """What runs need for the database, the storage and their own namespace.
+
+    `needed` off: for whoever makes the ConfigMap again when it has gone.
+    """
     return [
         secret("DATABASE_URL", names.DATABASE_URL),
-        configured("STORAGE_ENVIRONMENT", "storage-environment"),
+        configured("STORAGE_ENVIRONMENT", "storage-environment", needed=needed),
         *plain(
             {
                 names.NAMESPACE_VARIABLE: cluster_of(settings).namespace,

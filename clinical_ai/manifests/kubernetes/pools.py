@@ -107,7 +107,7 @@ def work(settings: Settings, release: Release) -> pods.Work:
             # Prefect's own settings are the worker's, which copies them; its folders are not.
             "env": [
                 *environment.python(settings),
-                *environment.clinical(settings),
+                *environment.clinical(settings, needed=False),
                 # deploy/self applies the release that it runs from.
                 *environment.plain(
                     {names.IMAGE_VARIABLE: release.image, names.CONTENT_VARIABLE: release.content}

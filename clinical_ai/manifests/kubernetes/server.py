@@ -17,6 +17,7 @@ _STRATEGY: Final = {
 _SECONDS_BEFORE_STOP: Final = 10
 _SECONDS_TO_STOP: Final = 45
 _START_SECONDS: Final = 240
+_SECONDS_TO_CONNECT: Final = "30"
 
 
 def server(settings: Settings, release: Release) -> list[Manifest]:
@@ -37,6 +38,8 @@ def database(settings: Settings) -> list[environment.Variable]:
                 "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": names.PREFECT_SCHEMA,
                 # A Job of its own migrates, and fails hard.
                 "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",
+                # Of its own 5 s, one is lost when a new pod's first packets meet no policy yet.
+                "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": _SECONDS_TO_CONNECT,
             }
         ),
         *environment.python(settings),

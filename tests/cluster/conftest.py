@@ -1,0 +1,32 @@
+"""One platform serves all tests of this folder that ask for it.
+
+E2E_SITE names the namespace of one that is there, to use and to leave, while tests are written.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from tests.support.cluster_site import ClusterSite
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[ClusterSite]:
+    """A platform that bootstrap has installed from nothing; tests leave it as they found it."""
+    kept = os.environ.get("E2E_SITE")
+    folder = Path(mkdtemp(prefix="cai-e2e-", dir="/tmp"))
+    made = ClusterSite(folder, *([kept] if kept else []))
+    try:
+        if not kept:
+            made.make_database()
+            made.first = made.up()
+        made.quiet_schedules()
+        yield made
+    finally:
+        if not kept:
+            made.remove()
+        shutil.rmtree(folder)
