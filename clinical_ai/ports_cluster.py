@@ -166,11 +166,12 @@ class Cluster(Protocol):
         container: str = "",
         tail: int = 100,
         previous: bool = False,
+        seconds: int = 0,
         namespace: str = "",
     ) -> str:
         """The last lines of a container; empty when it has not run.
 
-        `previous`: those before its restart.
+        `previous`: those before its restart. `seconds`: none that is older than that.
         """
 
     def events(self, found: Object) -> list[Object]:

@@ -147,6 +147,7 @@ class KubernetesApi:
         container: str = "",
         tail: int = 100,
         previous: bool = False,
+        seconds: int = 0,
         namespace: str = "",
     ) -> str:
         """The last lines of a container; empty when it has not run."""
@@ -156,6 +157,8 @@ class KubernetesApi:
             query["container"] = container
         if previous:
             query["previous"] = "true"
+        if seconds:
+            query["sinceSeconds"] = str(seconds)
         asked = self._asked("get", ref, "log")
         answer = self._connection.send("GET", self._path(ref, "log"), query)
         if answer.status_code in {400, 404}:

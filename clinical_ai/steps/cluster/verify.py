@@ -23,6 +23,9 @@ from clinical_ai.waiting import Sighting, wait_until
 
 _WORKLOADS: Final = (names.SERVER, names.PLATFORM_WORKER, names.WORKER)
 _TAIL: Final = 500  # lines of a log
+# What is wrong now says so again within a minute. What has healed is no fault of what was changed
+# since: a quiet server would show it for days.
+_LATELY: Final = 60
 _WRONG: Final = (" ERROR ", " CRITICAL ", "Traceback (most recent call last)")
 _OF_RUNS: Final = ("Flow run '", "Task run '")
 _SERVICE: Final = "kubernetes.io/service-name"
@@ -110,16 +113,17 @@ def _logs(parts: Parts) -> str:
     for name in _WORKLOADS:
         for pod in pods_of(parts.cluster, name):
             about, container = pod["metadata"]["name"], pod["spec"]["containers"][0]["name"]
-            lines = parts.cluster.logs(about, container=container, tail=_TAIL).splitlines()
-            found = sum(_is_wrong(line, of_worker=name in WORKERS.values()) for line in lines)
+            told = parts.cluster.logs(about, container=container, tail=_TAIL, seconds=_LATELY)
+            of_worker = name in WORKERS.values()
+            found = sum(_is_wrong(line, of_worker=of_worker) for line in told.splitlines())
             if found:
                 wrong.append(f"{found} in {about}")
     if wrong:
         raise NeedsOperator(
-            f"errors among the last {_TAIL} lines: {', '.join(wrong)}",
+            f"errors in the last {_LATELY} s: {', '.join(wrong)}",
             "read them: `kubectl logs POD | grep -E 'ERROR|CRITICAL|Traceback'`",
         )
-    return f"none among the last {_TAIL} lines of each"
+    return f"none in the last {_LATELY} s of each"
 
 
 def _is_wrong(line: str, *, of_worker: bool) -> bool:
