@@ -45,6 +45,8 @@ class Site:
         self.put(thing("IngressClass", "nginx", "networking.k8s.io/v1"))
         self.put(thing("PersistentVolumeClaim", "clinical-ai-leases"))
         self.put(thing("ConfigMap", "hospital-ca"))
+        for name in settings.kubernetes.image_pull_secrets:
+            self.put(thing("Secret", name))
         for name, keys in credentials.known(settings).items():
             data = {key: b64encode(b"not-secret-of-a-test").decode() for key in keys}
             self.put(thing("Secret", name, data=data))

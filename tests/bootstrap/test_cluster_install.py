@@ -20,7 +20,6 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.cluster.break_glass import stop
-from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.verify import Result, as_rows
 from tests.support.clock import Clock
 from tests.support.installed import SPACE, Installed, Prepare
@@ -114,7 +113,7 @@ def test_a_check_that_a_killed_installation_left_is_removed_and_the_next_one_goe
 
 def test_a_check_that_fails_leaves_no_pod_and_no_server(site: DayZero) -> None:
     site.broken = {names.POD_CHECK}
-    with pytest.raises(RolloutFailed, match=names.POD_CHECK):
+    with pytest.raises(NeedsOperator, match=names.POD_CHECK):
         site.up()
     assert ("Job", names.POD_CHECK) not in site.there()
     assert ("Deployment", names.SERVER) not in site.there()

@@ -227,7 +227,8 @@ def test_canaries_fly_only_after_a_change(
 ) -> None:
     asked: list[bool] = []
 
-    def verify(_parts: Any, *, fly: bool) -> list[Any]:
+    def verify(_parts: Any, *, fly: bool, history: bool) -> list[Any]:
+        assert not history
         asked.append(fly)
         return []
 

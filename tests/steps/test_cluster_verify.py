@@ -130,7 +130,7 @@ def _errors(site: Site) -> None:
 
 
 def _traceback(site: Site) -> None:
-    site.log(names.WORKER, "Traceback (most recent call last):", "ValueError: canary-text")
+    site.log(names.SERVER, "Traceback (most recent call last):", "ValueError: canary-text")
 
 
 def _no_service(site: Site) -> None:
@@ -185,10 +185,20 @@ def _silent_pod(site: Site) -> None:
     [
         (_no_workload, "workloads up", f"{names.WORKER} is not there", "deploy/self"),
         (_not_up, "workloads up", f"{names.SERVER}: ", "deploy/self"),
-        (_no_pod, "pods ready", f"{names.SERVER} has no pod", "kubectl get pods"),
-        (_not_ready, "pods ready", f"{names.SERVER}-2 is not ready", "kubectl describe pod"),
-        (_errors, "logs free of errors", f"2 in {names.SERVER}-1", "kubectl logs"),
-        (_traceback, "logs free of errors", f"1 in {names.WORKER}-1", "kubectl logs"),
+        (_no_pod, "pods ready", f"{names.SERVER} has no pod", "kubectl -n clinical-ai get pods"),
+        (
+            _not_ready,
+            "pods ready",
+            f"{names.SERVER}-2 is not ready",
+            "kubectl -n clinical-ai describe pod",
+        ),
+        (_errors, "logs free of errors", f"2 in {names.SERVER}-1", "kubectl -n clinical-ai logs"),
+        (
+            _traceback,
+            "logs free of errors",
+            f"1 in {names.SERVER}-1",
+            "kubectl -n clinical-ai logs",
+        ),
         (_no_service, "services", f"Service {names.SERVER} is not there", "deploy/self"),
         (_other_selector, "services", "selects {'app': 'other'}", "undo the edit"),
         (_no_endpoint, "services", "has no endpoint", "endpointslices"),
@@ -210,6 +220,14 @@ def test_a_fault_fails_its_check_and_no_other_and_says_what_to_do(
     assert evidence in found[check].evidence
     assert remedy in found[check].remedy
     assert "canary-text" not in str(found)
+
+
+def test_what_runs_write_into_the_log_of_their_worker_is_theirs(site: Site) -> None:
+    lines = ("10:01 | ERROR | Flow run 'a' - no", "10:01 | ERROR | Task run 'b' - no")
+    site.log(names.WORKER, *lines, "Traceback (most recent call last):")
+    assert "logs free of errors" not in site.failed()
+    site.log(names.WORKER, "10:01 | ERROR | prefect.worker - can't poll")
+    assert "logs free of errors" in site.failed()
 
 
 def test_a_cluster_without_that_dns_is_told_to_have_tried_nothing_forbidden(site: Site) -> None:

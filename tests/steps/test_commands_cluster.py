@@ -291,7 +291,7 @@ def test_a_change_that_is_under_way_is_waited_for_and_told(
     before = installed.there()
     with cluster_lease(installed.cluster, "deploy by ann", seconds=1):
         assert run("uninstall", "--yes") == 1
-    assert "held by deploy by ann" in capsys.readouterr().err
+    assert "deploy by ann, since" in capsys.readouterr().err
     assert before <= installed.there()
 
 
