@@ -1,0 +1,116 @@
+"""The platform leaves its namespace, comes back whatever interrupts that, and goes for good.
+
+The tests of this file stand in order, and last: each goes on where the one before it ended.
+"""
+
+import os
+import random
+import signal
+import subprocess
+from typing import Final
+
+import pytest
+
+from clinical_ai import names
+from clinical_ai.ports_cluster import Ref
+from clinical_ai.steps.cluster.lease import find_holder
+from clinical_ai.waiting import Sighting, wait_until
+from tests.support.cluster_site import ClusterSite
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+FOREIGN: Final = "e2e-foreign"
+SEED: Final = int(os.environ.get("E2E_SEED", "1"))
+KILLS: Final = 2
+LONGEST: Final = 40.0  # seconds: an installation takes about twice as long
+KEPT_KINDS: Final = {"ConfigMap", "Secret", "ServiceAccount"}  # of others, and each namespace's own
+SECRETS: Final = f"Secret {names.SECRETS}"
+OURS: Final = {
+    f"Deployment {names.SERVER}",
+    f"Service {names.SERVER}",
+    f"NetworkPolicy {names.SERVER}",
+    f"Role {names.PLATFORM_JOB}",
+    f"ServiceAccount {names.SERVER}",
+    f"ConfigMap {names.INVENTORY}",
+}
+
+
+def kill_after(site: ClusterSite, seconds: float) -> None:
+    """A bootstrap, and all that it started, is gone after this time, if it did not end before."""
+    started = site.start_bootstrap()
+    try:
+        started.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)
+        started.communicate()
+
+
+def test_what_would_go_is_listed_and_nothing_is_removed_without_a_word(site: ClusterSite) -> None:
+    site.kubectl("create", "configmap", FOREIGN)
+    before = site.versions()
+    asked = site.cli("uninstall")
+    assert asked.returncode == 1
+    assert "nothing was removed" in asked.stdout
+    goes = {line[7:] for line in asked.stdout.splitlines() if line.startswith("goes   ")}
+    stays = {line[7:] for line in asked.stdout.splitlines() if line.startswith("stays  ")}
+    assert goes >= OURS
+    assert SECRETS in stays
+    assert f"schema {names.PREFECT_SCHEMA} of the database" in stays
+    assert site.versions() == before
+
+
+def test_what_is_ours_goes_and_what_is_others_or_holds_data_stays(site: ClusterSite) -> None:
+    runs = int(site.sql(f"select count(*) from {names.PREFECT_SCHEMA}.flow_run"))
+    done = site.cli("uninstall", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def look() -> Sighting:
+        left = [
+            name
+            for name in site.objects()
+            if name.partition(" ")[0] not in KEPT_KINDS
+            or (names.PRODUCT in name and not name.startswith("Secret "))
+        ]
+        return Sighting(not left, f"there are still {left}")
+
+    wait_until("all to be gone", look, seconds=120)
+    there = site.objects().keys()
+    assert {f"ConfigMap {FOREIGN}", SECRETS} <= there
+    assert site.api.find(Ref("v1", "Namespace", site.namespace)) is not None
+    assert int(site.sql(f"select count(*) from {names.PREFECT_SCHEMA}.flow_run")) >= runs > 0
+
+
+def test_bootstrap_completes_what_killed_ones_began(site: ClusterSite) -> None:
+    moments = random.Random(SEED)
+    for _ in range(KILLS):
+        kill_after(site, moments.uniform(1, LONGEST))
+    first = site.start_bootstrap()
+    try:
+
+        def look() -> Sighting:
+            holder = find_holder(site.api)
+            ours = holder is not None and f"process {first.pid}" in holder.who
+            return Sighting(ours or first.poll() is not None, f"{holder} holds the lease")
+
+        wait_until("the first of two to hold the lease", look, seconds=180)
+        second = site.bootstrap()
+    finally:
+        said, _ = first.communicate(timeout=600)
+    assert first.returncode == 0, said
+    assert f"process {first.pid}" in second.stdout + second.stderr  # who holds the lease
+    assert second.returncode == 0, second.stdout + second.stderr
+    seen = site.status()
+    assert seen["healthy"], seen
+    assert seen["drift"]["differing"] == []
+    assert seen["lease"] is None
+    assert site.up().count("unchanged") > 0
+
+
+def test_all_of_it_goes_when_all_is_named(site: ClusterSite) -> None:
+    words = ["--yes", "--secrets", "--database", "--whole-namespace"]
+    done = site.cli("uninstall", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    site.await_gone(Ref("v1", "Namespace", site.namespace))
+    tables = "select count(*) from information_schema.tables where table_schema = "
+    assert site.sql(f"{tables}'{names.PREFECT_SCHEMA}'") == "0"
+    assert site.sql(f"select count(*) from {names.SOURCES_TABLE}") == "0"  # theirs, and it stays
