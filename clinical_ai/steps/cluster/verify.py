@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from clinical_ai import names
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import NeedsOperator, TimedOut
 from clinical_ai.manifests.kubernetes.credentials import agent, external_secrets
 from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Object, Ref
@@ -18,6 +18,7 @@ from clinical_ai.steps.cluster.synced import KIND, check_synced
 from clinical_ai.steps.cluster.workers import WORKERS, pods_of
 from clinical_ai.steps.orchestration import find_workers
 from clinical_ai.steps.verify import Result
+from clinical_ai.waiting import Sighting, wait_until
 
 _WORKLOADS: Final = (names.SERVER, names.PLATFORM_WORKER, names.WORKER)
 _TAIL: Final = 500  # lines of a log
@@ -29,6 +30,7 @@ _SERVICE: Final = "kubernetes.io/service-name"
 # Of a pod that no policy of ours lets a run reach: the cluster's own DNS, at its metrics.
 _FORBIDDEN: Final = ("kube-dns", "kube-system", 9153)
 _PATIENCE: Final = 3.0
+_ONLINE_SECONDS: Final = 30
 
 
 class Parts(verify.SharedParts, Protocol):
@@ -188,17 +190,29 @@ def _policies(parts: Parts) -> str:
 
 
 def _workers(parts: Parts) -> str:
-    """Each worker's pod is known to the server as online: workers are named by their pods."""
-    told = []
+    """Each worker's pod is known to the server as online: workers are named by their pods.
+
+    A pod is ready a few seconds before its worker has told the server so.
+    """
+
+    def look() -> Sighting:
+        return _online(parts)
+
+    try:
+        return wait_until("every worker", look, seconds=_ONLINE_SECONDS, every=1).summary
+    except TimedOut:
+        raise NeedsOperator(look().summary, "read that pod's log") from None
+
+
+def _online(parts: Parts) -> Sighting:
+    told: list[str] = []
     for pool, name in WORKERS.items():
         online = {w["name"] for w in find_workers(parts.api, pool) if w["status"] == "ONLINE"}
         pods = {pod["metadata"]["name"] for pod in pods_of(parts.cluster, name)}
         if lost := sorted(pods - online):
-            raise NeedsOperator(
-                f"not online in pool {pool}: {', '.join(lost)}", "read that pod's log"
-            )
+            return Sighting(done=False, summary=f"not online in pool {pool}: {', '.join(lost)}")
         told += sorted(pods)
-    return ", ".join(told)
+    return Sighting(done=True, summary=", ".join(told))
 
 
 def _is_ready(pod: Object) -> bool:
