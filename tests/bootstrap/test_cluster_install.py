@@ -20,6 +20,7 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.cluster.break_glass import stop
+from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.verify import Result, as_rows
 from tests.support.clock import Clock
 from tests.support.installed import SPACE, Installed, Prepare
@@ -46,6 +47,8 @@ class DayZero(Installed):
                 self.prefect.post("/artifacts/", left)
                 ended = {"state": {"type": "COMPLETED", "message": "well"}}
                 self.prefect.post(f"/flow_runs/{run}/set_state", ended)
+                wanted = [each for stage in self.stages.values() for each in stage]
+                Records(self.cluster).write_objects(wanted)
 
     def up(self) -> int:
         return install.up(self.plan(), Terminal())
