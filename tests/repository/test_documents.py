@@ -109,7 +109,12 @@ def test_every_check_has_a_row() -> None:
 class NothingThere:
     """A platform of which nothing is found: each check fails under its name."""
 
+    namespace = names.NAMESPACE
     repair = names.DEPLOY_SELF
+
+    @property
+    def cluster(self) -> "NothingThere":
+        return self
 
     def __getattr__(self, name: str) -> Never:
         raise NeedsOperator(f"no {name}", "")
