@@ -18,11 +18,12 @@ from tests.support.real_cluster import kubeconfig
 CHECKOUT: Final = Path(__file__).resolve().parent.parent.parent
 REGISTRY: Final = os.environ.get("E2E_REGISTRY", "localhost:5000")
 _PASSWORD: Final = "not-secret-of-a-test"
-_SETTINGS: Final = """\
+_STORAGE: Final = """\
 minio-endpoint = "http://versitygw.versitygw.svc.cluster.local:9000"
 minio-access-key = "env:E2E_MINIO_ACCESS_KEY"
 minio-secret-key = "env:E2E_MINIO_SECRET_KEY"
-
+"""
+_KUBERNETES: Final = """
 [kubernetes]
 namespace = "{namespace}"
 registry = "{registry}/{content}"
@@ -58,16 +59,24 @@ class ClusterSite:
     @property
     def settings(self) -> Path:
         path = self.folder / "settings.toml"
-        path.write_text(
-            _SETTINGS.format(
-                namespace=self.namespace,
-                registry=REGISTRY,
-                # A version's image is never replaced: each state of the code has its own place.
-                content=f"e2e-{content_of(CHECKOUT, '')[:8]}",
-                data=self.data,
-            )
-        )
+        path.write_text(self.text)
         return path
+
+    @property
+    def text(self) -> str:
+        """What the settings file holds."""
+        return self.storage + _KUBERNETES.format(
+            namespace=self.namespace,
+            registry=REGISTRY,
+            # A version's image is never replaced: each state of the code has its own place.
+            content=f"e2e-{content_of(CHECKOUT, '')[:8]}",
+            data=self.data,
+        )
+
+    @property
+    def storage(self) -> str:
+        """What it says of the storage."""
+        return _STORAGE
 
     @property
     def environment(self) -> dict[str, str]:
