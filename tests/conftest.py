@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.support.platform",
     "tests.support.postgres",
     "tests.support.prefect_server",
+    "tests.support.production_site",
     "tests.support.s3",
     "tests.support.world",
 ]

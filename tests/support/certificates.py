@@ -23,10 +23,11 @@ class Authority:
         )
         self.certificate.write_bytes(whole)
 
-    def issue(self, name: str) -> tuple[Path, Path]:
-        """A certificate for a person or for a server on 127.0.0.1, and its key."""
+    def issue(self, name: str, *hosts: str) -> tuple[Path, Path]:
+        """A certificate for a person, for a server on 127.0.0.1 or on these hosts, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+        local = [] if hosts else [x509.IPAddress(ip_address("127.0.0.1"))]
+        names = x509.SubjectAlternativeName([*local, *map(x509.DNSName, hosts)])
         certificate, kept = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         certificate.write_bytes(self._signed(_name(name), key, names))
         kept.write_bytes(

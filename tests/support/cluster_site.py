@@ -34,12 +34,13 @@ CHECKOUT: Final = Path(__file__).resolve().parent.parent.parent
 REGISTRY: Final = os.environ.get("E2E_REGISTRY", "localhost:5000")
 _PASSWORD: Final = "not-secret-of-a-test"
 _SECONDS: Final = 900
-_SETTINGS: Final = """\
+_STORAGE: Final = """\
 worker-query-seconds = 2
 minio-endpoint = "http://versitygw.versitygw.svc.cluster.local:9000"
 minio-access-key = "env:E2E_MINIO_ACCESS_KEY"
 minio-secret-key = "env:E2E_MINIO_SECRET_KEY"
-
+"""
+_KUBERNETES: Final = """
 [kubernetes]
 namespace = "{namespace}"
 registry = "{registry}/{content}"
@@ -87,17 +88,26 @@ class ClusterSite:
     @property
     def settings(self) -> Path:
         path = self.folder / "settings.toml"
-        path.write_text(
-            _SETTINGS.format(
-                namespace=self.namespace,
-                registry=REGISTRY,
-                # A version's image is never replaced: each state of the code has its own place.
-                content=f"e2e-{content_of(CHECKOUT, '')[:8]}",
-                data=self.data,
-            )
-            + "".join(_REQUESTS.format(component=each) for each in _COMPONENTS)
-        )
+        path.write_text(self.text)
         return path
+
+    @property
+    def text(self) -> str:
+        """What the settings file holds."""
+        cluster = _KUBERNETES.format(
+            namespace=self.namespace,
+            registry=REGISTRY,
+            # A version's image is never replaced: each state of the code has its own place.
+            content=f"e2e-{content_of(CHECKOUT, '')[:8]}",
+            data=self.data,
+        )
+        requests = "".join(_REQUESTS.format(component=each) for each in _COMPONENTS)
+        return self.storage + cluster + requests
+
+    @property
+    def storage(self) -> str:
+        """What it says of the storage."""
+        return _STORAGE
 
     @property
     def environment(self) -> dict[str, str]:

@@ -1,0 +1,227 @@
+"""A production platform on a real cluster: keys from Vault, AWS behind a proxy."""
+
+import os
+import subprocess
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final, Literal
+from uuid import uuid4
+
+import docker
+import pytest
+
+from clinical_ai import names
+from clinical_ai.ports_cluster import Object, Ref
+from clinical_ai.wiring_cluster import reach_api
+from tests.support import aws_behind_proxy
+from tests.support.certificates import Authority
+from tests.support.cluster_site import REGISTRY, ClusterSite
+from tests.support.vault import ADDRESS, Vault
+
+_AWS: Final = ("s3.amazonaws.com", "s3.us-east-1.amazonaws.com")
+KEYS: Final = {"aws-access-key-id": "minioadmin", "aws-secret-access-key": "minioadmin"}
+_RESTRICTED: Final = {
+    f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")
+}
+_PROXY: Final = 3128
+AGENT: Final = f"{REGISTRY}/e2e-vault:1"
+# The test cluster's image has the program at /, Vault's own has it on PATH.
+_AGENT: Final = f"FROM {REGISTRY}/vault:1\nENV PATH=/\n"
+_STORAGE: Final = """\
+storage-environment = "production"
+https-proxy = "http://aws.{data}.svc.cluster.local:{proxy}"
+ca-bundle = "{trust}/ca.crt"
+worker-query-seconds = 2
+"""
+_REST: Final = """
+[kubernetes.clients.backend]
+namespace = "{data}"
+pod-labels = {{ app = "backend" }}
+
+[kubernetes.aws-credentials]
+kind = "{kind}"
+vault-address = "{vault}"
+auth-mount = "{namespace}"
+role = "{namespace}"
+secret-path = "{namespace}/aws"
+refresh-interval = "20s"
+{more}
+"""
+
+
+@dataclass
+class ProductionSite(ClusterSite):
+    """`kind`: how AWS credentials come from Vault."""
+
+    namespace: str = field(default_factory=lambda: f"prod-{uuid4().hex[:6]}")
+    kind: Literal["external-secrets", "vault-agent"] = "vault-agent"
+
+    @property
+    def storage(self) -> str:
+        return _STORAGE.format(data=self.data, proxy=_PROXY, trust=names.TRUST_FOLDER)
+
+    @property
+    def text(self) -> str:
+        agent = f'image = "{AGENT}"' if self.kind == "vault-agent" else ""
+        kubernetes = super().text.replace(
+            "[kubernetes]", '[kubernetes]\nca-config-map = "hospital-ca"', 1
+        )
+        return kubernetes + _REST.format(
+            data=self.data,
+            kind=self.kind,
+            vault=ADDRESS,
+            namespace=self.namespace,
+            more=agent,
+        )
+
+    def build_agent(self) -> None:
+        """The image of Vault's agent is in the registry."""
+        client = docker.from_env()
+        client.images.build(fileobj=BytesIO(_AGENT.encode()), tag=AGENT)
+        told = client.images.push(AGENT)
+        assert "errorDetail" not in told, told
+
+    def prefect(self) -> Any:
+        """Prefect's API, while a block runs."""
+        return reach_api(self.api, os.environ)
+
+    def password(self) -> str:
+        """Of the API, as `user:password`."""
+        from clinical_ai.adapters.cluster_secrets import ClusterSecrets
+
+        return ClusterSecrets(self.api).get(names.API_AUTH).get_secret_value()
+
+    def run_in(self, pod: str, *command: str, namespace: str = "", container: str = "") -> str:
+        """What a command tells in a pod that is there: its name, or `deploy/NAME`."""
+        words = ["kubectl", "-n", namespace or self.namespace, "exec", pod, "--quiet"]
+        words += [*(["-c", container] if container else []), "--", *command]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+        return done.stdout
+
+    def prepare(self) -> None:
+        """The operator's part: the namespace with its trusted certificates, AWS behind a proxy."""
+        authority = Authority(self.folder)
+        labels = {"labels": _RESTRICTED}
+        self.api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": self.namespace, **labels},
+            }
+        )
+        trust = {"ca.crt": authority.certificate.read_text()}
+        self.api.create(_named("ConfigMap", "hospital-ca", self.namespace, data=trust))
+        for each in _aws(self.data, authority.issue("aws", *_AWS)):
+            self.api.create(each)
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Its part of Vault."""
+        return Vault(self.api, self.namespace)
+
+    def prepare_vault(self) -> None:
+        """The administrator's part: whom Vault trusts, and with what."""
+        self.vault.keep(**KEYS)
+        accounts = [names.EXTERNAL_SECRETS, names.WORKER, names.PLATFORM_JOB]
+        self.vault.trust(self.namespace, accounts)
+
+    def find(self, kind: str, name: str, api_version: str = "v1") -> Object | None:
+        """An object of the platform's namespace."""
+        return self.api.find(Ref(api_version, kind, name))
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a bootstrap told that failed, and whether it left a server."""
+
+    told: str
+    server: bool
+
+
+@dataclass
+class Installed:
+    """A platform, and what the try before it told, for which Vault was not ready."""
+
+    site: ProductionSite
+    refusal: Refusal
+
+
+@contextmanager
+def production_site(folder: Path) -> Iterator[ProductionSite]:
+    """A site with a database and AWS, Vault not prepared; removed afterwards."""
+    site = ProductionSite(folder)
+    try:
+        site.make_database()
+        site.prepare()
+        yield site
+    finally:
+        if not os.environ.get("E2E_KEEP"):
+            site.remove()
+            site.vault.forget()
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """A production platform with Vault's agent, installed once Vault was ready."""
+    with production_site(tmp_path_factory.mktemp("production")) as site:
+        site.build_agent()
+        early = site.bootstrap()
+        server = site.find("Deployment", names.SERVER, "apps/v1") is not None
+        site.prepare_vault()
+        done = site.bootstrap()
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield Installed(site, Refusal(early.stderr, server))
+
+
+@pytest.fixture(scope="session")
+def production(installed: Installed) -> ProductionSite:
+    """Where it is."""
+    return installed.site
+
+
+def _aws(namespace: str, pair: tuple[Path, Path]) -> list[Object]:
+    script = {"aws.py": Path(aws_behind_proxy.__file__).read_text()}
+    files = {"mountPath": "/aws", "readOnly": True}
+    container = {
+        "name": "aws",
+        "image": f"{REGISTRY}/python:3.13",
+        "command": ["python3", "/aws/script/aws.py", str(_PROXY)],
+        "args": [
+            "versitygw.versitygw.svc.cluster.local:9000",
+            "/aws/tls/tls.crt",
+            "/aws/tls/tls.key",
+        ],
+        "volumeMounts": [
+            {**files, "name": name, "mountPath": f"/aws/{name}"} for name in ("script", "tls")
+        ],
+    }
+    volumes = [
+        {"name": "script", "configMap": {"name": "aws"}},
+        {"name": "tls", "secret": {"secretName": "aws"}},
+    ]
+    spec = {"containers": [container], "volumes": volumes, "terminationGracePeriodSeconds": 1}
+    ports = [{"port": _PROXY}]
+    return [
+        _named("ConfigMap", "aws", namespace, data=script),
+        _tls("aws", namespace, pair),
+        _named("Pod", "aws", namespace, spec=spec),
+        _named("Service", "aws", namespace, spec={"selector": {"app": "aws"}, "ports": ports}),
+    ]
+
+
+def _tls(name: str, namespace: str, pair: tuple[Path, Path]) -> Object:
+    keys = ("tls.crt", "tls.key")
+    data = {
+        key: b64encode(path.read_bytes()).decode() for key, path in zip(keys, pair, strict=True)
+    }
+    return _named("Secret", name, namespace, type="kubernetes.io/tls", data=data)
+
+
+def _named(kind: str, name: str, namespace: str, **content: Any) -> Object:
+    about = {"name": name, "namespace": namespace, "labels": {"app": name}}
+    return {"apiVersion": "v1", "kind": kind, "metadata": about, **content}
