@@ -17,7 +17,7 @@ from clinical_ai.steps.orchestration import worker_of
 from clinical_ai.steps.runs import lost_runs, read_deployment_rows
 
 POOLS: Final = (names.POOL, names.PLATFORM_POOL)
-_CANARIES: Final = (names.CANARY, names.PLATFORM_CANARY)
+_CANARIES: Final = {names.POOL: names.CANARY, names.PLATFORM_POOL: names.PLATFORM_CANARY}
 _PROBE: Final = "verify.probe"
 
 
@@ -255,14 +255,21 @@ def _runs(parts: Parts) -> str:
 
 
 def canaries(parts: SharedParts) -> str:
-    """One run through each pool at the same time: scheduled, taken, completed, read back."""
+    """One run through each pool at the same time: scheduled, taken, completed, read back.
+
+    That a pool is paused, so that nothing can fly there, is told by a check of its own.
+    """
     now = parts.database.query("select now() as now")[0]["now"]
+    paused = {
+        pool for pool in POOLS if (parts.api.get(f"/work_pools/{pool}") or {}).get("is_paused")
+    }
+    going = {pool: of for pool, of in _CANARIES.items() if pool not in paused}
     with ThreadPoolExecutor(max_workers=len(POOLS)) as workers:
-        flown = list(workers.map(lambda of: fly_canary(parts.api, now, of=of), _CANARIES))
+        flown = list(workers.map(lambda of: fly_canary(parts.api, now, of=of), going.values()))
     told = [
         f"{pool}: {each.run.name} in {each.seconds:.1f} s"
-        for pool, each in zip(POOLS, flown, strict=True)
-    ]
+        for pool, each in zip(going, flown, strict=True)
+    ] + [f"{pool}: paused, none flown" for pool in sorted(paused)]
     return f"scheduled, taken, completed, read back: {', '.join(told)}"
 
 

@@ -39,8 +39,10 @@ def digest_in_worker(site: ProductionSite) -> str:
     return told.strip()
 
 
-def test_bootstrap_tells_what_vault_refuses_and_starts_no_server(installed: Installed) -> None:
-    refusal = installed.refusal
+def test_bootstrap_tells_what_vault_refuses_and_starts_no_server(
+    installed_production: Installed,
+) -> None:
+    refusal = installed_production.refusal
     assert "container vault-agent-init" in refusal.told
     assert "does not let its work begin" in refusal.told
     assert "invalid role name" in refusal.told

@@ -166,7 +166,7 @@ def production_site(folder: Path) -> Iterator[ProductionSite]:
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+def installed_production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     """A production platform with Vault's agent, installed once Vault was ready."""
     with production_site(tmp_path_factory.mktemp("production")) as site:
         site.build_agent()
@@ -179,9 +179,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
 
 
 @pytest.fixture(scope="session")
-def production(installed: Installed) -> ProductionSite:
+def production(installed_production: Installed) -> ProductionSite:
     """Where it is."""
-    return installed.site
+    return installed_production.site
 
 
 def _aws(namespace: str, pair: tuple[Path, Path]) -> list[Object]:
