@@ -1,5 +1,11 @@
 """Fixtures that every test may ask for; what they stand on is in tests/support."""
 
+from hypothesis import settings
+
+# How long a case takes is for benchmarks: a busy machine is no fault of the code.
+settings.register_profile("without a deadline", deadline=None)
+settings.load_profile("without a deadline")
+
 pytest_plugins = [
     "tests.support.clock",
     "tests.support.cluster_site",
