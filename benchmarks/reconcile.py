@@ -41,7 +41,7 @@ def measure() -> list[Row]:
         try:
             _helm("install", "bench", str(chart), "--namespace", THEIRS)
             jobs: dict[str, Callable[[], object]] = {
-                "ours": lambda: look(Site(ours, own, lambda: None), {"all": objects}),
+                "ours": lambda: look(Site(ours, own), {"all": objects}),
                 "helm": lambda: _helm("upgrade", "bench", str(chart), "--namespace", THEIRS),
             }
             taken: dict[str, list[float]] = {name: [] for name in jobs}
@@ -116,7 +116,7 @@ def _seconds(job: Callable[[], object]) -> float:
 def _requests(api: KubernetesApi, own: Ownership, objects: list[Object]) -> float:
     """How many requests one comparison makes, those for the inventory left out."""
     counting = _Counting(api)
-    look(Site(counting, own, lambda: None), {"all": objects})  # type: ignore[arg-type]
+    look(Site(counting, own), {"all": objects})  # type: ignore[arg-type]
     return float(counting.calls["find_all"] + counting.calls["apply"])
 
 

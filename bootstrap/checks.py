@@ -14,7 +14,7 @@ from clinical_ai.adapters.file_secrets import FileSecrets
 from clinical_ai.adapters.journal_file import StateFiles
 from clinical_ai.adapters.listeners import check_port
 from clinical_ai.adapters.local_postgres import data_version
-from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError
+from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, all_found
 from clinical_ai.instance import find_instance
 from clinical_ai.manifests.postgres import MAJOR
 from clinical_ai.ports import SecretStore
@@ -41,18 +41,7 @@ def check(
     `settings` is None when they themselves are at fault, which the caller adds; `kept` are
     references to secrets that are about to exist.
     """
-    faults: list[NeedsOperator] = []
-    found: list[str] = []
-    for look in _looks(request, settings, user, kept):
-        try:
-            found.append(look())
-        except ManyFaults as many:
-            faults += many.faults
-        except NeedsOperator as fault:
-            faults.append(fault)
-    if faults:
-        raise ManyFaults(faults)
-    return found
+    return all_found(_looks(request, settings, user, kept))
 
 
 def _looks(

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
@@ -132,11 +132,7 @@ def status(options: argparse.Namespace, state: StateFolder, terminal: Terminal) 
     from clinical_ai.steps.status import look, table
 
     seen = look(open_platform(state.root))
-    if options.json:
-        terminal.plain(json.dumps(seen, indent=1, default=str))
-    else:
-        for line in table(seen):
-            terminal.plain(line)
+    show(seen, table(seen), terminal, as_json=options.json)
     return 0 if seen["healthy"] else 1
 
 
@@ -145,12 +141,16 @@ def verify(options: argparse.Namespace, state: StateFolder, terminal: Terminal) 
     from clinical_ai.steps.verify import as_rows, table, verify_platform
 
     results = verify_platform(open_platform(state.root))
-    if options.json:
-        terminal.plain(json.dumps(as_rows(results), indent=1))
-    else:
-        for line in table(results):
-            terminal.plain(line)
+    show(as_rows(results), table(results), terminal, as_json=options.json)
     return 0 if all(result.passed for result in results) else 1
+
+
+def show(told: object, lines: Sequence[str], terminal: Terminal, *, as_json: bool) -> None:
+    """The same for a script or for a person."""
+    if as_json:
+        lines = [json.dumps(told, indent=1, default=str)]
+    for line in lines:
+        terminal.plain(line)
 
 
 def deploy(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:

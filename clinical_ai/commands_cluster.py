@@ -1,7 +1,6 @@
 """What the commands of `clinical-ai` do with a platform in a cluster."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from clinical_ai import names
 from clinical_ai.adapters.change_lock import who
 from clinical_ai.adapters.kubernetes_api import open_kubernetes
 from clinical_ai.change import Change, Did
+from clinical_ai.commands import follow_deploy, show
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Ref
@@ -20,7 +20,6 @@ from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.wiring_cluster import reach_api
 
 _SECONDS: Final = 1800
-_LEASE_SECONDS: Final = 90
 
 
 def status(options: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:
@@ -29,11 +28,7 @@ def status(options: argparse.Namespace, environ: Mapping[str, str], terminal: Te
 
     cluster = _open(options, environ)
     seen = see(cluster, lambda: reach_api(cluster, environ, options.context))
-    if options.json:
-        terminal.plain(json.dumps(seen, indent=1, default=str))
-    else:
-        for line in table(seen):
-            terminal.plain(line)
+    show(seen, table(seen), terminal, as_json=options.json)
     return 0 if seen["healthy"] else 1
 
 
@@ -52,18 +47,12 @@ def verify(options: argparse.Namespace, environ: Mapping[str, str], terminal: Te
             "read its log in the UI",
         )
     results = from_rows(rows)
-    if options.json:
-        terminal.plain(json.dumps(rows, indent=1))
-    else:
-        for line in table(results):
-            terminal.plain(line)
+    show(rows, table(results), terminal, as_json=options.json)
     return 0 if all(result.passed for result in results) else 1
 
 
 def deploy(options: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:
     """A run of deploy/self, followed to its end; 1 when it does not complete."""
-    from clinical_ai.commands import follow_deploy
-
     with _reached(options, environ) as api:
         return follow_deploy(api, terminal, report_only=options.report_only)
 
@@ -94,7 +83,7 @@ def uninstall(options: argparse.Namespace, environ: Mapping[str, str], terminal:
     if not options.yes and not _confirmed(terminal):
         terminal.plain("nothing was removed")
         return 1
-    with cluster_lease(cluster, f"uninstall by {who()}", seconds=_LEASE_SECONDS) as lease:
+    with cluster_lease(cluster, f"uninstall by {who()}") as lease:
         guard = guarded(cluster, lease.renew)
         # A change may have ended while somebody was asked, or held the lease.
         removal = plan_removal(cluster, removal.options)

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 class PlatformError(Exception):
@@ -49,6 +49,22 @@ class ManyFaults(PlatformError):  # noqa: N818 - named for what should happen ne
 
     def __str__(self) -> str:
         return "\n".join(f"- {fault}" for fault in self.faults)
+
+
+def all_found(looks: "Iterable[Callable[[], str]]") -> list[str]:
+    """What each look found; ManyFaults with what all of them hold against it, at once."""
+    faults: list[NeedsOperator] = []
+    found: list[str] = []
+    for look in looks:
+        try:
+            found.append(look())
+        except ManyFaults as many:
+            faults += many.faults
+        except NeedsOperator as fault:
+            faults.append(fault)
+    if faults:
+        raise ManyFaults(faults)
+    return found
 
 
 def nearest(wrong: str, known: "Iterable[str]") -> str:

@@ -61,6 +61,8 @@ DESTINATIONS_TABLE: Final = "cai_defined_destinations"
 POOL: Final = "default"
 PLATFORM_POOL: Final = "platform"
 QUEUE: Final = "default"
+WORKERS: Final = {POOL: WORKER, PLATFORM_POOL: PLATFORM_WORKER}  # of each pool
+WORKLOADS: Final = (SERVER, PLATFORM_WORKER, WORKER)  # of a cluster, in the order they come up
 
 # Secrets: NAME/KEY, a Kubernetes Secret or a file of the state folder's `secrets/`.
 SECRETS: Final = f"{PRODUCT}-secrets"

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RENDERED: Final = Path("/release/rendered.json")  # made when the image is built
-_LEASE_SECONDS: Final = 90
 
 
 @dataclass(frozen=True)
@@ -227,8 +226,8 @@ class ClusterPlatform:
 
         if not write:
             return [*look(self.site(), self.stages), *self.rights()]
-        with cluster_lease(self.cluster, who, seconds=_LEASE_SECONDS) as lease:
-            site = replace(self.site(guarded(self.cluster, lease.renew)), tell=tell)
+        with cluster_lease(self.cluster, who) as lease:
+            site = replace(self.site(), guard=guarded(self.cluster, lease.renew), tell=tell)
             with self._recording_failure(who):
                 changes = deploy(site, self.stages, migration(self.settings, self.release))
             changes += forget_workers(self.cluster, self.managed)
@@ -261,12 +260,12 @@ class ClusterPlatform:
 
         return verify_cluster(self, fly=any(each.wrote for each in changes), history=False)
 
-    def site(self, guard: Callable[[], None] = lambda: None) -> "Site":
-        """Where objects are deployed."""
+    def site(self) -> "Site":
+        """Where objects are deployed; whoever writes adds a guard."""
         from clinical_ai.steps.cluster.deploy import Site
 
         drain = self.settings.drain_seconds
-        return Site(self.cluster, self.ownership, guard, self.api, drain)
+        return Site(self.cluster, self.ownership, api=self.api, drain_seconds=drain)
 
     def rights(self) -> "list[Change]":
         """What differs of the objects that bootstrap keeps, with the command that heals it."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from clinical_ai import names
-from clinical_ai.errors import ManyFaults, NeedsOperator
+from clinical_ai.errors import ManyFaults, NeedsOperator, all_found
 from clinical_ai.manifests.kubernetes import credentials, desired
 from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of
 from clinical_ai.ports import SecretStore
@@ -36,18 +36,9 @@ def check(cluster: Cluster, settings: Settings, secrets: SecretStore, kept: set[
 
     `kept`: references to secrets that are about to exist.
     """
-    faults: list[NeedsOperator] = []
-    found: list[str] = [check_version(cluster)]  # nothing else can be asked without an answer
-    for look in _looks(cluster, settings, secrets, kept):
-        try:
-            found.append(look())
-        except ManyFaults as many:
-            faults += many.faults
-        except NeedsOperator as fault:
-            faults.append(fault)
-    if faults:
-        raise ManyFaults(faults)
-    return [each for each in found if each]
+    version = check_version(cluster)  # nothing else can be asked without an answer
+    found = all_found(_looks(cluster, settings, secrets, kept))
+    return [version, *(each for each in found if each)]
 
 
 def _looks(

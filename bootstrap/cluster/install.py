@@ -49,7 +49,6 @@ from clinical_ai.wiring_cluster import ClusterPlatform, reach_api
 # What has to be there before Prefect's objects are; deploy/self keeps all of it from then on.
 _FIRST: Final = ("configuration", "secrets", "network", "server")
 _SECOND: Final = ("platform worker",)
-_LEASE_SECONDS: Final = 90
 _CHECK_SECONDS: Final = 300
 _NOT_BUILT: Final = "not built yet:"
 _SERVER: Final = Ref("apps/v1", "Deployment", names.SERVER)
@@ -231,7 +230,7 @@ def _bring(plan: Plan, release: Release, chosen: Sequence[str], terminal: Termin
     if (seen := _unchanged(plan.cluster, stages)) is not None:
         return seen
     site = _site(plan)
-    with cluster_lease(plan.cluster, _who(), seconds=_LEASE_SECONDS) as lease:
+    with cluster_lease(plan.cluster, _who()) as lease:
         site = replace(site, guard=guarded(plan.cluster, lease.renew))
         before = {name: stages.pop(name) for name in chosen if name != "server" and name in stages}
         changes = deploy(site, before, all_of_it=False)
@@ -247,7 +246,7 @@ def _bring_rest(platform: ClusterPlatform) -> list[Change]:
     if (seen := _unchanged(platform.cluster, stages)) is not None:
         return seen
     site = platform.site()
-    with cluster_lease(platform.cluster, _who(), seconds=_LEASE_SECONDS) as lease:
+    with cluster_lease(platform.cluster, _who()) as lease:
         site = replace(site, guard=guarded(platform.cluster, lease.renew))
         return deploy(site, stages, all_of_it=False)
 
@@ -282,7 +281,7 @@ def _check_from_pod(cluster: Cluster, settings: Settings, release: Release) -> l
 def _site(plan: Plan) -> Site:
     limit = cluster_of(plan.settings).prune_limit
     own = Ownership(ownership(plan.cluster.namespace), limit)
-    return Site(plan.cluster, own, lambda: None)
+    return Site(plan.cluster, own)
 
 
 def _platform(plan: Plan, release: Release, api: PrefectApi) -> ClusterPlatform:

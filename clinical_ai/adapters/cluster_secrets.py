@@ -8,10 +8,9 @@ from base64 import b64decode, b64encode
 from pydantic import SecretStr
 
 from clinical_ai import names
-from clinical_ai.adapters.secret_text import decoded, encoded
+from clinical_ai.adapters.secret_text import encoded, kept, parts_of
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator
-from clinical_ai.notation_kubernetes import parts
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 
 
@@ -23,15 +22,12 @@ class ClusterSecrets:
 
     def find(self, reference: str) -> SecretStr | None:
         """The value without its last line end, or None when there is no such Secret or key."""
-        name, key = _parts(reference)
+        name, key = parts_of(reference)
         found = self._cluster.find(_ref(name))
         data = ((found or {}).get("data") or {}).get(key)
         if data is None:
             return None
-        text = decoded(b64decode(data))
-        if text is None:
-            raise NeedsOperator(f"{reference} is empty or holds no text", "give it its value again")
-        return SecretStr(text)
+        return kept(reference, b64decode(data))
 
     def get(self, reference: str) -> SecretStr:
         """The value; NeedsOperator tells the kubectl line that adds it when it is absent."""
@@ -48,7 +44,7 @@ class ClusterSecrets:
 
     def put(self, reference: str, value: SecretStr) -> Change:
         """The reference holds this value."""
-        name, key = _parts(reference)
+        name, key = parts_of(reference)
         data = {key: b64encode(encoded(reference, value)).decode()}
         before = self.find(reference)
         if before == value:
@@ -59,7 +55,7 @@ class ClusterSecrets:
 
     def remedy(self, reference: str) -> str:
         """The kubectl line that adds the key, without a value."""
-        name, key = _parts(reference)
+        name, key = parts_of(reference)
         place = f"-n {self._cluster.namespace}"
         if self._cluster.find(_ref(name)) is None:
             return f"kubectl create secret generic {name} {place} --from-file={key}=FILE"
@@ -76,13 +72,3 @@ class ClusterSecrets:
 
 def _ref(name: str) -> Ref:
     return Ref("v1", "Secret", name)
-
-
-def _parts(reference: str) -> tuple[str, str]:
-    """NAME and KEY; what does not look like a reference may be a secret and is not repeated."""
-    try:
-        return parts(reference)
-    except ValueError:
-        raise NeedsOperator(
-            "this is not a reference to a Secret of the namespace", "write secret:NAME/KEY"
-        ) from None

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from clinical_ai.adapters.secret_text import decoded
+from clinical_ai.adapters.secret_text import kept, parts_of
 from clinical_ai.change import Change
 from clinical_ai.errors import NeedsOperator
-from clinical_ai.notation_kubernetes import parts
 
 
 class MountedSecrets:
@@ -22,7 +21,7 @@ class MountedSecrets:
 
     def find(self, reference: str) -> SecretStr | None:
         """The value without its last line end, or None when no such key is mounted."""
-        name, key = _parts(reference)
+        name, key = parts_of(reference)
         try:
             data = (self._root / name / key).read_bytes()
         except FileNotFoundError:
@@ -32,16 +31,13 @@ class MountedSecrets:
                 f"{reference} can't be read in this pod: {met.strerror}",
                 "look at the pod's volumes with `kubectl describe pod`",
             ) from None
-        text = decoded(data)
-        if text is None:
-            raise NeedsOperator(f"{reference} is empty or holds no text", "give it its value again")
-        return SecretStr(text)
+        return kept(reference, data)
 
     def get(self, reference: str) -> SecretStr:
         """The value; NeedsOperator names the reference when it is absent."""
         found = self.find(reference)
         if found is None:
-            name, key = _parts(reference)
+            name, key = parts_of(reference)
             raise NeedsOperator(
                 f"{reference} is not there",
                 f"add the key {key} to the Secret {name} of the namespace; a Secret that settings"
@@ -58,18 +54,8 @@ class MountedSecrets:
         raise _refused(reference)
 
 
-def _parts(reference: str) -> tuple[str, str]:
-    """NAME and KEY; what does not look like a reference may be a secret and is not repeated."""
-    try:
-        return parts(reference)
-    except ValueError:
-        raise NeedsOperator(
-            "this is not a reference to a Secret of the namespace", "write secret:NAME/KEY"
-        ) from None
-
-
 def _refused(reference: str) -> NeedsOperator:
-    name, key = _parts(reference)
+    name, key = parts_of(reference)
     return NeedsOperator(
         f"a pod can't write {reference}",
         f"run bootstrap, or add the key {key} to the Secret {name} with kubectl",

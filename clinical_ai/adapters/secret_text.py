@@ -3,6 +3,7 @@
 from pydantic import SecretStr
 
 from clinical_ai.errors import NeedsOperator
+from clinical_ai.notation_kubernetes import parts
 
 
 def encoded(reference: str, value: SecretStr) -> bytes:
@@ -26,3 +27,21 @@ def decoded(data: bytes) -> str | None:
     except UnicodeDecodeError:
         return None
     return None if not text or "\0" in text else text
+
+
+def kept(reference: str, data: bytes) -> SecretStr:
+    """The value that a key of a Kubernetes Secret holds."""
+    text = decoded(data)
+    if text is None:
+        raise NeedsOperator(f"{reference} is empty or holds no text", "give it its value again")
+    return SecretStr(text)
+
+
+def parts_of(reference: str) -> tuple[str, str]:
+    """NAME and KEY; what does not look like a reference may be a secret and is not repeated."""
+    try:
+        return parts(reference)
+    except ValueError:
+        raise NeedsOperator(
+            "this is not a reference to a Secret of the namespace", "write secret:NAME/KEY"
+        ) from None

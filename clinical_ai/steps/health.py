@@ -6,7 +6,7 @@ from typing import Final
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, PlatformError, Transient
 from clinical_ai.ports import Database, PrefectApi, Runtime
-from clinical_ai.steps.orchestration import find_workers, worker_of
+from clinical_ai.steps.orchestration import find_workers
 from clinical_ai.waiting import Sighting, wait_until
 
 _MOST_STARTS: Final = 3
@@ -78,8 +78,7 @@ def offline_workers(api: PrefectApi, answers: Callable[[str], bool]) -> list[str
     takes the worker's name and tells whether its health check says that it polls.
     """
     offline = []
-    for pool in (names.POOL, names.PLATFORM_POOL):
-        name = worker_of(pool)
+    for pool, name in names.WORKERS.items():
         online = {row["name"] for row in find_workers(api, pool) if row["status"] == "ONLINE"}
         if name not in online or not answers(name):
             offline.append(name)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import covers
 from clinical_ai.errors import NeedsOperator
@@ -61,8 +60,3 @@ def _differing(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]
 def find_workers(api: PrefectApi, pool: str) -> list[dict[str, Any]]:
     """Workers that ever served the pool, with `name`, `status` and `last_heartbeat_time`."""
     return list(api.pages(f"/work_pools/{pool}/workers/filter"))
-
-
-def worker_of(pool: str) -> str:
-    """The fixed name of this platform's worker for a pool."""
-    return {names.POOL: names.WORKER, names.PLATFORM_POOL: names.PLATFORM_WORKER}[pool]

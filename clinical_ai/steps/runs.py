@@ -19,7 +19,6 @@ _SILENCE: Final = 60.0  # seconds that a server may be away while a run is follo
 _FLOW_LOGGER: Final = "prefect.flow_runs"
 _OUR_LOGGERS: Final = "clinical_ai"
 _WORKER_LABEL: Final = "prefect.worker.name"
-_WORKERS: Final = {names.POOL: names.WORKER, names.PLATFORM_POOL: names.PLATFORM_WORKER}
 
 
 @dataclass(frozen=True)
@@ -219,11 +218,11 @@ def lost_runs(api: PrefectApi, pool: str, living: Collection[str]) -> list[dict[
 
     A worker somewhere else may serve the same pool; its runs carry its name and are left alone.
     """
+    ours = names.WORKERS.get(pool)
     return [
         row
         for row in runs_in(api, pool)
-        if row["id"] not in living
-        and (row.get("labels") or {}).get(_WORKER_LABEL, _WORKERS.get(pool)) == _WORKERS.get(pool)
+        if row["id"] not in living and (row.get("labels") or {}).get(_WORKER_LABEL, ours) == ours
     ]
 
 

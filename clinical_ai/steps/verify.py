@@ -13,7 +13,6 @@ from clinical_ai.settings import Development, Production
 from clinical_ai.steps.canary import fly_canary
 from clinical_ai.steps.catalog import ensure_catalog
 from clinical_ai.steps.health import offline_workers
-from clinical_ai.steps.orchestration import worker_of
 from clinical_ai.steps.runs import lost_runs, read_deployment_rows
 
 POOLS: Final = (names.POOL, names.PLATFORM_POOL)
@@ -179,7 +178,7 @@ def _workers(parts: Parts) -> str:
         raise NeedsOperator(
             f"not online: {', '.join(offline)}", "read the worker's log, then run `make up`"
         )
-    return ", ".join(worker_of(pool) for pool in POOLS)
+    return ", ".join(names.WORKERS[pool] for pool in POOLS)
 
 
 def _queue(parts: SharedParts) -> str:
@@ -282,14 +281,17 @@ def _ui(parts: SharedParts) -> str:
     return f"the UI answers ({title})"
 
 
-CHECKS: Final[Sequence[tuple[str, Callable[[Parts], str]]]] = (
-    ("processes run", _processes),
+_OF_SERVER: Final[Sequence[tuple[str, Callable[[SharedParts], str]]]] = (
     ("API health", _health),
     ("API ready", _ready),
     ("database", _database),
     ("database revision", _revision),
     ("schema prefect", _schema),
     ("work pools", _pools),
+)
+CHECKS: Final[Sequence[tuple[str, Callable[[Parts], str]]]] = (
+    ("processes run", _processes),
+    *_OF_SERVER,
     ("workers online", _workers),
     ("work queue", _queue),
     ("storage", _storage),
@@ -301,12 +303,7 @@ CHECKS: Final[Sequence[tuple[str, Callable[[Parts], str]]]] = (
 )
 # Of any runtime; what only one machine can tell is left out.
 SHARED: Final[Sequence[tuple[str, Callable[[SharedParts], str]]]] = (
-    ("API health", _health),
-    ("API ready", _ready),
-    ("database", _database),
-    ("database revision", _revision),
-    ("schema prefect", _schema),
-    ("work pools", _pools),
+    *_OF_SERVER,
     ("work queue", _queue),
     ("connector tables", _tables),
     ("deployments", _deployments),

@@ -17,7 +17,6 @@ from tests.support.cluster_site import ClusterSite
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-WORKLOADS: Final = (names.SERVER, names.PLATFORM_WORKER, names.WORKER)
 QUOTA: Final = "e2e-quota"
 CRASH: Final = "a container that crashes"
 FULL: Final = "a quota that is used up"
@@ -39,7 +38,7 @@ class Outcome:
 
 
 def templates(site: ClusterSite) -> dict[str, Object]:
-    refs = [Ref("apps/v1", "Deployment", name) for name in WORKLOADS]
+    refs = [Ref("apps/v1", "Deployment", name) for name in names.WORKLOADS]
     return {ref.name: site.api.get(ref)["spec"]["template"] for ref in refs}
 
 

@@ -13,7 +13,7 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster.break_glass import stop
 from clinical_ai.steps.cluster.lease import cluster_lease
-from clinical_ai.steps.cluster.status import WORKLOADS, see, table
+from clinical_ai.steps.cluster.status import see, table
 from tests.support.installed import Installed, Prepare
 from tests.support.kubernetes_examples import RELEASE
 
@@ -48,7 +48,7 @@ def test_a_whole_platform_is_healthy_and_as_it_was_applied(installed: Installed)
     assert seen["healthy"] is True
     assert (seen["release"], seen["by"], seen["failed"]) == ("1.0.0 good", "a-run", None)
     assert (seen["break_glass"], seen["lease"]) == (None, None)
-    assert [each["name"] for each in seen["workloads"]] == list(WORKLOADS)
+    assert [each["name"] for each in seen["workloads"]] == list(names.WORKLOADS)
     assert {each["image"] for each in seen["workloads"]} == {RELEASE.image}
     assert seen["drift"]["known"] is True
     assert seen["drift"]["differing"] == []
@@ -65,7 +65,7 @@ def test_a_namespace_without_a_platform_is_told_as_such(prepare: Prepare) -> Non
     assert "drift        not known: deploy/self has not completed yet" in told(site)
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
+@pytest.mark.parametrize("name", names.WORKLOADS)
 def test_one_workload_that_is_not_up_makes_it_unhealthy(installed: Installed, name: str) -> None:
     installed.broken = {name}
     installed.controllers()

@@ -11,9 +11,7 @@ from clinical_ai.adapters.postgres import PostgresDatabase
 from clinical_ai.ports import Database, ObjectStore
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster import verify
-from clinical_ai.steps.cluster.status import WORKLOADS
 from clinical_ai.steps.cluster.verify import verify_cluster
-from clinical_ai.steps.cluster.workers import WORKERS
 from clinical_ai.steps.verify import Result
 from clinical_ai.wiring_cluster import ClusterPlatform
 from tests.support.fakes import MemorySecrets, MemoryStore
@@ -52,7 +50,7 @@ class Site:
     def __init__(self, installed: Installed, network: Network) -> None:
         self.installed, self.network = installed, network
         self.fake = installed.fake
-        for name in WORKLOADS:
+        for name in names.WORKLOADS:
             self.pod(f"{name}-1", name)
             slices = {
                 "addressType": "IPv4",
@@ -60,7 +58,7 @@ class Site:
             }
             labels = {"kubernetes.io/service-name": name}
             installed.put("EndpointSlice", name, "discovery.k8s.io/v1", labels=labels, **slices)
-        for pool, name in WORKERS.items():
+        for pool, name in names.WORKERS.items():
             installed.prefect.post(f"/work_pools/{pool}/workers/heartbeat", {"name": f"{name}-1"})
         needed = installed.platform().references()
         installed.secrets = MemorySecrets(dict.fromkeys(needed, "not-secret"))

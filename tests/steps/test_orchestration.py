@@ -14,7 +14,6 @@ from clinical_ai.steps.orchestration import (
     ensure_automation,
     ensure_pools,
     find_workers,
-    worker_of,
 )
 
 Row = dict[str, Any]
@@ -144,5 +143,5 @@ def test_workers_of_a_pool_are_found_and_ours_have_fixed_names(
     api.post(f"/work_pools/{wanted['name']}/workers/heartbeat", beat)
     rows = find_workers(api, wanted["name"])
     assert [(row["name"], row["status"]) for row in rows] == [(names.WORKER, "ONLINE")]
-    assert worker_of(names.POOL) == names.WORKER
-    assert worker_of(names.PLATFORM_POOL) == names.PLATFORM_WORKER
+    assert names.WORKERS[names.POOL] == names.WORKER
+    assert names.WORKERS[names.PLATFORM_POOL] == names.PLATFORM_WORKER

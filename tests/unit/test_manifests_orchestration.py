@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from clinical_ai import names
 from clinical_ai.manifests import orchestration
@@ -14,23 +13,7 @@ from clinical_ai.ports import ProcessSpec
 from clinical_ai.settings import Development, parse
 from clinical_ai.state_folder import StateFolder
 from tests.support.golden import as_yaml, same_as_golden
-
-# The parts of the process worker's own template that matter here, and one that stays as it is.
-TEMPLATE: dict[str, Any] = {
-    "job_configuration": {
-        "command": "{{ command }}",
-        "env": "{{ env }}",
-        "working_dir": "{{ working_dir }}",
-    },
-    "variables": {
-        "type": "object",
-        "properties": {
-            "env": {"type": "object", "title": "Environment Variables"},
-            "command": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
-            "working_dir": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
-        },
-    },
-}
+from tests.support.kubernetes_examples import TEMPLATE
 
 
 def place(root: str) -> Place:

@@ -185,3 +185,13 @@ def joined(parts: Sequence[Parts]) -> Parts:
         volumes=[each for part in parts for each in part.volumes],
         annotations={key: text for part in parts for key, text in part.annotations.items()},
     )
+
+
+def probe(path: str, port: str, *, every: int, times: int) -> dict[str, Any]:
+    """A request each `every` seconds; `times` in a row may fail."""
+    return {
+        "httpGet": {"path": path, "port": port},
+        "periodSeconds": every,
+        "timeoutSeconds": 5,
+        "failureThreshold": times,
+    }

@@ -66,10 +66,10 @@ def _container(settings: Settings) -> dict[str, Any]:
         ],
         "env": _variables(settings),
         "ports": [{"name": "api", "containerPort": names.API_PORT, "protocol": "TCP"}],
-        "startupProbe": _probe("/api/ready", every=3, times=_START_SECONDS // 3),
-        "readinessProbe": _probe("/api/ready", every=5, times=3),
+        "startupProbe": pods.probe("/api/ready", "api", every=3, times=_START_SECONDS // 3),
+        "readinessProbe": pods.probe("/api/ready", "api", every=5, times=3),
         # Health never looks at the database: its outage is no reason to restart the server.
-        "livenessProbe": _probe("/api/health", every=15, times=4),
+        "livenessProbe": pods.probe("/api/health", "api", every=15, times=4),
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_SECONDS_BEFORE_STOP)]}}},
     }
 
@@ -104,12 +104,3 @@ def _leases(settings: Settings) -> pods.Parts:
         mounts=[{"name": "leases", "mountPath": environment.LEASES}],
         volumes=[{"name": "leases", "persistentVolumeClaim": {"claimName": claim}}],
     )
-
-
-def _probe(path: str, *, every: int, times: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": "api"},
-        "periodSeconds": every,
-        "timeoutSeconds": 5,
-        "failureThreshold": times,
-    }

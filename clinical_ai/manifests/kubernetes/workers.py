@@ -109,19 +109,10 @@ def _container(
             ),
         ],
         "ports": [{"name": "health", "containerPort": names.HEALTH_PORT, "protocol": "TCP"}],
-        "startupProbe": _probe("/health", every=3, times=60),
-        "readinessProbe": _probe("/health", every=10, times=3),
+        "startupProbe": pods.probe("/health", "health", every=3, times=60),
+        "readinessProbe": pods.probe("/health", "health", every=10, times=3),
         # Not /health: it fails when the server is away, and a restart would kill running work.
-        "livenessProbe": _probe("/openapi.json", every=20, times=6),
-    }
-
-
-def _probe(path: str, *, every: int, times: int) -> dict[str, Any]:
-    return {
-        "httpGet": {"path": path, "port": "health"},
-        "periodSeconds": every,
-        "timeoutSeconds": 5,
-        "failureThreshold": times,
+        "livenessProbe": pods.probe("/openapi.json", "health", every=20, times=6),
     }
 
 

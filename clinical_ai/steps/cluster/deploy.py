@@ -12,7 +12,7 @@ from clinical_ai.errors import PlatformError, TimedOut
 from clinical_ai.plans import Journal, Stage, pools_to_restore
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Object, Ref
-from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, ensure_objects
+from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, ensure_objects, free
 from clinical_ai.steps.cluster.inventory import (
     Ownership,
     prune,
@@ -29,7 +29,7 @@ from clinical_ai.steps.roll import drain, hold, lift, new_journal
 
 log = logging.getLogger(__name__)
 
-_POOLS: Final = {names.WORKER: names.POOL, names.PLATFORM_WORKER: names.PLATFORM_POOL}
+_POOLS: Final = {worker: pool for pool, worker in names.WORKERS.items()}
 _WORKLOAD: Final = "Deployment"
 _AWAITED: Final = (_WORKLOAD, KIND)
 _TEMPLATE: Final = ".spec.template"
@@ -48,7 +48,7 @@ class Site:
 
     cluster: Cluster
     ownership: Ownership
-    guard: Guard
+    guard: Guard = free
     api: PrefectApi | None = None
     drain_seconds: float = 0
     seconds: float = _SECONDS

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 _MICRO_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"  # the API server takes exactly six digits
 _SECONDS: Final = 60
 _RENEW_AFTER: Final = 15.0
+_PATIENCE: Final = 90  # longer than the lease of a killed holder
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def find_holder(cluster: Cluster, *, name: str = names.CLUSTER_LEASE) -> Holder 
 
 @contextmanager
 def cluster_lease(
-    cluster: Cluster, who: str, *, seconds: float, name: str = names.CLUSTER_LEASE
+    cluster: Cluster, who: str, *, seconds: float = _PATIENCE, name: str = names.CLUSTER_LEASE
 ) -> Iterator[ClusterLease]:
     """Hold the lease while the block runs. `who` must be nobody else's: a host, and a process.
 

@@ -17,7 +17,6 @@ from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.status import NO_BACKUP, last_runs, run_lines
 
-WORKLOADS: Final = (names.SERVER, names.PLATFORM_WORKER, names.WORKER)
 _MOST_SHOWN: Final = 10
 
 
@@ -29,7 +28,7 @@ def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
 
     `reach`: Prefect's API, for as long as it is asked; raises a PlatformError.
     """
-    workloads = [_workload(cluster, name) for name in WORKLOADS]
+    workloads = [_workload(cluster, name) for name in names.WORKLOADS]
     ledger = _ledger(cluster)
     done = [entry for entry in ledger if "failed" not in entry]
     holder, stop = find_holder(cluster), find_stop(cluster)
@@ -83,7 +82,7 @@ def _drift(cluster: Cluster) -> dict[str, Any]:
         if not stage:
             return {"known": False, "why": "deploy/self has not completed yet"}
         own = Ownership(ownership(cluster.namespace), limit=len(stage))
-        site = Site(cluster, own, lambda: None)
+        site = Site(cluster, own)
         seen = look(site, {"all": stage})
     except PlatformError as error:
         return {"known": False, "why": str(error)}

@@ -15,6 +15,7 @@ from clinical_ai.notation_kubernetes import parts
 from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
 from clinical_ai.steps.cluster.inventory import Ownership, read_inventory
 from clinical_ai.steps.cluster.job import await_job
+from clinical_ai.steps.cluster.synced import KIND
 from clinical_ai.waiting import Sighting, wait_until
 
 _JOBS: Final = ("batch/v1", "Job")
@@ -98,7 +99,7 @@ def remove(
 def _delete(cluster: Cluster, found: Object, options: Options, guard: Callable[[], None]) -> Change:
     """What an ExternalSecret made stays when the Secrets do: it is cut loose from it."""
     ref = Ref.of(found)
-    loose = ref.kind == "ExternalSecret" and not options.secrets
+    loose = ref.kind == KIND and not options.secrets
     propagation: Propagation = "Orphan" if loose else "Foreground"
     guard()
     there = cluster.delete(ref, uid=found["metadata"]["uid"], propagation=propagation)

@@ -16,12 +16,11 @@ from clinical_ai.ports_cluster import Cluster, Object, Ref, in_namespace
 from clinical_ai.steps import verify
 from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.cluster.synced import KIND, check_synced
-from clinical_ai.steps.cluster.workers import WORKERS, pods_of
+from clinical_ai.steps.cluster.workers import pods_of
 from clinical_ai.steps.orchestration import find_workers
 from clinical_ai.steps.verify import Result
 from clinical_ai.waiting import Sighting, wait_until
 
-_WORKLOADS: Final = (names.SERVER, names.PLATFORM_WORKER, names.WORKER)
 _TAIL: Final = 500  # lines of a log
 # What is wrong now says so again within a minute. What has healed is no fault of what was changed
 # since: a quiet server would show it for days.
@@ -76,7 +75,7 @@ def verify_cluster(parts: Parts, *, fly: bool = True, history: bool = True) -> l
 def _workloads(parts: Parts) -> str:
     told: list[str] = []
     wrong: list[str] = []
-    for name in _WORKLOADS:
+    for name in names.WORKLOADS:
         found = parts.cluster.find(Ref("apps/v1", "Deployment", name))
         if found is None:
             wrong.append(f"{name} is not there")
@@ -90,7 +89,7 @@ def _workloads(parts: Parts) -> str:
 
 def _pods(parts: Parts) -> str:
     told = []
-    for name in _WORKLOADS:
+    for name in names.WORKLOADS:
         pods = pods_of(parts.cluster, name)
         if not pods:
             raise NeedsOperator(f"{name} has no pod", f"kubectl get pods -l app={name}")
@@ -110,11 +109,11 @@ def _pods(parts: Parts) -> str:
 def _logs(parts: Parts) -> str:
     """Only counted: a line may hold what belongs to nobody else."""
     wrong = []
-    for name in _WORKLOADS:
+    for name in names.WORKLOADS:
         for pod in pods_of(parts.cluster, name):
             about, container = pod["metadata"]["name"], pod["spec"]["containers"][0]["name"]
             told = parts.cluster.logs(about, container=container, tail=_TAIL, seconds=_LATELY)
-            of_worker = name in WORKERS.values()
+            of_worker = name in names.WORKERS.values()
             found = sum(_is_wrong(line, of_worker=of_worker) for line in told.splitlines())
             if found:
                 wrong.append(f"{found} in {about}")
@@ -135,7 +134,7 @@ def _is_wrong(line: str, *, of_worker: bool) -> bool:
 
 def _services(parts: Parts) -> str:
     told = []
-    for name in _WORKLOADS:
+    for name in names.WORKLOADS:
         found = parts.cluster.find(Ref("v1", "Service", name))
         if found is None:
             raise NeedsOperator(f"Service {name} is not there", "run deploy/self")
@@ -210,7 +209,7 @@ def await_workers(parts: Parts) -> str:
 
     def look() -> Sighting:
         told[:], lost = [], []
-        for pool, name in WORKERS.items():
+        for pool, name in names.WORKERS.items():
             online = {w["name"] for w in find_workers(parts.api, pool) if w["status"] == "ONLINE"}
             pods = {pod["metadata"]["name"] for pod in pods_of(parts.cluster, name)}
             lost += [f"{pod} in pool {pool}" for pod in sorted(pods - online)]

@@ -1,6 +1,5 @@
 """Workers of a cluster are named by their pods: those whose pod is gone are forgotten."""
 
-from typing import Final
 from urllib.parse import quote
 
 from clinical_ai import names
@@ -8,8 +7,6 @@ from clinical_ai.change import Change, Did
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Object
 from clinical_ai.steps.orchestration import find_workers
-
-WORKERS: Final = {names.POOL: names.WORKER, names.PLATFORM_POOL: names.PLATFORM_WORKER}
 
 
 def pods_of(cluster: Cluster, name: str) -> list[Object]:
@@ -21,7 +18,7 @@ def pods_of(cluster: Cluster, name: str) -> list[Object]:
 def forget_workers(cluster: Cluster, api: PrefectApi) -> list[Change]:
     """Rows of offline workers whose pod is gone are removed; others' workers are left alone."""
     changes = []
-    for pool, name in WORKERS.items():
+    for pool, name in names.WORKERS.items():
         lost = [
             row["name"]
             for row in find_workers(api, pool)
