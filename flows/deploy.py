@@ -10,11 +10,12 @@ from prefect.states import Completed, Failed
 
 from clinical_ai import names
 from clinical_ai.change import Change
+from clinical_ai.errors import PlatformError
 from clinical_ai.manifests import orchestration
 from clinical_ai.steps import catalog, deploy_report, registration
 from clinical_ai.steps import orchestration as objects
 from clinical_ai.steps.progress import progress
-from clinical_ai.steps.verify import Result, as_rows, sentence
+from clinical_ai.steps.verify import Result, as_rows, sentence, starts_no_run
 from clinical_ai.wiring_cluster import AnyPlatform, open_here
 from flows.tasks import acting
 
@@ -30,11 +31,18 @@ def deploy(report_only: bool = False, drift_check: bool = False) -> State[Any]:
     told = report_last_change(platform)
     check_settings(platform)
     changes = ensure_tables(platform, report_only)
+    templates = read_templates(platform)
     changes += ensure_pools(platform, report_only)
     changes += ensure_automation(platform, report_only)
     changes += ensure_deployments(platform, report_only)
-    changes += ensure_runtime(platform, report_only)
+    try:
+        changes += ensure_runtime(platform, report_only)
+    except PlatformError:
+        put_back_templates(platform, templates, report_only)
+        raise
     proof = prove(platform, changes, report_only)
+    if starts_no_run(proof):
+        put_back_templates(platform, templates, report_only)
     publish(platform, changes, proof, told, report_only)
     message = deploy_report.sentence(changes, report_only=report_only)
     if all(result.passed for result in proof):
@@ -67,6 +75,20 @@ def ensure_tables(platform: AnyPlatform, report_only: bool) -> list[Change]:
 def ensure_pools(platform: AnyPlatform, report_only: bool) -> list[Change]:
     """Both work pools have their limits and job templates."""
     return objects.ensure_pools(platform.managed, platform.pools(), write=not report_only)
+
+
+@acting
+def read_templates(platform: AnyPlatform) -> dict[str, Any]:
+    """What runs of both pools are started from so far."""
+    return objects.job_templates(platform.api, names.WORKERS)
+
+
+@acting
+def put_back_templates(
+    platform: AnyPlatform, templates: dict[str, Any], report_only: bool
+) -> list[str]:
+    """Runs of both pools are started as before: what was to follow has not come up."""
+    return [] if report_only else objects.put_back_templates(platform.managed, templates)
 
 
 @acting

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clinical_ai.change import Change, Did
-from clinical_ai.steps.verify import Result
+from clinical_ai.steps.verify import Result, starts_no_run
 from clinical_ai.steps.verify import sentence as verify_sentence
 
 
@@ -59,6 +59,8 @@ def ledger_entry(
 ) -> dict[str, Any]:
     """What the ledger keeps of it."""
     verified = {"verified": verify_sentence(proof)} if proof else {}
+    if starts_no_run(proof):
+        verified["failed"] = f"it starts no run: {verify_sentence(proof)}"
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "release": release,

@@ -1,12 +1,15 @@
 """Work pools and the zombie automation are as settings and release want them."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import covers
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.ports import PrefectApi
+
+log = logging.getLogger(__name__)
 
 
 def ensure_pools(
@@ -14,6 +17,31 @@ def ensure_pools(
 ) -> list[Change]:
     """Each pool exists with its limit and job template; whether it is paused is left alone."""
     return [_ensure_pool(api, pool, write=write) for pool in wanted]
+
+
+def job_templates(api: PrefectApi, pools: Iterable[str]) -> dict[str, Any]:
+    """What runs of each pool that exists are started from, by the pool's name."""
+    found = {pool: api.get(f"/work_pools/{pool}") for pool in pools}
+    return {pool: row["base_job_template"] for pool, row in found.items() if row}
+
+
+def put_back_templates(api: PrefectApi, good: Mapping[str, Any]) -> list[str]:
+    """Pools whose runs are again started from these; a fault is told and hides no other.
+
+    A template that starts no run would start none of deploy/self either, which could mend it.
+    """
+    back = []
+    for pool, template in good.items():
+        try:
+            if api.get(f"/work_pools/{pool}")["base_job_template"] == template:
+                continue
+            api.patch(f"/work_pools/{pool}", {"base_job_template": template})
+        except PlatformError as error:
+            log.error("the job template of pool %s is not put back: %s", pool, error)  # noqa: TRY400
+        else:
+            log.warning("the job template of pool %s is put back as it was", pool)
+            back.append(pool)
+    return back
 
 
 def ensure_automation(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool = True) -> Change:

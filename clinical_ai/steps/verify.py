@@ -18,6 +18,7 @@ from clinical_ai.steps.runs import lost_runs, read_deployment_rows
 POOLS: Final = (names.POOL, names.PLATFORM_POOL)
 _CANARIES: Final = {names.POOL: names.CANARY, names.PLATFORM_POOL: names.PLATFORM_CANARY}
 _PROBE: Final = "verify.probe"
+CANARIES: Final = "canary runs"  # the name of that check
 
 
 class SharedParts(Protocol):
@@ -298,7 +299,7 @@ CHECKS: Final[Sequence[tuple[str, Callable[[Parts], str]]]] = (
     ("connector tables", _tables),
     ("deployments", _deployments),
     ("runs have processes", _runs),
-    ("canary runs", canaries),
+    (CANARIES, canaries),
     ("UI", _ui),
 )
 # Of any runtime; what only one machine can tell is left out.
@@ -342,6 +343,11 @@ def table(results: Sequence[Result]) -> list[str]:
     failed = sum(not result.passed for result in results)
     lines.append(f"{len(results) - failed} passed, {failed} failed")
     return lines
+
+
+def starts_no_run(results: Sequence[Result]) -> bool:
+    """Whether a canary was flown and did not come through."""
+    return any(each.check == CANARIES and not each.passed for each in results)
 
 
 def sentence(results: Sequence[Result]) -> str:

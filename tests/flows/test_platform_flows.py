@@ -31,7 +31,7 @@ from clinical_ai.ports import Database
 from clinical_ai.settings import Development
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.roll import new_journal
-from clinical_ai.steps.verify import CHECKS, Result
+from clinical_ai.steps.verify import CANARIES, CHECKS, Result
 from clinical_ai.wiring import Platform
 from flows.tasks import acting
 from tests.support.fake_prefect import FakePrefect
@@ -316,6 +316,28 @@ def test_drift_is_an_event_only_when_something_differs(
     assert events == {"clinical-ai.deploy.drift": {"changes": [drift]}}
 
 
+@pytest.mark.parametrize("cause", ["a canary that fails", "a roll-out that fails"])
+def test_job_templates_of_before_are_put_back(
+    platform: FakePlatform,
+    events: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    cause: str,
+) -> None:
+    flows.deploy.deploy()
+    before = {"job_configuration": {}, "variables": {}}
+    platform.api.pools[names.PLATFORM_POOL]["base_job_template"] = before
+    if cause == "a canary that fails":
+        platform.proof = [Result(CANARIES, passed=False, evidence="is pending")]
+    else:
+
+        def fails(*_: object, **__: object) -> None:
+            raise NeedsOperator("it does not come up", "mend it")
+
+        monkeypatch.setattr(platform, "bring", fails)
+    assert flows.deploy.deploy(return_state=True).is_failed()
+    assert platform.api.pools[names.PLATFORM_POOL]["base_job_template"] == before
+
+
 def test_a_change_that_does_not_prove_good_fails_the_run_and_leaves_all_it_found(
     platform: FakePlatform, events: dict[str, Any]
 ) -> None:
@@ -326,6 +348,7 @@ def test_a_change_that_does_not_prove_good_fails_the_run_and_leaves_all_it_found
     state = flows.deploy.deploy(return_state=True)
     assert state.is_failed()
     assert "does not prove good: failed: canary runs" in str(state.message)
+    assert platform.files.entries[-1]["failed"] == "it starts no run: failed: canary runs"
     rows = {row["check"]: row["result"] for row in json.loads(left()["deploy-self-proof"])}
     assert rows == {"pods ready": "passed", "canary runs": "FAILED"}
     [entry] = platform.files.entries

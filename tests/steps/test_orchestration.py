@@ -1,6 +1,6 @@
 """Work pools and the zombie automation are corrected where they differ, and nowhere else."""
 
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -14,6 +14,8 @@ from clinical_ai.steps.orchestration import (
     ensure_automation,
     ensure_pools,
     find_workers,
+    job_templates,
+    put_back_templates,
 )
 
 Row = dict[str, Any]
@@ -36,6 +38,44 @@ def wanted() -> Row:
 
 def pool(api: PrefectApi, wanted: Row) -> Any:
     return api.get(f"/work_pools/{wanted['name']}")
+
+
+def test_a_job_template_is_put_back_and_a_pool_that_has_its_own_is_not_written(
+    api: PrefectApi, wanted: Row
+) -> None:
+    ensure_pools(api, [wanted])
+    before = pool(api, wanted)
+    good = job_templates(api, [wanted["name"], "no-such-pool"])
+    assert good == {wanted["name"]: wanted["base_job_template"]}
+    assert put_back_templates(api, good) == []
+    assert pool(api, wanted)["updated"] == before["updated"]
+    api.patch(
+        f"/work_pools/{wanted['name']}",
+        {
+            "base_job_template": {
+                **wanted["base_job_template"],
+                "job_configuration": {"command": "x"},
+            }
+        },
+    )
+    assert put_back_templates(api, good) == [wanted["name"]]
+    assert pool(api, wanted)["base_job_template"] == wanted["base_job_template"]
+
+
+def test_a_template_that_cannot_be_put_back_is_told(
+    api: PrefectApi, wanted: Row, caplog: pytest.LogCaptureFixture
+) -> None:
+    ensure_pools(api, [wanted])
+
+    class Stopped:
+        def get(self, path: str) -> Any:
+            return {"base_job_template": {}}
+
+        def patch(self, path: str, body: object) -> None:
+            raise NeedsOperator("self-management is stopped: moving", "wait")
+
+    assert put_back_templates(cast(PrefectApi, Stopped()), {wanted["name"]: {"a": 1}}) == []
+    assert f"of pool {wanted['name']} is not put back: self-management is stopped" in caplog.text
 
 
 def test_a_pool_is_made_once(api: PrefectApi, wanted: Row) -> None:

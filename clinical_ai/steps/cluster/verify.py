@@ -65,7 +65,7 @@ def verify_cluster(parts: Parts, *, fly: bool = True, history: bool = True) -> l
         ("workers online", await_workers),
         ("storage", _storage),
     ]
-    last = [("canary runs", verify.canaries)] if fly else []
+    last = [(verify.CANARIES, verify.canaries)] if fly else []
     checks = [*own, *verify.SHARED, *last]
     results = (verify.run(check, partial(look, parts), parts.repair) for check, look in checks)
     space = parts.cluster.namespace
