@@ -1,6 +1,6 @@
 """One platform serves all tests of this folder that ask for it.
 
-E2E_SITE names the namespace of one that is there, to use and to leave, while tests are written.
+E2E_SITE names a namespace to leave it in, and to find it in again, while tests are written.
 """
 
 import os
@@ -11,6 +11,7 @@ from tempfile import mkdtemp
 
 import pytest
 
+from clinical_ai.ports_cluster import Ref
 from tests.support.cluster_site import ClusterSite
 
 
@@ -21,7 +22,7 @@ def site() -> Iterator[ClusterSite]:
     folder = Path(mkdtemp(prefix="cai-e2e-", dir="/tmp"))
     made = ClusterSite(folder, *([kept] if kept else []))
     try:
-        if not kept:
+        if made.api.find(Ref("v1", "Namespace", made.data)) is None:
             made.make_database()
             made.first = made.up()
         made.quiet_schedules()

@@ -1,4 +1,7 @@
-"""A production platform: its AWS credentials come from Vault, by Vault's agent."""
+"""A production platform: its AWS credentials come from Vault, by either way that settings name.
+
+In this order on one platform: what External Secrets keeps, then the change to Vault's agent.
+"""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -8,6 +11,7 @@ import pytest
 
 from clinical_ai import names
 from clinical_ai.ports import PrefectApi
+from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster.workers import pods_of
 from clinical_ai.steps.runs import read_table, run_to_end
 from clinical_ai.waiting import Sighting, wait_until
@@ -16,10 +20,13 @@ from tests.support.production_site import KEYS, Installed, ProductionSite
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 _AWS: Final = "clinical-ai-aws-credentials"
-_FILE: Final = f"{names.SECRETS_FOLDER}/{_AWS}/aws-secret-access-key"
+_KEY: Final = "aws-secret-access-key"
+_FILE: Final = f"{names.SECRETS_FOLDER}/{_AWS}/{_KEY}"
 _DIGEST: Final = (
     "import hashlib, sys; print(hashlib.sha256(open(sys.argv[1],'rb').read()).hexdigest())"
 )
+_OPERATOR: Final = "external-secrets.io/v1"
+_NEW: Final = "not-secret-of-a-test-either"
 
 
 def verified(api: PrefectApi) -> Mapping[str, str]:
@@ -39,49 +46,105 @@ def digest_in_worker(site: ProductionSite) -> str:
     return told.strip()
 
 
-def test_bootstrap_tells_what_vault_refuses_and_starts_no_server(
+def worker_of(site: ProductionSite) -> tuple[str, list[str]]:
+    """The one pod of the clinical worker, and its containers."""
+    [pod] = pods_of(site.api, names.WORKER)
+    return pod["metadata"]["uid"], [each["name"] for each in pod["spec"]["containers"]]
+
+
+def await_key(site: ProductionSite, key: str) -> None:
+    """The worker reads this key; its pod is the one of before."""
+    before, wanted = worker_of(site), sha256(key.encode()).hexdigest()
+
+    def look() -> Sighting:
+        return Sighting(digest_in_worker(site) == wanted, "it is the key of before")
+
+    # External Secrets asks every 20 s here, and the kubelet renews files about every minute.
+    wait_until("the new key in the worker", look, seconds=180, every=2)
+    assert worker_of(site) == before
+
+
+@pytest.fixture(scope="module")
+def agents(production: ProductionSite) -> ProductionSite:
+    """Its settings were changed to Vault's agent, and deploy/self did the rest."""
+    if production.kind != "vault-agent":
+        production.kind = "vault-agent"
+        production.build_agent()
+        with production.prefect() as api:
+            block = api.get(
+                f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}"
+                f"/block_documents/name/{names.SETTINGS_BLOCK}"
+            )
+        cluster = block["data"]["kubernetes"]
+        production.edit(kubernetes={**cluster, "aws-credentials": production.credentials})
+        told = production.deploy()
+        assert told.run.completed, told.run.message
+    return production
+
+
+def test_bootstrap_tells_that_vault_is_not_ready_and_starts_no_server(
     installed_production: Installed,
 ) -> None:
     refusal = installed_production.refusal
-    assert "container vault-agent-init" in refusal.told
-    assert "does not let its work begin" in refusal.told
-    assert "invalid role name" in refusal.told
+    assert f"ExternalSecret {_AWS} is not in step with Vault" in refusal.told
+    assert f"SecretStore {names.VAULT}" in refusal.told
+    assert "check that Vault is up, and its address, role, audience, path" in refusal.told
     assert not refusal.server
 
 
-def test_verify_proves_a_platform_whose_credentials_vaults_agent_renders(
+def test_verify_proves_that_external_secrets_keeps_the_credentials(
     production: ProductionSite,
 ) -> None:
     with production.prefect() as api:
         evidence = verified(api)
-    assert "rendered by Vault's agent" in evidence["secrets"]
+    assert f"Secret {_AWS} synced at 20" in evidence["secrets"]
     assert "bucket(s) listed" in evidence["storage"]
+    assert digest_in_worker(production) == sha256(KEYS[_KEY].encode()).hexdigest()
 
 
-def test_the_worker_has_the_key_from_vault_and_an_agent_that_renews_it(
+def test_a_key_that_changes_in_vault_reaches_the_worker_by_external_secrets(
     production: ProductionSite,
 ) -> None:
-    key = KEYS["aws-secret-access-key"]
-    assert digest_in_worker(production) == sha256(key.encode()).hexdigest()
-    [pod] = pods_of(production.api, names.WORKER)
-    assert [each["name"] for each in pod["spec"]["containers"]][1:] == ["vault-agent"]
-    assert production.find("Secret", _AWS) is None
-
-
-def test_a_key_that_changes_in_vault_reaches_the_worker_without_a_restart(
-    production: ProductionSite,
-) -> None:
-    [before] = pods_of(production.api, names.WORKER)
-    new = "not-secret-of-a-test-either"
-    production.vault.keep(**{**KEYS, "aws-secret-access-key": new})
+    production.vault.keep(**{**KEYS, _KEY: _NEW})
     try:
-        wanted = sha256(new.encode()).hexdigest()
-
-        def look() -> Sighting:
-            return Sighting(digest_in_worker(production) == wanted, "the key of before")
-
-        wait_until("the new key in the worker", look, seconds=120, every=2)
-        [after] = pods_of(production.api, names.WORKER)
-        assert after["metadata"]["uid"] == before["metadata"]["uid"]
+        await_key(production, _NEW)
     finally:
         production.vault.keep(**KEYS)
+    await_key(production, KEYS[_KEY])
+
+
+def test_the_way_changes_to_vaults_agent_and_nothing_of_the_other_is_left(
+    agents: ProductionSite,
+) -> None:
+    with agents.prefect() as api:
+        evidence = verified(api)
+    assert "rendered by Vault's agent" in evidence["secrets"]
+    assert "bucket(s) listed" in evidence["storage"]
+    assert digest_in_worker(agents) == sha256(KEYS[_KEY].encode()).hexdigest()
+    assert worker_of(agents)[1][1:] == ["vault-agent"]
+    assert agents.api.find(Ref(_OPERATOR, "ExternalSecret", _AWS)) is None
+    assert agents.api.find(Ref(_OPERATOR, "SecretStore", names.VAULT)) is None
+    assert agents.api.find(Ref("v1", "Secret", _AWS)) is None
+
+
+def test_a_key_that_changes_in_vault_reaches_the_worker_by_its_agent(
+    agents: ProductionSite,
+) -> None:
+    agents.vault.keep(**{**KEYS, _KEY: _NEW})
+    try:
+        await_key(agents, _NEW)
+    finally:
+        agents.vault.keep(**KEYS)
+    await_key(agents, KEYS[_KEY])
+
+
+def test_a_check_tells_that_vault_does_not_let_the_agent_in(agents: ProductionSite) -> None:
+    agents.vault.distrust()
+    try:
+        done = agents.bootstrap("--check")
+    finally:
+        agents.prepare_vault()
+    assert done.returncode == 1
+    assert "container vault-agent-init" in done.stderr
+    assert "does not let its work begin" in done.stderr
+    assert "invalid role name" in done.stderr

@@ -1,10 +1,10 @@
-"""A production platform on a real cluster: keys from Vault, AWS behind a proxy."""
+"""A production platform on a real cluster: Vault, an Ingress with TLS, AWS behind a proxy."""
 
 import os
 import subprocess
+import tomllib
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
@@ -23,12 +23,14 @@ from tests.support.certificates import Authority
 from tests.support.cluster_site import REGISTRY, ClusterSite
 from tests.support.vault import ADDRESS, Vault
 
+INGRESS: Final = ("traefik", "traefik")  # namespace and Service of the controller
 _AWS: Final = ("s3.amazonaws.com", "s3.us-east-1.amazonaws.com")
 KEYS: Final = {"aws-access-key-id": "minioadmin", "aws-secret-access-key": "minioadmin"}
 _RESTRICTED: Final = {
     f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")
 }
 _PROXY: Final = 3128
+_TRUST: Final = "hospital-ca"
 AGENT: Final = f"{REGISTRY}/e2e-vault:1"
 # The test cluster's image has the program at /, Vault's own has it on PATH.
 _AGENT: Final = f"FROM {REGISTRY}/vault:1\nENV PATH=/\n"
@@ -39,6 +41,13 @@ ca-bundle = "{trust}/ca.crt"
 worker-query-seconds = 2
 """
 _REST: Final = """
+[kubernetes.exposure]
+kind = "ingress"
+host = "{host}"
+
+[kubernetes.clients.ingress]
+namespace = "{ingress}"
+
 [kubernetes.clients.backend]
 namespace = "{data}"
 pod-labels = {{ app = "backend" }}
@@ -59,7 +68,12 @@ class ProductionSite(ClusterSite):
     """`kind`: how AWS credentials come from Vault."""
 
     namespace: str = field(default_factory=lambda: f"prod-{uuid4().hex[:6]}")
-    kind: Literal["external-secrets", "vault-agent"] = "vault-agent"
+    kind: Literal["external-secrets", "vault-agent"] = "external-secrets"
+
+    @property
+    def host(self) -> str:
+        """Of the Ingress."""
+        return f"{self.namespace}.example.org"
 
     @property
     def storage(self) -> str:
@@ -69,15 +83,37 @@ class ProductionSite(ClusterSite):
     def text(self) -> str:
         agent = f'image = "{AGENT}"' if self.kind == "vault-agent" else ""
         kubernetes = super().text.replace(
-            "[kubernetes]", '[kubernetes]\nca-config-map = "hospital-ca"', 1
+            "[kubernetes]", f'[kubernetes]\nca-config-map = "{_TRUST}"', 1
         )
         return kubernetes + _REST.format(
+            host=self.host,
+            ingress=INGRESS[0],
             data=self.data,
             kind=self.kind,
             vault=ADDRESS,
             namespace=self.namespace,
             more=agent,
         )
+
+    @property
+    def credentials(self) -> Object:
+        """What the settings say of Vault."""
+        found: Object = tomllib.loads(self.text)["kubernetes"]["aws-credentials"]
+        return found
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that pods and browsers of this site trust."""
+        path = self.folder / "ca.crt"
+        path.write_text(self.api.get(Ref("v1", "ConfigMap", _TRUST))["data"]["ca.crt"])
+        return path
+
+    @property
+    def address(self) -> str:
+        """Where the ingress controller is reached from the machine of the test."""
+        space, name = INGRESS
+        found = self.api.get(Ref("v1", "Service", name, space))
+        return str(found["spec"]["clusterIP"])
 
     def build_agent(self) -> None:
         """The image of Vault's agent is in the registry."""
@@ -104,7 +140,7 @@ class ProductionSite(ClusterSite):
         return done.stdout
 
     def prepare(self) -> None:
-        """The operator's part: the namespace with its trusted certificates, AWS behind a proxy."""
+        """The operator's part: the namespace with its certificates, AWS behind a proxy."""
         authority = Authority(self.folder)
         labels = {"labels": _RESTRICTED}
         self.api.create(
@@ -115,7 +151,9 @@ class ProductionSite(ClusterSite):
             }
         )
         trust = {"ca.crt": authority.certificate.read_text()}
-        self.api.create(_named("ConfigMap", "hospital-ca", self.namespace, data=trust))
+        self.api.create(_named("ConfigMap", _TRUST, self.namespace, data=trust))
+        pair = authority.issue("ingress", self.host)
+        self.api.create(_tls(f"{names.SERVER}-tls", self.namespace, pair))
         for each in _aws(self.data, authority.issue("aws", *_AWS)):
             self.api.create(each)
 
@@ -151,31 +189,34 @@ class Installed:
     refusal: Refusal
 
 
-@contextmanager
-def production_site(folder: Path) -> Iterator[ProductionSite]:
-    """A site with a database and AWS, Vault not prepared; removed afterwards."""
-    site = ProductionSite(folder)
+@pytest.fixture(scope="session")
+def installed_production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """A production platform with External Secrets, installed once Vault was ready.
+
+    E2E_SITE keeps it, as it keeps the other, in a namespace of its own.
+    """
+    kept = os.environ.get("E2E_SITE")
+    folder = tmp_path_factory.mktemp("production")
+    site = ProductionSite(folder, *([f"{kept}-prod"] if kept else []))
     try:
-        site.make_database()
-        site.prepare()
-        yield site
+        if site.api.find(Ref("v1", "Namespace", site.data)) is None:
+            yield _install(site)
+        else:
+            yield Installed(site, Refusal("", server=False))
     finally:
-        if not os.environ.get("E2E_KEEP"):
+        if not kept:
             site.remove()
             site.vault.forget()
 
 
-@pytest.fixture(scope="session")
-def installed_production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
-    """A production platform with Vault's agent, installed once Vault was ready."""
-    with production_site(tmp_path_factory.mktemp("production")) as site:
-        site.build_agent()
-        early = site.bootstrap()
-        server = site.find("Deployment", names.SERVER, "apps/v1") is not None
-        site.prepare_vault()
-        done = site.bootstrap()
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield Installed(site, Refusal(early.stderr, server))
+def _install(site: ProductionSite) -> Installed:
+    site.make_database()
+    site.prepare()
+    early = site.bootstrap()
+    server = site.find("Deployment", names.SERVER, "apps/v1") is not None
+    site.prepare_vault()
+    site.up()
+    return Installed(site, Refusal(early.stderr, server))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,158 @@
+"""Clinical runs and clients of the API come through what the platform does to itself."""
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import Final
+
+import httpx
+import pytest
+
+from clinical_ai import names
+from clinical_ai.ports import PrefectApi
+from clinical_ai.ports_cluster import Ref
+from clinical_ai.steps.cluster.rollout import await_rollout
+from clinical_ai.steps.cluster.workers import pods_of
+from clinical_ai.steps.runs import follow_run, get_run, start_run
+from clinical_ai.waiting import Sighting, wait_until
+from tests.support.cluster_site import ClusterSite
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+_FLOW: Final = """
+import time
+from prefect import flow
+
+@flow(name="patient")
+def patient(seconds: int):
+    for _ in range(seconds):
+        time.sleep(1)
+"""
+_FOLDER: Final = "/tmp/patient"  # noqa: S108 - of a pod
+_CODE: Final = base64.b64encode(_FLOW.encode()).decode()
+_WRITE: Final = (
+    f"import base64, pathlib; folder = pathlib.Path('{_FOLDER}'); folder.mkdir(exist_ok=True); "
+    f"(folder / 'patient.py').write_bytes(base64.b64decode('{_CODE}'))"
+)
+_STEPS: Final = "prefect.deployments.steps"
+_WORKER: Final = Ref("apps/v1", "Deployment", names.WORKER)
+_SERVER: Final = Ref("apps/v1", "Deployment", names.SERVER)
+_EVERY: Final = 0.1  # seconds between two requests
+
+
+@pytest.fixture
+def api(site: ClusterSite) -> Iterator[PrefectApi]:
+    """With a team's deployment, whose runs take as long as they are told."""
+    with site.reach() as api:
+        made = api.post(
+            "/deployments/",
+            {
+                "name": "patient",
+                "flow_id": api.post("/flows/", {"name": "patient"})["id"],
+                "work_pool_name": names.POOL,
+                "entrypoint": "patient.py:patient",
+                "pull_steps": [
+                    {f"{_STEPS}.run_shell_script": {"script": f'python -c "{_WRITE}"'}},
+                    {f"{_STEPS}.set_working_directory": {"directory": _FOLDER}},
+                ],
+            },
+        )
+        try:
+            yield api
+        finally:
+            api.delete(f"/deployments/{made['id']}")
+
+
+def begin(api: PrefectApi, seconds: int) -> str:
+    """The id of a run that has begun."""
+    run_id = start_run(api, "patient/patient", {"seconds": seconds})
+
+    def look() -> Sighting:
+        run = get_run(api, run_id)
+        return Sighting(run.state == "RUNNING", f"it is {run.state}")
+
+    wait_until("a clinical run to begin", look, seconds=180)
+    return run_id
+
+
+def workers(site: ClusterSite) -> set[str]:
+    """Names of the clinical worker's pods."""
+    return {pod["metadata"]["name"] for pod in pods_of(site.api, names.WORKER)}
+
+
+def test_a_worker_is_replaced_when_its_runs_have_ended_and_none_is_lost_or_doubled(
+    site: ClusterSite, api: PrefectApi
+) -> None:
+    before = workers(site)
+    runs = [begin(api, 40), begin(api, 40)]
+    site.add_to("worker", annotations={"example.org/e2e": "another"})
+    try:
+        told = site.deploy()
+        assert told.run.completed, told.run.message
+        assert before.isdisjoint(workers(site))
+        for run_id in runs:
+            row = api.get(f"/flow_runs/{run_id}")  # it ended before its worker did
+            assert (row["state_type"], row["run_count"]) == ("COMPLETED", 1)
+        assert not api.get(f"/work_pools/{names.POOL}")["is_paused"]
+    finally:
+        site.add_to("worker")
+        assert site.deploy().run.completed
+
+
+def test_a_run_whose_worker_vanished_is_reported_as_crashed_within_90_seconds(
+    site: ClusterSite, api: PrefectApi
+) -> None:
+    run_id = begin(api, 600)
+    site.kubectl("delete", "pod", "-l", f"app={names.WORKER}", "--force", "--grace-period=0")
+    run = follow_run(api, run_id, seconds=90)
+    assert run.state == "CRASHED"
+    await_rollout(site.api, _WORKER, seconds=120)
+
+
+def test_a_new_server_fails_no_request_of_a_client_at_10_a_second(site: ClusterSite) -> None:
+    service = site.api.get(Ref("v1", "Service", names.SERVER))
+    place = f"http://{service['spec']['clusterIP']}:{names.API_PORT}/api/health"
+    before = {pod["metadata"]["name"] for pod in pods_of(site.api, names.SERVER)}
+
+    def look() -> Sighting:
+        left = before & {pod["metadata"]["name"] for pod in pods_of(site.api, names.SERVER)}
+        return Sighting(not left, f"{', '.join(left)} is still there")
+
+    with asking(place) as answers:
+        site.kubectl("rollout", "restart", f"deployment/{names.SERVER}")
+        await_rollout(site.api, _SERVER, seconds=300)
+        wait_until("the end of the old server", look, seconds=120)
+    assert len(answers) > 100
+    assert set(answers) == {"200"}
+
+
+@contextmanager
+def asking(place: str) -> Iterator[list[str]]:
+    """What a client is answered that asks ten times a second while the block runs.
+
+    Every second request goes over a new connection, the others over one that stays.
+    """
+    over, answers = Event(), list[str]()
+
+    def ask(*, anew: bool) -> None:
+        client = httpx.Client(timeout=30)
+        while not over.wait(2 * _EVERY):
+            if anew:
+                client.close()
+                client = httpx.Client(timeout=30)
+            try:
+                answers.append(str(client.get(place).status_code))
+            except httpx.HTTPError as error:
+                answers.append(repr(error))
+        client.close()
+
+    threads = [Thread(target=ask, kwargs={"anew": anew}) for anew in (True, False)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
