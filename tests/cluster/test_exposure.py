@@ -9,7 +9,7 @@ import pytest
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.production_site import ProductionSite
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 
 _PAGES: Final = ("/", "/dashboard", "/ui-settings")
 

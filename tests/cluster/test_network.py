@@ -9,7 +9,7 @@ from clinical_ai.steps.cluster.workers import pods_of
 from tests.support.cluster_reach import Place, address_of, reach, stranger
 from tests.support.production_site import ProductionSite
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 
 _DNS: Final = ("kube-dns.kube-system.svc.cluster.local", 53)
 _METRICS: Final = ("kube-dns.kube-system.svc.cluster.local", 9153)

@@ -13,7 +13,7 @@ from clinical_ai.adapters.port_forward import forwarded
 from tests.support.browser import browser_page
 from tests.support.production_site import ProductionSite
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 
 _RUN_MILLISECONDS: Final = 300_000
 

@@ -17,7 +17,7 @@ from clinical_ai.steps.runs import read_table, run_to_end
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.production_site import KEYS, Installed, ProductionSite
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 
 _AWS: Final = "clinical-ai-aws-credentials"
 _KEY: Final = "aws-secret-access-key"
