@@ -105,6 +105,21 @@ def test_the_platform_works_afterwards(outcomes: dict[str, Outcome], site: Clust
     assert site.status()["drift"]["differing"] == []
 
 
+def test_a_setting_with_which_no_run_starts_is_taken_back_and_can_be_mended(
+    outcomes: dict[str, Outcome], site: ClusterSite
+) -> None:
+    site.add_to("jobs", environment={"PYTHONHOME": "/nonexistent"})
+    try:
+        run = site.deploy().run
+        assert run.state == "FAILED"
+        assert "failed: canary runs" in run.message
+        assert "starts no run" in site.ledger[-1]["failed"]
+    finally:
+        site.add_to("jobs")
+    mended = site.deploy().run  # it is started from what was put back
+    assert mended.completed, mended.message
+
+
 def test_an_image_that_does_not_exist_is_told_by_bootstrap_and_replaces_nothing(
     outcomes: dict[str, Outcome], site: ClusterSite
 ) -> None:

@@ -113,11 +113,11 @@ def test_a_run_whose_worker_vanished_is_reported_as_crashed_within_90_seconds(
 def test_a_new_server_fails_no_request_of_a_client_at_10_a_second(site: ClusterSite) -> None:
     service = site.api.get(Ref("v1", "Service", names.SERVER))
     place = f"http://{service['spec']['clusterIP']}:{names.API_PORT}/api/health"
-    before = {pod["metadata"]["name"] for pod in pods_of(site.api, names.SERVER)}
+    [pod] = pods_of(site.api, names.SERVER)
+    old = Ref("v1", "Pod", pod["metadata"]["name"])
 
     def look() -> Sighting:
-        left = before & {pod["metadata"]["name"] for pod in pods_of(site.api, names.SERVER)}
-        return Sighting(not left, f"{', '.join(left)} is still there")
+        return Sighting(site.api.find(old) is None, f"{old} is still there")
 
     with asking(place) as answers:
         site.kubectl("rollout", "restart", f"deployment/{names.SERVER}")
