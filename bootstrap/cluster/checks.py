@@ -1,6 +1,6 @@
 """What could stop an installation in a cluster, found before anything is written."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from clinical_ai import names
@@ -31,13 +31,19 @@ _ANY: Final = Release(
 )
 
 
-def check(cluster: Cluster, settings: Settings, secrets: SecretStore, kept: set[str]) -> list[str]:
+def check(
+    cluster: Cluster,
+    settings: Settings,
+    secrets: SecretStore,
+    kept: set[str],
+    more: Iterable[Callable[[], str]] = (),
+) -> list[str]:
     """What was looked at and found good; ManyFaults with all that is wrong, each with its remedy.
 
-    `kept`: references to secrets that are about to exist.
+    `kept`: references to secrets that are about to exist. `more`: looks outside the cluster.
     """
     version = check_version(cluster)  # nothing else can be asked without an answer
-    found = all_found(_looks(cluster, settings, secrets, kept))
+    found = all_found([*_looks(cluster, settings, secrets, kept), *more])
     return [version, *(each for each in found if each)]
 
 
