@@ -48,7 +48,7 @@ def test_a_named_image_that_is_in_its_registry_is_told_so(docker: FakeDocker) ->
 
 
 def test_a_named_image_that_its_registry_does_not_have_is_refused(docker: FakeDocker) -> None:
-    with pytest.raises(NeedsOperator, match="the registry has no registry.example.org") as refused:
+    with pytest.raises(NeedsOperator, match="the registry has no ") as refused:
         look("--image", RELEASE.image)
     assert "push it" in refused.value.remedy
 
