@@ -39,14 +39,21 @@ def settle(
     """
     if request.raw is None:
         return None, {}
+    settings, kept, missing = look(request, secrets or FileSecrets(request.state.secrets))
+    if missing:
+        raise ManyFaults(list(missing.values()))
+    return settings, kept
+
+
+def look(
+    request: Request, secrets: SecretStore
+) -> tuple[Development | Production, dict[str, SecretStr], dict[str, NeedsOperator]]:
+    """The same, with a fault for each reference whose value is neither given nor kept."""
     kept: dict[str, SecretStr] = {}
-    faults: list[NeedsOperator] = []
-    settings = parse(request.raw, origin=request.origin)
-    store = secrets or FileSecrets(request.state.secrets)
-    moved = _move(dump(settings), (), request, store, kept, faults)
-    if faults:
-        raise ManyFaults(faults)
-    return parse(moved, origin=request.origin), kept
+    missing: dict[str, NeedsOperator] = {}
+    settings = parse(request.raw or {}, origin=request.origin)
+    moved = _move(dump(settings), (), request, secrets, kept, missing)
+    return parse(moved, origin=request.origin), kept, missing
 
 
 def _move(
@@ -55,12 +62,12 @@ def _move(
     request: Request,
     secrets: SecretStore,
     kept: dict[str, SecretStr],
-    faults: list[NeedsOperator],
+    missing: dict[str, NeedsOperator],
 ) -> dict[str, Any]:
     moved: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            moved[key] = _move(value, (*path, key), request, secrets, kept, faults)
+            moved[key] = _move(value, (*path, key), request, secrets, kept, missing)
         elif isinstance(value, str) and value.startswith(("env:", "file:")):
             place = _PLACES.get((*path, key)) or _place_of_connection(path, key)
             if place is None:
@@ -71,7 +78,7 @@ def _move(
             except NeedsOperator as fault:
                 if secrets.find(place) is None:
                     field = ".".join((*path, key))
-                    faults.append(NeedsOperator(f"{field}: {fault.problem}", fault.remedy))
+                    missing[place] = NeedsOperator(f"{field}: {fault.problem}", fault.remedy)
             moved[key] = place
         else:
             moved[key] = value

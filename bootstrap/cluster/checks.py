@@ -1,43 +1,36 @@
 """What could stop an installation in a cluster, found before anything is written."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from bootstrap.cluster import needs, room
 from clinical_ai import names
 from clinical_ai.errors import ManyFaults, NeedsOperator, all_found
-from clinical_ai.manifests.kubernetes import credentials, desired
+from clinical_ai.manifests.kubernetes import access, credentials
 from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of
 from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Object, Permission, Ref, group_of
-from clinical_ai.release import Release
 from clinical_ai.settings import Settings
 from clinical_ai.settings_kubernetes import Ingress
 
 _LEAST: Final = (1, 24)
 _SHOWN: Final = (1, 25)
 _MADE: Final = {names.API_AUTH, names.ENCRYPTION_KEY}  # by bootstrap, when they are absent
-_PLURALS: Final = {
-    "NetworkPolicy": "networkpolicies",
-    "Ingress": "ingresses",
-}
-# Of any release: what is looked at here depends on settings alone.
-_ANY: Final = Release(
-    image=f"{names.PRODUCT}@sha256:{'0' * 64}",
-    content="0" * 12,
-    version="0",
-    prefect="0",
-    python="0",
-    revision="0",
-)
 
 
-def check(cluster: Cluster, settings: Settings, secrets: SecretStore, kept: set[str]) -> list[str]:
+def check(
+    cluster: Cluster,
+    settings: Settings,
+    secrets: SecretStore,
+    kept: set[str],
+    more: Iterable[Callable[[], str]] = (),
+) -> list[str]:
     """What was looked at and found good; ManyFaults with all that is wrong, each with its remedy.
 
-    `kept`: references to secrets that are about to exist.
+    `kept`: references to secrets that are about to exist. `more`: looks outside the cluster.
     """
     version = check_version(cluster)  # nothing else can be asked without an answer
-    found = all_found(_looks(cluster, settings, secrets, kept))
+    found = all_found([*_looks(cluster, settings, secrets, kept), *more])
     return [version, *(each for each in found if each)]
 
 
@@ -47,7 +40,8 @@ def _looks(
     yield lambda: check_served(cluster, settings)
     yield lambda: check_rights(cluster, settings)
     yield lambda: check_namespace(cluster)
-    yield lambda: check_quota(cluster)
+    yield lambda: room.check_quota(cluster, settings)
+    yield lambda: room.check_limits(cluster, settings)
     yield lambda: check_names(cluster, settings)
     yield lambda: check_secrets(settings, secrets, kept)
     yield lambda: check_volumes(cluster, settings)
@@ -65,7 +59,7 @@ def check_version(cluster: Cluster) -> str:
 
 def check_served(cluster: Cluster, settings: Settings) -> str:
     """The cluster knows each kind of object that the settings need."""
-    kinds = {(each["apiVersion"], each["kind"]) for each in _objects(settings)}
+    kinds = {(each["apiVersion"], each["kind"]) for each in needs.objects(settings)}
     missing = sorted(kind for kind in kinds if not cluster.serves(*kind))
     if missing:
         raise ManyFaults(
@@ -82,7 +76,7 @@ def check_served(cluster: Cluster, settings: Settings) -> str:
 
 def check_rights(cluster: Cluster, settings: Settings) -> str:
     """Whoever runs this may do all that bootstrap and its roles need."""
-    asked = list(dict.fromkeys(_permissions(settings)))
+    asked = list(dict.fromkeys(needs.permissions(settings)))
     _need(cluster, asked)
     return f"{len(asked)} permissions"
 
@@ -101,50 +95,28 @@ def _need(cluster: Cluster, asked: Sequence[Permission]) -> None:
 
 
 def check_namespace(cluster: Cluster) -> str:
-    """It is there and not going, or will be made by whoever may."""
+    """It is there and not going, or will be made by whoever may; with its level of pod security.
+
+    No level is at fault: what is applied satisfies the strictest one.
+    """
     found = cluster.find(Ref("v1", "Namespace", cluster.namespace))
     if found is None:
         _need(cluster, [Permission(it, "namespaces", namespace=None) for it in ("create", "patch")])
-        return f"namespace {cluster.namespace} will be made"
+        return f"namespace {cluster.namespace} will be made, pod security restricted"
     if found.get("status", {}).get("phase") == "Terminating":
         raise NeedsOperator(
             f"namespace {cluster.namespace} is being deleted", "wait until it has gone"
         )
-    return f"namespace {cluster.namespace}"
-
-
-def check_quota(cluster: Cluster) -> str:
-    """A quota leaves room for the pods that are always there."""
-    full = []
-    ours = len(cluster.find_all("v1", "Pod", labels={"app.kubernetes.io/part-of": names.PRODUCT}))
-    for quota in cluster.find_all("v1", "ResourceQuota"):
-        status = quota.get("status", {})
-        hard, used = status.get("hard", {}), status.get("used", {})
-        room = _number(hard.get("pods", "1M")) - _number(used.get("pods", "0")) + ours
-        if room < _PODS:
-            full.append(quota["metadata"]["name"])
-    if full:
-        raise NeedsOperator(
-            f"the quota {', '.join(full)} leaves room for fewer than {_PODS} pods", "raise it"
-        )
-    return ""
-
-
-def _number(quantity: str) -> float:
-    """The API server shortens what was written: a thousand is `1k`."""
-    digits = quantity.rstrip("kMGi")
-    return float(digits) * _UNITS[quantity.removeprefix(digits)]
-
-
-_UNITS: Final = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
-_PODS: Final = 5  # server, two workers, a Job, and one that replaces another
+    labels = found["metadata"].get("labels") or {}
+    level = labels.get(f"{access.LEVEL}/enforce", "of the cluster's default")
+    return f"namespace {cluster.namespace}, pod security {level}"
 
 
 def check_names(cluster: Cluster, settings: Settings) -> str:
     """No object of our names is somebody else's; such an install is left untouched."""
     foreign = [
         str(Ref.of(each))
-        for each in _objects(settings)
+        for each in needs.objects(settings)
         if cluster.serves(each["apiVersion"], each["kind"])  # else it is a fault of its own
         and _is_foreign(each, cluster.find(Ref.of(each)))
     ]
@@ -186,11 +158,12 @@ def check_secrets(settings: Settings, secrets: SecretStore, kept: set[str]) -> s
 
 def check_volumes(cluster: Cluster, settings: Settings) -> str:
     """What settings name of others exists: volume, certificates, Secrets to pull images."""
-    chosen = cluster_of(settings)
+    chosen, pods = cluster_of(settings), needs.pods(settings).values()
+    pulling = [each["name"] for pod in pods for each in pod.get("imagePullSecrets", [])]
     named = [
         ("PersistentVolumeClaim", chosen.lease_claim),
         ("ConfigMap", chosen.ca_config_map),
-        *(("Secret", name) for name in chosen.image_pull_secrets),
+        *(("Secret", name) for name in dict.fromkeys(pulling)),
     ]
     faults = [
         NeedsOperator(f"there is no {kind} {name}", "make it, or leave it out of settings")
@@ -220,35 +193,3 @@ def check_exposure(cluster: Cluster, settings: Settings) -> str:
     if faults:
         raise ManyFaults(faults)
     return f"host {chosen.exposure.host}"
-
-
-def _objects(settings: Settings) -> list[Manifest]:
-    return [
-        *desired.for_bootstrap(settings, make_namespace=False),
-        *desired.for_deploy(settings, _ANY),
-    ]
-
-
-def _permissions(settings: Settings) -> Iterator[Permission]:
-    """To write all objects; a role can be granted only by whoever holds what is in it."""
-    for each in _objects(settings):
-        kind, group = each["kind"], group_of(each["apiVersion"])
-        resource = _PLURALS.get(kind, f"{kind.lower()}s")
-        for verb in ("get", "list", "create", "patch", "delete"):
-            yield Permission(verb, resource, group)
-        if kind == "Role":
-            yield from _granted(each)
-    for verb in ("get", "create", "patch"):
-        yield Permission(verb, "secrets")
-    for verb in ("create", "get", "delete"):
-        yield Permission(verb, "jobs", "batch")
-    yield Permission("create", "pods/portforward")
-
-
-def _granted(role: Manifest) -> Iterator[Permission]:
-    for rule in role["rules"]:
-        for group in rule["apiGroups"]:
-            for resource in rule["resources"]:
-                for verb in rule["verbs"]:
-                    for name in rule.get("resourceNames", [""]):
-                        yield Permission(verb, resource, group, name)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,37 +15,74 @@ from clinical_ai import __version__, names
 from clinical_ai.adapters.docker_images import DockerImages
 from clinical_ai.adapters.image_source import content_of
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import NeedsOperator, PlatformError, Transient
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings
-from clinical_ai.steps.image import Source, ensure_image
+from clinical_ai.steps.image import Seen, Source, ensure_image, look_for_image
 from clinical_ai.wiring_cluster import release_of
 
 
-def ensure_release(
-    request: Request,
-    settings: Settings,
-    rendered: Mapping[str, Any],
-    terminal: Terminal,
-    *,
-    write: bool = True,
-) -> tuple[Release | None, Change]:
-    """The release by digest: of the image that is named, else of this checkout's.
+@dataclass(frozen=True)
+class Found:
+    """What the registry has of the image. `release` None: it would have to be built.
 
-    None when it would have to be built and `write` is off.
+    `seen` None: the image was named, and nothing of it is made here. `evidence`: for the checks.
+    """
+
+    release: Release | None
+    change: Change
+    evidence: str
+    seen: Seen | None = None
+
+
+def look_for_release(request: Request, settings: Settings, rendered: Mapping[str, Any]) -> Found:
+    """The release by digest: of the image that is named, else of this checkout's. Writes nothing.
+
+    A registry that does not answer is told as what else stands in the way: NeedsOperator.
     """
     if request.image:
-        content = sha256(request.image.encode()).hexdigest()[:12]
-        try:
-            release = release_of(request.image, content, rendered)
-        except NeedsOperator as fault:
-            remedy = "give --image with the digest that `docker push` tells"
-            raise NeedsOperator(fault.problem, remedy) from None
-        return release, Change("image", Did.UNCHANGED)
+        return _named(request.image, rendered)
     source = source_of(request.checkout, settings)
-    image, change = ensure_image(DockerImages(terminal.note), source, write=write)
-    return (release_of(image, source.content, rendered) if image else None), change
+    try:
+        seen = look_for_image(DockerImages(), source)
+    except Transient as error:
+        remedy = "see whether Docker here reaches it, and run this again"
+        raise NeedsOperator(str(error), remedy) from error
+    release = release_of(seen.image, source.content, rendered) if seen.image else None
+    return Found(release, seen.change, f"the registry of {source.repository} answers", seen)
+
+
+def ensure_release(found: Found, rendered: Mapping[str, Any], terminal: Terminal) -> Release:
+    """The release by digest, in the registry: built and pushed when nothing was found."""
+    if found.seen is None:
+        assert found.release is not None  # noqa: S101 - it was named
+        return found.release
+    image = ensure_image(DockerImages(terminal.note), found.seen)
+    return release_of(image, found.seen.source.content, rendered)
+
+
+def _named(image: str, rendered: Mapping[str, Any]) -> Found:
+    content = sha256(image.encode()).hexdigest()[:12]
+    try:
+        release = release_of(image, content, rendered)
+    except NeedsOperator as fault:
+        remedy = "give --image with the digest that `docker push` tells"
+        raise NeedsOperator(fault.problem, remedy) from None
+    told = _whether_there(image)
+    return Found(release, Change(f"image {image}", Did.UNCHANGED, told), f"image {told}")
+
+
+def _whether_there(image: str) -> str:
+    """When Docker here may ask the registry; else the nodes find out, with rights of their own."""
+    try:
+        digest = DockerImages().find_digest(image)
+    except PlatformError:
+        return "not looked for: no Docker here that its registry answers"
+    if digest is None:
+        remedy = "push it, or give --image with the digest that `docker push` tells"
+        raise NeedsOperator(f"the registry has no {image}", remedy)
+    return "in the registry"
 
 
 def source_of(checkout: Path, settings: Settings) -> Source:

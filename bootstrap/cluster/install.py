@@ -4,7 +4,8 @@ import os
 import socket
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from secrets import token_bytes, token_hex
 from typing import Any, Final
 
@@ -12,15 +13,16 @@ from pydantic import SecretStr
 
 from bootstrap import wanted
 from bootstrap.cluster import checks
-from bootstrap.cluster.image import ensure_release, render
+from bootstrap.cluster.image import Found, ensure_release, look_for_release, render
 from bootstrap.request import Request
 from bootstrap.runs import demand, ensure_deployed, link
 from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.adapters.kubernetes_api import open_kubernetes
+from clinical_ai.adapters.port_forward import check_kubectl
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.errors import ManyFaults, NeedsOperator, Transient
 from clinical_ai.manifests import orchestration
 from clinical_ai.manifests.kubernetes import desired
 from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
@@ -57,25 +59,30 @@ _VERIFY_SECONDS: Final = 300
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be installed, and where."""
+    """What is to be installed, and where. `missing`: why a reference to a secret has no value."""
 
     request: Request
     settings: Settings
     cluster: Cluster
     kept: Mapping[str, SecretStr]
     rendered: dict[str, Any]
+    missing: Mapping[str, NeedsOperator] = field(default_factory=dict)
 
     @property
     def secrets(self) -> ClusterSecrets:
         """Those of the namespace."""
         return ClusterSecrets(self.cluster)
 
+    @cached_property
+    def found(self) -> Found:
+        """The image as the registry has it; looked for once."""
+        return look_for_release(self.request, self.settings, self.rendered)
+
 
 def run(request: Request, terminal: Terminal) -> int:
     """What the request asks for."""
     plan = _plan(request)
-    found = checks.check(plan.cluster, plan.settings, plan.secrets, set(plan.kept))
-    terminal.line("checks", ", ".join(found))
+    terminal.line("checks", ", ".join(look_first(plan)))
     if request.check:
         return check_only(plan, terminal)
     if request.diff:
@@ -83,13 +90,29 @@ def run(request: Request, terminal: Terminal) -> int:
     return up(plan, terminal)
 
 
+def look_first(plan: Plan) -> list[str]:
+    """What was found good; ManyFaults with all that stands in the way, here and in the cluster."""
+    here = [
+        lambda: _check_given(plan),
+        lambda: check_kubectl(plan.request.environ),
+        lambda: plan.found.evidence,
+    ]
+    coming = {*plan.kept, *plan.missing}  # what is missing is told by itself
+    return checks.check(plan.cluster, plan.settings, plan.secrets, coming, here)
+
+
+def _check_given(plan: Plan) -> str:
+    if plan.missing:
+        raise ManyFaults(list(plan.missing.values()))
+    return ""
+
+
 def up(plan: Plan, terminal: Terminal) -> int:
     """The platform runs in the namespace, is registered, and has applied its settings itself."""
     refuse_when_stopped(plan.cluster)
     _refuse_other_settings(plan)
-    release, built = ensure_release(plan.request, plan.settings, plan.rendered, terminal)
-    assert release is not None  # noqa: S101 - it may be built
-    terminal.step("image", built)
+    release = ensure_release(plan.found, plan.rendered, terminal)
+    terminal.step("image", plan.found.change)
     terminal.step("namespace", _ensure_rights(plan))
     terminal.step("secrets", _ensure_secrets(plan))
     terminal.step("server", _bring(plan, release, _FIRST, terminal))
@@ -130,10 +153,8 @@ def verify(platform: ClusterPlatform, terminal: Terminal) -> None:
 
 def check_only(plan: Plan, terminal: Terminal) -> int:
     """0 when nothing stands in the way; from a pod as well, when there is an image to start."""
-    release, built = ensure_release(
-        plan.request, plan.settings, plan.rendered, terminal, write=False
-    )
-    terminal.line("image", str(built) if release else f"{_NOT_BUILT} {built.what}")
+    release, would = plan.found.release, plan.found.change
+    terminal.line("image", str(would) if release else f"{_NOT_BUILT} {would.what}")
     if (
         release is None
         or plan.cluster.find(Ref("v1", "ServiceAccount", names.PLATFORM_JOB)) is None
@@ -148,11 +169,10 @@ def check_only(plan: Plan, terminal: Terminal) -> int:
 
 def show_difference(plan: Plan, terminal: Terminal) -> int:
     """What `up` would change among the objects; writes nothing."""
-    release, built = ensure_release(
-        plan.request, plan.settings, plan.rendered, terminal, write=False
-    )
+    release = plan.found.release
     if release is None:
-        terminal.plain(f"{_NOT_BUILT} {built.what}; its digest, and so all workloads, would change")
+        image = plan.found.change.what
+        terminal.plain(f"{_NOT_BUILT} {image}; its digest, and so all workloads, would change")
         return 0
     stages = desired.stages(plan.settings, release)
     if plan.cluster.find(Ref("v1", "Namespace", plan.cluster.namespace)) is None:
@@ -185,10 +205,9 @@ def _plan(request: Request) -> Plan:
         raise NeedsOperator("no settings are named", "give them with --settings FILE")
     namespace = (request.raw.get("kubernetes") or {}).get("namespace", names.NAMESPACE)
     cluster = open_kubernetes(request.environ, namespace=namespace, context=request.context)
-    settings, kept = wanted.settle(request, ClusterSecrets(cluster))
-    assert settings is not None  # noqa: S101 - some were named
+    settings, kept, missing = wanted.look(request, ClusterSecrets(cluster))
     cluster_of(settings)
-    return Plan(request, settings, cluster, kept, render(request.checkout))
+    return Plan(request, settings, cluster, kept, render(request.checkout), missing)
 
 
 def _ensure_rights(plan: Plan) -> list[Change]:

@@ -1,6 +1,7 @@
 """A Service of the cluster at a port of this machine's loopback, by kubectl, while a block runs."""
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,17 @@ def forwarded(
         yield forward.start()
     finally:
         forward.stop()
+
+
+def check_kubectl(environ: Mapping[str, str]) -> str:
+    """It is here; NeedsOperator when it is not."""
+    if shutil.which("kubectl", path=environ.get("PATH")) is None:
+        raise _no_kubectl()
+    return "kubectl"
+
+
+def _no_kubectl() -> NeedsOperator:
+    return NeedsOperator("kubectl is not on the PATH", "install it: it forwards ports")
 
 
 @dataclass
@@ -90,9 +102,7 @@ class _Forward:
                 text=True,
             )
         except FileNotFoundError:
-            raise NeedsOperator(
-                "kubectl is not on the PATH", "install it: it forwards ports"
-            ) from None
+            raise _no_kubectl() from None
         return self._process
 
     def _chosen(self, lines: "Queue[str]") -> int:

@@ -24,19 +24,47 @@ class Source:
     host_network: bool = False
 
 
-def ensure_image(images: Images, source: Source, *, write: bool = True) -> tuple[str, Change]:
-    """The image by digest; built only when the registry has none of this content.
+@dataclass(frozen=True)
+class Seen:
+    """What a registry has of a source. `digest` None: nothing; `missing`: tags that are not set."""
 
-    A version that stands for another content is refused before anything is built. Interrupted
-    between two tags, the next call sets the missing ones.
+    source: Source
+    digest: str | None
+    missing: tuple[str, ...]
+
+    @property
+    def image(self) -> str | None:
+        """By digest, when the registry has it."""
+        return f"{self.source.repository}@{self.digest}" if self.digest else None
+
+    @property
+    def change(self) -> Change:
+        """What `ensure_image` would do."""
+        named = f"image {self.source.repository}:{self.source.content}"
+        if self.digest is None:
+            return Change(named, Did.CREATED, f"version {self.source.version}")
+        did = Did.UPDATED if self.missing else Did.UNCHANGED
+        return Change(named, did, ", ".join(self.missing))
+
+
+def look_for_image(images: Images, source: Source) -> Seen:
+    """What the registry has of it; NeedsOperator when its version stands for another content."""
+    digest = images.find_digest(f"{source.repository}:{source.content}")
+    tags = (f"v{source.version}", LATEST)
+    found = {tag: images.find_digest(f"{source.repository}:{tag}") for tag in tags}
+    _refuse_other(source, found[tags[0]], digest)
+    return Seen(
+        source, digest, tuple(tag for tag in tags if digest is None or found[tag] != digest)
+    )
+
+
+def ensure_image(images: Images, seen: Seen) -> str:
+    """The image by digest; built only when the registry had none of this content.
+
+    Interrupted between two tags, the next call sets the missing ones.
     """
-    repository = source.repository
-    digest = images.find_digest(f"{repository}:{source.content}")
-    _refuse_other(images, source, digest)
-    named = f"image {repository}:{source.content}"
-    if digest is None and not write:
-        return "", Change(named, Did.CREATED, f"version {source.version}")
-    if digest is None:
+    source, repository = seen.source, seen.source.repository
+    if seen.digest is None:
         images.build(
             source.folder,
             repository,
@@ -45,29 +73,25 @@ def ensure_image(images: Images, source: Source, *, write: bool = True) -> tuple
             arguments=source.arguments,
             host_network=source.host_network,
         )
-        images.push(repository, source.content, [f"v{source.version}", LATEST])
+        images.push(repository, source.content, seen.missing)
         pushed = images.find_digest(f"{repository}:{source.content}")
         if pushed is None:
             raise NeedsOperator(
                 f"the registry has no {repository}:{source.content} after it was pushed",
                 "look whether the registry removes images, or is another one for other callers",
             )
-        return f"{repository}@{pushed}", Change(named, Did.CREATED, f"version {source.version}")
-    tags = [f"v{source.version}", LATEST]
-    missing = [tag for tag in tags if images.find_digest(f"{repository}:{tag}") != digest]
-    if missing and write:
-        images.fetch(repository, digest, source.content)
-        images.push(repository, source.content, missing)
-    did = Did.UPDATED if missing else Did.UNCHANGED
-    return f"{repository}@{digest}", Change(named, did, ", ".join(missing))
+        return f"{repository}@{pushed}"
+    if seen.missing:
+        images.fetch(repository, seen.digest, source.content)
+        images.push(repository, source.content, seen.missing)
+    return f"{repository}@{seen.digest}"
 
 
-def _refuse_other(images: Images, source: Source, digest: str | None) -> None:
-    tag = f"v{source.version}"
-    there = images.find_digest(f"{source.repository}:{tag}")
+def _refuse_other(source: Source, there: str | None, digest: str | None) -> None:
     if there is not None and there != digest:
         raise NeedsOperator(
-            f"{source.repository}:{tag} is in the registry with another content ({there[:19]})",
+            f"{source.repository}:v{source.version} is in the registry with another content "
+            f"({there[:19]})",
             "raise the version in pyproject.toml and clinical_ai/__init__.py, or use another "
             "registry: what runs under a version never changes",
         )

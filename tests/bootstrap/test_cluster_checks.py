@@ -1,83 +1,18 @@
 """Each fault that stops an installation in a cluster is told with its remedy, all at once."""
 
-from base64 import b64encode
 from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
 
-from bootstrap.cluster import checks
 from clinical_ai import names
-from clinical_ai.adapters.cluster_secrets import ClusterSecrets
-from clinical_ai.errors import ManyFaults, NeedsOperator, Transient
-from clinical_ai.manifests.kubernetes import credentials, desired
-from clinical_ai.manifests.kubernetes.metadata import labels
-from clinical_ai.ports_cluster import Object
-from clinical_ai.settings import Settings, parse
-from tests.support.fake_cluster import FakeCluster
+from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.manifests.kubernetes import desired
+from clinical_ai.settings import parse
+from tests.support.cluster_to_install import NAMESPACE, Site, thing
 from tests.support.kubernetes_examples import ALL, RELEASE, settings_of
 
-NAMESPACE: Final = "clinical-ai"
-MORE_KINDS: Final = {
-    "external-secrets.io/v1": ("SecretStore", "ExternalSecret"),
-    "gateway.networking.k8s.io/v1": ("HTTPRoute",),
-    "v1": ("PersistentVolumeClaim",),
-}
-
-
-def thing(kind: str, name: str, api_version: str = "v1", **body: Any) -> Object:
-    place = {} if kind == "IngressClass" else {"namespace": NAMESPACE}
-    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, **place}, **body}
-
-
-class Site:
-    """A cluster in which nothing stands in the way of an installation."""
-
-    def __init__(self, settings: Settings) -> None:
-        assert settings.kubernetes is not None
-        self.settings = settings
-        self.namespace = settings.kubernetes.namespace
-        self.fake = FakeCluster(self.namespace)
-        for version, kinds in MORE_KINDS.items():
-            for kind in kinds:
-                self.fake.serve(version, kind, f"{kind.lower()}s")
-        self.kept: set[str] = set()
-        self.put(thing("IngressClass", "nginx", "networking.k8s.io/v1"))
-        self.put(thing("PersistentVolumeClaim", "clinical-ai-leases"))
-        self.put(thing("ConfigMap", "hospital-ca"))
-        for name in settings.kubernetes.image_pull_secrets:
-            self.put(thing("Secret", name))
-        for name, keys in credentials.known(settings).items():
-            data = {key: b64encode(b"not-secret-of-a-test").decode() for key in keys}
-            self.put(thing("Secret", name, data=data))
-
-    def put(self, content: Object) -> None:
-        if "namespace" in content["metadata"]:
-            content["metadata"]["namespace"] = self.namespace
-        self.fake.put(content)
-
-    def remove(self, kind: str, name: str) -> None:
-        [place] = [it for it in self.fake.objects.all if (it[1], it[3]) == (kind, name)]
-        del self.fake.objects.all[place]
-
-    def quota(self, used: str, hard: str) -> None:
-        told = {"hard": {"pods": hard}, "used": {"pods": used}}
-        self.put(thing("ResourceQuota", "small", status=told))
-
-    def check(self) -> list[str]:
-        cluster = self.fake.open(self.namespace)
-        return checks.check(cluster, self.settings, ClusterSecrets(cluster), self.kept)
-
-    def faults(self) -> list[NeedsOperator]:
-        with pytest.raises(ManyFaults) as refused:
-            self.check()
-        assert self.fake.writes == []
-        assert all(fault.remedy for fault in refused.value.faults)
-        return refused.value.faults
-
-    def fault(self) -> NeedsOperator:
-        [fault] = self.faults()
-        return fault
+PULLING: Final = {"image-pull-secrets": ["registry-credentials"]}
 
 
 @pytest.fixture
@@ -113,6 +48,11 @@ def forbid_forwarding(site: Site) -> None:
     site.fake.denied = {("create", "pods/portforward")}
 
 
+def limit_containers(site: Site) -> None:
+    rule = {"type": "Container", "max": {"memory": "512Mi"}}
+    site.put(thing("LimitRange", "tight", spec={"limits": [rule]}))
+
+
 def end_the_namespace(site: Site) -> None:
     space = thing("Namespace", site.namespace, status={"phase": "Terminating"})
     del space["metadata"]["namespace"]
@@ -143,7 +83,16 @@ FAULTS: Final[dict[str, tuple[Callable[[Site], object], str, str]]] = {
     ),
     "forwarding": (forbid_forwarding, "you may not create pods/portforward", "administrator"),
     "namespace": (end_the_namespace, f"namespace {NAMESPACE} is being deleted", "wait until"),
-    "quota": (lambda it: it.quota("6", "10"), "the quota small leaves room for fewer", "raise it"),
+    "quota": (
+        lambda it: it.quota("5", "10"),
+        "the quota small leaves 5 of 10 pods, the platform needs 6",
+        "raise it",
+    ),
+    "limit range": (
+        limit_containers,
+        "the limit range tight wants at most 512Mi of memory in each container",
+        "kubernetes.components",
+    ),
     "name": (
         let_somebody_have_a_name,
         f"not of this platform: ConfigMap {NAMESPACE}/{names.CONFIGURATION}",
@@ -228,14 +177,32 @@ def test_an_exposure_whose_class_is_missing_and_that_nobody_may_use_is_told_as_b
 
 def test_a_namespace_that_is_not_there_will_be_made_by_whoever_may(site: Site) -> None:
     site.remove("Namespace", site.namespace)
-    assert f"namespace {site.namespace} will be made" in site.check()
+    told = f"namespace {site.namespace} will be made, pod security restricted"
+    assert told in site.check()
     site.fake.denied = {("create", "namespaces")}
     assert site.fault().problem == "you may not create namespaces"
 
 
 def test_a_namespace_that_is_there_needs_no_right_to_make_one(site: Site) -> None:
     site.fake.denied = {("create", "namespaces")}
-    assert f"namespace {site.namespace}" in site.check()
+    assert f"namespace {site.namespace}, pod security of the cluster's default" in site.check()
+
+
+def test_the_level_of_pod_security_is_told(site: Site) -> None:
+    level = {"pod-security.kubernetes.io/enforce": "baseline"}
+    site.fake.edit(
+        "Namespace", site.namespace, "ann", lambda it: it["metadata"].update(labels=level)
+    )
+    assert f"namespace {site.namespace}, pod security baseline" in site.check()
+
+
+@pytest.mark.parametrize("name", ["registry-credentials", "worker-registry"])
+def test_a_secret_to_pull_images_that_is_missing_is_told(name: str) -> None:
+    raw = ALL["vault-agent"]
+    site = Site(parse({**raw, "kubernetes": PULLING | raw["kubernetes"]}))
+    site.check()
+    site.remove("Secret", name)
+    assert site.fault().problem == f"there is no Secret {name}"
 
 
 def test_an_installation_of_this_platform_is_no_stranger(site: Site) -> None:
@@ -245,30 +212,6 @@ def test_an_installation_of_this_platform_is_no_stranger(site: Site) -> None:
     for each in desired.for_deploy(site.settings, RELEASE):
         cluster.apply(each)
     assert "names free" in site.check()
-
-
-@pytest.mark.parametrize(("used", "hard"), [("5", "10"), ("995", "1k"), ("0", "2k")])
-def test_a_quota_that_leaves_room_is_no_fault(site: Site, used: str, hard: str) -> None:
-    site.quota(used, hard)
-    site.check()
-
-
-def test_a_quota_of_something_else_is_no_fault(site: Site) -> None:
-    hard = {"hard": {"requests.cpu": "1"}, "used": {"requests.cpu": "1"}}
-    site.put(thing("ResourceQuota", "small", status=hard))
-    site.check()
-
-
-def test_pods_of_the_platform_itself_are_room_for_it(site: Site) -> None:
-    """Else an installation that had just enough room could not be brought up again."""
-    site.quota("4", "6")
-    assert "leaves room" in site.fault().problem
-    for name in (names.SERVER, names.WORKER, names.PLATFORM_WORKER):
-        spec = {"containers": [{"name": "a", "image": "b"}]}
-        pod = thing("Pod", name, spec=spec)
-        pod["metadata"]["labels"] = labels(site.settings, name)
-        site.put(pod)
-    site.check()
 
 
 def test_secrets_that_bootstrap_makes_or_is_about_to_copy_may_be_absent(site: Site) -> None:

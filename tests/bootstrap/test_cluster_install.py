@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from itertools import repeat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from bootstrap.cluster.install import Plan
 from bootstrap.request import Request
 from bootstrap.terminal import Terminal
 from clinical_ai import names
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.manifests.kubernetes.pod_check import pod_check
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
@@ -23,6 +25,7 @@ from clinical_ai.steps.cluster.break_glass import stop
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.verify import Result, as_rows
 from tests.support.clock import Clock
+from tests.support.fake_docker import FakeDocker
 from tests.support.installed import SPACE, Installed, Prepare
 from tests.support.kubernetes_examples import RELEASE
 from tests.support.platform import CHECKOUT
@@ -31,11 +34,12 @@ from tests.support.platform import CHECKOUT
 class DayZero(Installed):
     """A cluster before, while and after a platform is installed in it."""
 
-    def plan(self) -> Plan:
+    def plan(self, image: str | None = RELEASE.image, **more: Any) -> Plan:
         request = Request(
-            StateFolder(CHECKOUT), CHECKOUT, {}, raw={}, image=RELEASE.image, runtime="kubernetes"
+            StateFolder(CHECKOUT), CHECKOUT, {}, raw={}, image=image, runtime="kubernetes"
         )
-        return Plan(request, self.settings, self.cluster, {}, self.rendered)
+        plan = Plan(request, self.settings, self.cluster, {}, self.rendered)
+        return replace(plan, **more)
 
     def work(self) -> None:
         """Controllers, and workers whose runs end well at once."""
@@ -61,7 +65,11 @@ class DayZero(Installed):
 
 @pytest.fixture
 def site(
-    prepare: Prepare, clock: Clock, rendered: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    prepare: Prepare,
+    clock: Clock,
+    rendered: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> DayZero:
     made = DayZero(prepare("development").settings)
     made.rendered = rendered
@@ -73,7 +81,44 @@ def site(
         yield made.prefect
 
     monkeypatch.setattr(install, "reach_api", reach)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
     return made
+
+
+def test_what_stands_in_the_way_here_and_in_the_cluster_is_told_at_once(site: DayZero) -> None:
+    """Namespace, registry, kubectl and a value that is not given: one run tells all four."""
+    space = {"name": SPACE}
+    ending = {"phase": "Terminating"}
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": space, "status": ending})
+    missing = {
+        reference: NeedsOperator(f"no value for {reference}", "export it")
+        for reference in (names.DATABASE_URL, names.PREFECT_DATABASE_URL)
+    }
+    plan = site.plan(image=None, missing=missing)
+    plan = replace(plan, request=replace(plan.request, environ={"PATH": "/nonexistent"}))
+    with pytest.raises(ManyFaults) as refused:
+        install.look_first(plan)
+    told = [fault.problem for fault in refused.value.faults]
+    for wanted in (
+        f"namespace {SPACE} is being deleted",
+        "Docker does not answer",
+        "kubectl is not on the PATH",
+        f"no value for {names.DATABASE_URL}",
+        f"no value for {names.PREFECT_DATABASE_URL}",
+    ):
+        assert len([each for each in told if wanted in each]) == 1, wanted
+    assert f"{names.DATABASE_URL} is not there" not in told
+    assert site.fake.writes == []
+
+
+def test_the_image_is_looked_for_once(site: DayZero, docker: FakeDocker) -> None:
+    digest = RELEASE.image.partition("@")[2]
+    docker.registry[RELEASE.image] = digest
+    plan = site.plan()
+    with pytest.raises(ManyFaults):
+        install.look_first(plan)
+    assert install.up(plan, Terminal()) == 0
+    assert docker.looked_for == [RELEASE.image]
 
 
 def test_the_second_time_nothing_is_written(

@@ -5,15 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from clinical_ai.change import Did
+from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator
-from clinical_ai.steps.image import Source, ensure_image
+from clinical_ai.steps.image import Source, ensure_image, look_for_image
 from tests.support.fakes import MemoryImages
 
 REPOSITORY = "registry.test/platform"
 SOURCE = Source(Path("nowhere"), REPOSITORY, "0123456789ab", "1.0.0", labels={}, arguments={})
 OTHER = replace(SOURCE, content="ba9876543210")
 TAGS = {f"{REPOSITORY}:{tag}" for tag in ("0123456789ab", "v1.0.0", "latest")}
+
+
+def ensure(images: MemoryImages, source: Source = SOURCE) -> tuple[str, Change]:
+    """Looked for, then brought."""
+    seen = look_for_image(images, source)
+    return ensure_image(images, seen), seen.change
 
 
 class Killed(BaseException):
@@ -32,7 +38,7 @@ def die_before(images: MemoryImages, fatal: str) -> None:
 
 def test_an_image_is_built_and_named_by_digest_with_its_tags() -> None:
     images = MemoryImages()
-    image, change = ensure_image(images, SOURCE)
+    image, change = ensure(images)
     assert images.registry.keys() == TAGS
     assert {f"{REPOSITORY}@{digest}" for digest in images.registry.values()} == {image}
     assert change.did is Did.CREATED
@@ -40,29 +46,26 @@ def test_an_image_is_built_and_named_by_digest_with_its_tags() -> None:
 
 def test_the_same_content_is_built_once() -> None:
     images = MemoryImages()
-    image, _ = ensure_image(images, SOURCE)
+    image, _ = ensure(images)
     images.here.clear()  # as on another machine
-    again, change = ensure_image(images, SOURCE)
+    again, change = ensure(images)
     assert (again, change.did, images.builds) == (image, Did.UNCHANGED, 1)
 
 
 def test_another_content_of_a_version_is_refused_before_anything_is_built() -> None:
     images = MemoryImages()
-    ensure_image(images, SOURCE)
+    ensure(images)
     before = dict(images.registry)
-    for write in (False, True):
-        with pytest.raises(
-            NeedsOperator, match=r"v1\.0\.0 is in the registry with another"
-        ) as told:
-            ensure_image(images, OTHER, write=write)
-        assert "raise the version" in told.value.remedy
+    with pytest.raises(NeedsOperator, match=r"v1\.0\.0 is in the registry with another") as told:
+        look_for_image(images, OTHER)
+    assert "raise the version" in told.value.remedy
     assert (images.registry, images.builds) == (before, 1)
 
 
 def test_a_new_version_takes_latest_and_leaves_the_tags_of_the_old() -> None:
     images = MemoryImages()
-    old, _ = ensure_image(images, SOURCE)
-    new, _ = ensure_image(images, replace(OTHER, version="1.1.0"))
+    old, _ = ensure(images)
+    new, _ = ensure(images, replace(OTHER, version="1.1.0"))
     found = {tag.rpartition(":")[2]: f"{REPOSITORY}@{it}" for tag, it in images.registry.items()}
     assert found["latest"] == found["v1.1.0"] == found[OTHER.content] == new
     assert found["v1.0.0"] == found[SOURCE.content] == old
@@ -70,17 +73,17 @@ def test_a_new_version_takes_latest_and_leaves_the_tags_of_the_old() -> None:
 
 def test_looking_builds_and_tags_nothing() -> None:
     images = MemoryImages()
-    image, change = ensure_image(images, SOURCE, write=False)
-    assert (image, change.did) == ("", Did.CREATED)
+    seen = look_for_image(images, SOURCE)
+    assert (seen.image, seen.change.did) == (None, Did.CREATED)
     assert (images.registry, images.builds) == ({}, 0)
 
 
 def test_looking_tells_which_tags_are_missing() -> None:
     images = MemoryImages()
-    image, _ = ensure_image(images, SOURCE)
+    image, _ = ensure(images)
     del images.registry[f"{REPOSITORY}:latest"]
-    looked, change = ensure_image(images, SOURCE, write=False)
-    assert (looked, change.did, change.detail) == (image, Did.UPDATED, "latest")
+    seen = look_for_image(images, SOURCE)
+    assert (seen.image, seen.change.did, seen.missing) == (image, Did.UPDATED, ("latest",))
     assert f"{REPOSITORY}:latest" not in images.registry
 
 
@@ -89,17 +92,17 @@ def test_a_kill_between_two_tags_is_healed_by_the_next_run(fatal: str) -> None:
     images = MemoryImages()
     die_before(images, fatal)
     with pytest.raises(Killed):
-        ensure_image(images, SOURCE)
+        ensure(images)
     images.here.clear()
     images.on_push = lambda _: None
-    image, _ = ensure_image(images, SOURCE)
+    image, _ = ensure(images)
     assert images.registry.keys() == TAGS
     assert {f"{REPOSITORY}@{digest}" for digest in images.registry.values()} == {image}
-    assert ensure_image(images, SOURCE)[1].did is Did.UNCHANGED
+    assert ensure(images)[1].did is Did.UNCHANGED
 
 
 def test_a_registry_that_keeps_nothing_is_told() -> None:
     images = MemoryImages()
     images.find_digest = lambda _: None  # type: ignore[method-assign]
     with pytest.raises(NeedsOperator, match="after it was pushed"):
-        ensure_image(images, SOURCE)
+        ensure(images)

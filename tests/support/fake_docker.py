@@ -20,6 +20,8 @@ _NOTHING: Final = {"labels": "{}", "buildargs": "{}"}
 class FakeDocker:
     """Digests by reference, `here` and in the `registry`; `built`: what builds were asked for.
 
+    `looked_for`: references that the registry was asked about, in order.
+
     `failing`: code and message for requests of a kind (`build`, `push`, `distribution`, ...). With
     code 200 the message comes in the stream, as of a failed step or a refused layer.
     """
@@ -28,6 +30,7 @@ class FakeDocker:
         self.here: dict[str, str] = {}
         self.registry: dict[str, str] = {}
         self.built: list[dict[str, str]] = []
+        self.looked_for: list[str] = []
         self.failing: dict[str, tuple[int, str]] = {}
         self._number = count(1)
 
@@ -51,6 +54,7 @@ class FakeDocker:
         return 200, {"ApiVersion": "1.44", "Version": "28.1.0"}
 
     def _distribution(self, _: dict[str, str], reference: str) -> Answer:
+        self.looked_for.append(reference)
         found = self.registry.get(reference)
         if found is None:
             return 404, {"message": "manifest unknown"}

@@ -14,7 +14,8 @@ from tests.support.fake_refusals import Refusal
 
 SERVED: Final = {
     "v1": "Namespace/namespaces- ConfigMap/configmaps Secret/secrets Service/services Pod/pods "
-    "ServiceAccount/serviceaccounts Event/events ResourceQuota/resourcequotas",
+    "ServiceAccount/serviceaccounts Event/events ResourceQuota/resourcequotas "
+    "LimitRange/limitranges",
     "apps/v1": "Deployment/deployments ReplicaSet/replicasets StatefulSet/statefulsets",
     "batch/v1": "Job/jobs CronJob/cronjobs",
     "networking.k8s.io/v1": "Ingress/ingresses NetworkPolicy/networkpolicies "

@@ -146,6 +146,17 @@ def test_what_already_is_a_secret_reference_stays() -> None:
     assert kept == {}
 
 
+def test_settings_are_known_even_where_a_value_is_missing() -> None:
+    """Whoever looks can tell what else stands in the way."""
+    raw = {"minio-access-key": "env:ABSENT", "minio-secret-key": "env:HERE"}
+    request = asked(raw, environ={"HERE": "value-of-env"})
+    settings, kept, missing = wanted.look(request, FileSecrets(request.state.secrets))
+    assert isinstance(settings, Development)
+    assert settings.minio_access_key == names.MINIO_ACCESS_KEY
+    assert kept.keys() == {names.MINIO_SECRET_KEY}
+    assert missing.keys() == {names.MINIO_ACCESS_KEY}
+
+
 def test_every_value_that_is_missing_is_told_unless_it_was_kept_before(tmp_path: Path) -> None:
     raw = {
         "minio-access-key": "env:ABSENT",

@@ -18,13 +18,13 @@ Rule = dict[str, Any]
 _READ: Final = ("get", "list", "watch")
 # Server-side apply is `patch`, and `create` for what is not there yet.
 _KEEP: Final = (*_READ, "create", "patch", "delete")
-_LEVEL: Final = "pod-security.kubernetes.io"
+LEVEL: Final = "pod-security.kubernetes.io"
 
 
 def namespace(settings: Settings) -> Manifest:
     """The namespace, when bootstrap makes it: only pods of the restricted level run in it."""
     name = cluster_of(settings).namespace
-    levels = {f"{_LEVEL}/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
+    levels = {f"{LEVEL}/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
     own = labels(settings, "namespace", names.KEPT_BY_BOOTSTRAP) | levels
     del own["app"]  # of pods
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": own}}

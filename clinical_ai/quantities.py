@@ -1,0 +1,35 @@
+"""Amounts as Kubernetes writes them: `500m`, `2Gi`, `1e3`."""
+
+import re
+from fractions import Fraction
+from typing import Final
+
+_FORM: Final = re.compile(
+    r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,3})|([numkMGTPE]|[KMGTPE]i)?)"
+)
+_UNITS: Final = {
+    "": Fraction(1),
+    **{unit: Fraction(1, 1000**power) for power, unit in enumerate("mun", start=1)},
+    **{unit: Fraction(1000**power) for power, unit in enumerate("kMGTPE", start=1)},
+    **{f"{unit}i": Fraction(1024**power) for power, unit in enumerate("KMGTPE", start=1)},
+}
+_MEBIBYTE: Final = 2**20
+
+
+def parsed(quantity: str) -> Fraction:
+    """The exact amount; ValueError for what the API server would not take.
+
+    https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+    """
+    found = _FORM.fullmatch(quantity)
+    if found is None:
+        raise ValueError("is not a quantity")
+    number, exponent, unit = found.groups()
+    return Fraction(number) * (Fraction(10) ** int(exponent) if exponent else _UNITS[unit or ""])
+
+
+def told(amount: Fraction, resource: str) -> str:
+    """For a person: memory and storage in Mi, all else as a plain number."""
+    if resource.rpartition(".")[2] in {"memory", "storage", "ephemeral-storage"}:
+        return f"{float(amount / _MEBIBYTE):.6g}Mi"
+    return f"{float(amount):.10g}"
