@@ -39,7 +39,7 @@ from clinical_ai.notation_kubernetes import parts
 from clinical_ai.ports_cluster import Object
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings, parse
-from clinical_ai.steps.image import ensure_image
+from clinical_ai.steps.image import Source, ensure_image, look_for_image
 from clinical_ai.steps.settings_block import save_settings
 from clinical_ai.wiring_cluster import release_of
 from tests.support.cluster_site import CHECKOUT, ClusterSite
@@ -78,7 +78,7 @@ def fresh_site(name: str) -> Iterator[ClusterSite]:
     site = ClusterSite(folder, name)
     try:
         site.make_database()
-        ensure_image(DockerImages(lambda _: None), source_of(CHECKOUT, _settings(site)))
+        ensure_image(DockerImages(), look_for_image(DockerImages(), _source(site)))
         site.kubectl("wait", "--for=condition=Ready", "pod/postgres", "-n", site.data)
         yield site
     finally:
@@ -92,6 +92,10 @@ def _settings(site: ClusterSite) -> Settings:
     for variable, reference in _GIVEN.items():
         text = text.replace(f"env:{variable}", reference)
     return parse(tomllib.loads(text))
+
+
+def _source(site: ClusterSite) -> Source:
+    return source_of(CHECKOUT, _settings(site))
 
 
 def _timed(site: ClusterSite) -> float:
@@ -141,8 +145,8 @@ class Hand:
 
     @cached_property
     def release(self) -> Release:
-        source = source_of(CHECKOUT, self.settings)
-        image, _ = ensure_image(DockerImages(lambda _: None), source, write=False)
+        source = _source(self.site)
+        image = look_for_image(DockerImages(), source).image
         assert image is not None  # noqa: S101 - the site has pushed it
         return release_of(image, source.content, self.rendered)
 
