@@ -11,7 +11,7 @@ from tests.support.production_site import ProductionSite
 
 pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 
-_PAGES: Final = ("/", "/dashboard", "/ui-settings")
+_PAGES: Final = ("/", "/dashboard", "/runs/flow-run/1", "/ui-settings")
 
 
 def ask(site: ProductionSite, path: str, *, scheme: str = "https", **more: Any) -> httpx.Response:
@@ -20,7 +20,7 @@ def ask(site: ProductionSite, path: str, *, scheme: str = "https", **more: Any) 
     with httpx.Client(verify=trust, timeout=15) as client:
         return client.get(
             f"{scheme}://{site.address}{path}",
-            headers={"Host": site.host},
+            headers={"Host": site.host, "Accept": "text/html, */*"},
             extensions={"sni_hostname": site.host},
             **more,
         )

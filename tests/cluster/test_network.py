@@ -6,7 +6,7 @@ import pytest
 
 from clinical_ai import names
 from clinical_ai.steps.cluster.workers import pods_of
-from tests.support.cluster_reach import Place, address_of, reach, stranger
+from tests.support.cluster_reach import VAULT, Place, address_of, reach, stranger
 from tests.support.production_site import ProductionSite
 
 pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
@@ -14,7 +14,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 _DNS: Final = ("kube-dns.kube-system.svc.cluster.local", 53)
 _METRICS: Final = ("kube-dns.kube-system.svc.cluster.local", 9153)
 _API_SERVER: Final = ("kubernetes.default.svc.cluster.local", 443)
-_VAULT: Final = ("vault.vault.svc.cluster.local", 8200)
 _STORAGE: Final = ("versitygw.versitygw.svc.cluster.local", 9000)
 
 
@@ -72,7 +71,7 @@ def test_a_client_that_settings_name_reaches_the_api_and_no_worker(
 def test_the_server_reaches_the_database_and_no_more(production: ProductionSite) -> None:
     database, proxy = data_of(production)
     _, *workers = ours(production)[:3]
-    forbidden = [proxy, _API_SERVER, _VAULT, _STORAGE, _METRICS, *workers]
+    forbidden = [proxy, _API_SERVER, VAULT, _STORAGE, _METRICS, *workers]
     missing, reached = reach(
         production, f"deploy/{names.SERVER}", allowed=[_DNS, database], forbidden=forbidden
     )
@@ -80,15 +79,15 @@ def test_the_server_reaches_the_database_and_no_more(production: ProductionSite)
     assert not reached
 
 
-def test_the_worker_reaches_api_database_vault_and_proxy_and_no_more(
+def test_the_worker_reaches_api_database_and_proxy_and_no_more(
     production: ProductionSite,
 ) -> None:
     server, *workers = ours(production)[:3]
-    forbidden = [_API_SERVER, _STORAGE, _METRICS, workers[1]]
+    forbidden = [_API_SERVER, VAULT, _STORAGE, _METRICS, workers[1]]
     missing, reached = reach(
         production,
         f"deploy/{names.WORKER}",
-        allowed=[_DNS, server, _VAULT, *data_of(production)],
+        allowed=[_DNS, server, *data_of(production)],
         forbidden=forbidden,
     )
     assert not missing
@@ -97,7 +96,7 @@ def test_the_worker_reaches_api_database_vault_and_proxy_and_no_more(
 
 def test_the_platform_worker_reaches_both_apis_and_no_data(production: ProductionSite) -> None:
     server, worker, _ = ours(production)[:3]
-    forbidden = [*data_of(production), _VAULT, _STORAGE, _METRICS, worker]
+    forbidden = [*data_of(production), VAULT, _STORAGE, _METRICS, worker]
     missing, reached = reach(
         production,
         f"deploy/{names.PLATFORM_WORKER}",

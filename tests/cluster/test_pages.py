@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from typing import Final
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Error, Page, expect
 
 from clinical_ai import names
 from clinical_ai.adapters.port_forward import forwarded
+from clinical_ai.waiting import Sighting, wait_until
 from tests.support.browser import browser_page
 from tests.support.production_site import ProductionSite
 
@@ -23,15 +24,30 @@ def opened(site: ProductionSite, way: str) -> Iterator[Page]:
     """The pages' address, open in a browser that nobody has logged in with."""
     if way == "Ingress":
         with browser_page(site.address, site.host) as page:
-            page.goto(f"https://{site.host}/")
+            visit(page, f"https://{site.host}/")
             yield page
         return
     with (
         forwarded(os.environ, site.namespace, names.SERVER, names.API_PORT) as port,
         browser_page("127.0.0.1") as page,
     ):
-        page.goto(f"http://127.0.0.1:{port}/")
+        visit(page, f"http://127.0.0.1:{port}/")
         yield page
+
+
+def visit(page: Page, address: str) -> None:
+    """Chromium gives up a page when an interface comes or goes, as with each pod of this node."""
+
+    def look() -> Sighting:
+        try:
+            page.goto(address)
+        except Error as error:
+            if "ERR_NETWORK_CHANGED" not in error.message:
+                raise
+            return Sighting(done=False, summary="the network has changed")
+        return Sighting(done=True, summary="open")
+
+    wait_until("the pages", look, seconds=60)
 
 
 def log_in(page: Page, password: str) -> None:
@@ -61,10 +77,12 @@ def test_deploy_self_is_started_from_its_form_and_tells_what_it_did(
         page.get_by_label("Run Name").fill(run)
         page.get_by_role("button", name="Submit").click()
         page.get_by_role("link", name=run).first.click()
-        page.wait_for_url("**/runs/flow-run/**")
-        expect(page.get_by_text("Completed", exact=True)).to_be_visible(timeout=_RUN_MILLISECONDS)
-        page.get_by_role("tab", name="Artifacts").click()
-        page.get_by_role("link", name="deploy-self", exact=True).click()
+        artifacts = page.get_by_role("tab", name="Artifacts")
+        expect(artifacts).to_be_visible()
+        ended = page.get_by_text("Completed", exact=True).first
+        expect(ended).to_be_visible(timeout=_RUN_MILLISECONDS)
+        artifacts.click()
+        page.get_by_text("deploy-self-changes", exact=True).click()
         page.wait_for_url("**/artifacts/**")
         expect(page.get_by_role("link", name=run).first).to_be_visible()
         expect(page.get_by_text(names.SERVER).first).to_be_visible()

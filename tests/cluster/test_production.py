@@ -15,6 +15,7 @@ from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster.workers import pods_of
 from clinical_ai.steps.runs import read_table, run_to_end
 from clinical_ai.waiting import Sighting, wait_until
+from tests.support.cluster_reach import VAULT, reach
 from tests.support.production_site import KEYS, Installed, ProductionSite
 
 pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
@@ -122,6 +123,8 @@ def test_the_way_changes_to_vaults_agent_and_nothing_of_the_other_is_left(
     assert "bucket(s) listed" in evidence["storage"]
     assert digest_in_worker(agents) == sha256(KEYS[_KEY].encode()).hexdigest()
     assert worker_of(agents)[1][1:] == ["vault-agent"]
+    missing, _ = reach(agents, f"deploy/{names.WORKER}", allowed=[VAULT])
+    assert not missing
     assert agents.api.find(Ref(_OPERATOR, "ExternalSecret", _AWS)) is None
     assert agents.api.find(Ref(_OPERATOR, "SecretStore", names.VAULT)) is None
     assert agents.api.find(Ref("v1", "Secret", _AWS)) is None

@@ -27,6 +27,7 @@ reached = [it for _ in range(2) for it in forbidden if connects(*it)]
 print(json.dumps([missing, reached]))
 """
 Place = tuple[str, int]
+VAULT: Final[Place] = ("vault.vault.svc.cluster.local", 8200)
 
 
 def reach(

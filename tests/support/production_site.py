@@ -216,6 +216,7 @@ def _install(site: ProductionSite) -> Installed:
     server = site.find("Deployment", names.SERVER, "apps/v1") is not None
     site.prepare_vault()
     site.up()
+    site.quiet_schedules()
     return Installed(site, Refusal(early.stderr, server))
 
 

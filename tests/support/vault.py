@@ -23,7 +23,9 @@ class Vault:
 
     def trust(self, namespace: str, accounts: list[str]) -> None:
         """These ServiceAccounts may read the secret, after Kubernetes authentication."""
-        self._write(f"sys/auth/{self.name}", type="kubernetes")
+        mounts = self._client.get("/sys/auth").raise_for_status().json()
+        if f"{self.name}/" not in mounts:
+            self._write(f"sys/auth/{self.name}", type="kubernetes")
         self._write(
             f"auth/{self.name}/config", kubernetes_host="https://kubernetes.default.svc:443"
         )
