@@ -11,7 +11,7 @@ from tests.support.production_site import ProductionSite
 
 pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 
-_PAGES: Final = ("/", "/dashboard", "/runs/flow-run/1", "/ui-settings")
+_PAGES: Final = ("/v2/", "/v2/dashboard", "/v2/runs/flow-run/1", "/ui-settings")
 
 
 def ask(site: ProductionSite, path: str, *, scheme: str = "https", **more: Any) -> httpx.Response:
@@ -63,6 +63,12 @@ def test_the_pages_are_served_and_hold_no_address_of_the_cluster(
     assert answer.status_code == 200
     assert "127.0.0.1" not in answer.text
     assert "svc.cluster.local" not in answer.text
+
+
+def test_who_asks_for_the_host_alone_is_sent_to_its_pages(site: ProductionSite) -> None:
+    answer = ask(site, "/", follow_redirects=False)
+    assert answer.is_redirect
+    assert answer.headers["Location"] in {"/v2/", f"https://{site.host}/v2/"}
 
 
 def test_the_pages_call_the_api_where_they_were_loaded_from(site: ProductionSite) -> None:

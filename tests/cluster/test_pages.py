@@ -1,12 +1,13 @@
 """An operator runs deploy/self in Prefect's pages, by port-forward and through the Ingress."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import pytest
-from playwright.sync_api import Error, Page, expect
+from playwright.sync_api import Error, Locator, Page, expect
 
 from clinical_ai import names
 from clinical_ai.adapters.port_forward import forwarded
@@ -16,7 +17,9 @@ from tests.support.production_site import ProductionSite
 
 pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 
-_RUN_MILLISECONDS: Final = 300_000
+_RUN_SECONDS: Final = 300
+_PATIENCE: Final = 15_000  # milliseconds
+_VERSION: Final = re.compile("^[0-9a-f]{8}$")  # of an artifact
 
 
 @contextmanager
@@ -35,23 +38,36 @@ def opened(site: ProductionSite, way: str) -> Iterator[Page]:
         yield page
 
 
-def visit(page: Page, address: str) -> None:
-    """Chromium gives up a page when an interface comes or goes, as with each pod of this node."""
+def visit(page: Page, address: str) -> Sighting:
+    try:
+        page.goto(address)
+    except Error as error:
+        if "ERR_NETWORK_CHANGED" not in error.message:
+            raise
+        return Sighting(done=False, summary="the network has changed")
+    return Sighting(done=True, summary="open")
+
+
+def shown(page: Page, what: Locator, seconds: float = 120) -> Locator:
+    """What a person sees who loads a page again that stays empty.
+
+    Chromium gives up what it loads when an interface comes or goes, as with each pod of this node.
+    """
 
     def look() -> Sighting:
         try:
-            page.goto(address)
-        except Error as error:
-            if "ERR_NETWORK_CHANGED" not in error.message:
-                raise
-            return Sighting(done=False, summary="the network has changed")
-        return Sighting(done=True, summary="open")
+            expect(what).to_be_visible(timeout=_PATIENCE)
+        except AssertionError:
+            visit(page, page.url)
+            return Sighting(done=False, summary=f"not shown at {page.url}")
+        return Sighting(done=True, summary="shown")
 
-    wait_until("the pages", look, seconds=60)
+    wait_until(str(what), look, seconds=seconds)
+    return what
 
 
 def log_in(page: Page, password: str) -> None:
-    page.locator("input[type=password]").fill(password)
+    shown(page, page.locator("input[type=password]")).fill(password)
     page.get_by_role("button", name="Login").click()
 
 
@@ -70,19 +86,18 @@ def test_deploy_self_is_started_from_its_form_and_tells_what_it_did(
     run = f"by-{way.lower()}"
     with opened(production, way) as page:
         log_in(page, production.password())
-        page.get_by_role("link", name="Deployments").click()
-        page.get_by_role("link", name="self", exact=True).click()
-        page.get_by_role("button", name="Run", exact=True).click()
+        shown(page, page.get_by_role("link", name="Deployments")).click()
+        shown(page, page.get_by_role("link", name="self", exact=True)).click()
+        shown(page, page.get_by_role("button", name="Run", exact=True)).click()
         page.get_by_role("menuitem", name="Custom run").click()
-        page.get_by_label("Run Name").fill(run)
+        shown(page, page.get_by_label("Run Name")).fill(run)
         page.get_by_role("button", name="Submit").click()
-        page.get_by_role("link", name=run).first.click()
+        shown(page, page.get_by_role("link", name=run).first).click()
         artifacts = page.get_by_role("tab", name="Artifacts")
-        expect(artifacts).to_be_visible()
-        ended = page.get_by_text("Completed", exact=True).first
-        expect(ended).to_be_visible(timeout=_RUN_MILLISECONDS)
+        shown(page, artifacts)
+        shown(page, page.get_by_text("Completed", exact=True).first, _RUN_SECONDS)
         artifacts.click()
-        page.get_by_text("deploy-self-changes", exact=True).click()
-        page.wait_for_url("**/artifacts/**")
+        shown(page, page.get_by_text("deploy-self-changes", exact=True)).click()
+        shown(page, page.get_by_role("link", name=_VERSION).first).click()  # the newest
+        shown(page, page.get_by_text(names.SERVER).first)
         expect(page.get_by_role("link", name=run).first).to_be_visible()
-        expect(page.get_by_text(names.SERVER).first).to_be_visible()

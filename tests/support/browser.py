@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 _MILLISECONDS: Final = 60_000
 _SIZE: Final = {"width": 1400, "height": 1000}
@@ -31,6 +31,7 @@ def browser_page(address: str, host: str = "") -> Iterator[Page]:
         browser = driver.chromium.launch(executable_path=program, args=options)
         page = browser.new_page(ignore_https_errors=True, viewport=_SIZE)
         page.set_default_timeout(_MILLISECONDS)
+        expect.set_options(timeout=_MILLISECONDS)
         try:
             yield page
         finally:
