@@ -6,6 +6,7 @@ Bounded: `--rounds` rounds on platforms of its own, which are removed at the end
 
 import argparse
 import random
+import signal
 import subprocess
 import sys
 from time import monotonic
@@ -39,6 +40,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--port", type=int, default=4390, help="of the platform on this machine")
     options = parser.parse_args(arguments)
+    # A job in the background of a script ignores it, and so would all that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     victim, chance = _victim(options), random.Random(options.seed)
     try:
         for number in range(1, options.rounds + 1):

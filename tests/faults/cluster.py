@@ -176,8 +176,8 @@ class Namespaces:
         except subprocess.TimeoutExpired:
             _kill(process, how)
             self._said.append(process.communicate()[0])
-        late = "" if process.returncode else ", which had ended"
-        return f"{how.name} to bootstrap {when}{late}; {work}"
+        ended = f"ended {process.returncode}"  # 130: interrupted, -9: killed, 0: it was faster
+        return f"{how.name} to bootstrap {when}, {ended}; {work}"
 
     def _start_two(self, chance: random.Random, work: str) -> str:
         """One has to win; the other waits for it, or says who holds the lease."""
