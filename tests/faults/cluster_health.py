@@ -7,7 +7,7 @@ from typing import Final
 from clinical_ai import names
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
-from clinical_ai.steps.runs import FINAL, follow_run, get_deployment
+from clinical_ai.steps.runs import FINAL, find_deployment, follow_run, get_deployment
 from clinical_ai.steps.verify import POOLS
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.cluster_site import ClusterSite
@@ -51,6 +51,11 @@ def _await_settled(api: PrefectApi) -> None:
 
 
 def _of_prefect(api: PrefectApi) -> Iterator[str]:
+    wanted = {"automations": {"name": {"any_": [names.ZOMBIE_AUTOMATION]}}}
+    if (count := len(api.post("/automations/filter", wanted))) != 1:
+        yield f"{count} automations instead of one"
+    if find_deployment(api, names.VERIFY) is None:
+        yield f"{names.VERIFY} is not registered"
     for pool in POOLS:
         if api.get(f"/work_pools/{pool}")["is_paused"]:
             yield f"pool {pool} is paused"
