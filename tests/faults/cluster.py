@@ -40,6 +40,7 @@ _SECONDS: Final = 900  # of a bootstrap or a run
 _SILENCE: Final = 150  # until a run whose process is gone has ended
 _PATIENT_SECONDS: Final = 60
 _TRIES: Final = 4
+_NOTHING: Final = "from nothing"
 _HELD: Final = "another change is under way"
 # Without one of them no run starts, and heartbeats of one that runs may cease.
 _NEEDED_BY_RUNS: Final = frozenset({"NetworkPolicy", "Service", "Deployment"})
@@ -90,7 +91,7 @@ class Namespaces:
         self._words, self._said, self._patient = [], [], None
         if self._site is None or chance.random() < 0.12:
             self._begin_from_nothing(chance)
-            return chance.choice([self._kill_bootstrap, self._start_two])(chance, "from nothing")
+            return chance.choice([self._kill_bootstrap, self._start_two])(chance, _NOTHING)
         self._begin_patient()
         faults: list[Callable[[random.Random, str], str]]
         faults = [self._kill_bootstrap, self._start_two, self._kill_run, self._delete_pod]
@@ -106,7 +107,8 @@ class Namespaces:
     def remove(self) -> None:
         """Nothing that was started runs any more, and no namespace is left."""
         for process in self._left:
-            _kill(process, signal.SIGKILL)
+            if process.poll() is None:
+                _kill(process, signal.SIGKILL)
         if self._site is not None:
             self._site.remove()
         shutil.rmtree(self._folder)
@@ -164,7 +166,8 @@ class Namespaces:
     def _kill_bootstrap(self, chance: random.Random, work: str) -> str:
         how = chance.choice([signal.SIGINT, signal.SIGKILL])
         if chance.random() < 0.7:
-            side, number = chance.choice(["before", "after"]), chance.randint(1, 45)
+            most = 45 if work == _NOTHING else 15  # about as many as there are
+            side, number = chance.choice(["before", "after"]), chance.randint(1, most)
             through = ["tests.support.killed_bootstrap", how.name, side, str(number)]
             process, when = self._start(*through), f"{side} write {number}"
             seconds: float = _SECONDS
