@@ -8,6 +8,7 @@ import argparse
 import random
 import signal
 import sys
+import traceback
 from time import monotonic
 from typing import Protocol
 
@@ -67,7 +68,8 @@ def _round(number: int, victim: Victim, chance: random.Random) -> bool:
         told = victim.hurt(chance)
         wrong = victim.heal()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told with its round and seed
-        wrong = f"{type(error).__name__}: {error}"
+        frames = traceback.extract_tb(error.__traceback__)
+        wrong = f"{type(error).__name__}: {error} ({' > '.join(it.name for it in frames)})"
     seconds = monotonic() - started
     _tell(f"{number:3} {told:<42} {wrong or 'healed'}  {seconds:.0f} s")
     return not wrong

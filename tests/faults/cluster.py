@@ -16,10 +16,11 @@ from typing import Final
 from uuid import uuid4
 
 from clinical_ai import names
+from clinical_ai.errors import Transient
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster.inventory import Ownership, read_inventory
-from clinical_ai.steps.runs import FINAL, follow_run, get_deployment, get_run, start_run
+from clinical_ai.steps.runs import FINAL, Run, follow_run, get_deployment, get_run, start_run
 from clinical_ai.waiting import Sighting, wait_until
 from tests.faults.cluster_health import Patient, find_wrong
 from tests.support.cluster_site import ClusterSite
@@ -199,12 +200,11 @@ class Namespaces:
     def _kill_run(self, chance: random.Random, work: str) -> str:
         component = work.removesuffix(" changed")
         pool = _POOLS.get(_COMPONENTS.get(component, ""))
-        with self._deploying() as (api, run_id):
-            name = get_run(api, run_id).name
-            pods = self._await_pods(api, run_id)
+        with self._deploying() as (api, run):
+            pods = self._await_pods(run)
             if pool and chance.random() < 0.6:
                 when = f"while pool {pool} was held"
-                _await_hold(api, run_id, pool)
+                _await_hold(api, run, pool)
                 sleep(chance.uniform(0, 4))
             else:
                 seconds = chance.uniform(0, 60)
@@ -212,23 +212,24 @@ class Namespaces:
                 sleep(seconds)
             for pod in pods:
                 self.site.kubectl("delete", "pod", pod, *_FORCE, "--ignore-not-found")
-            run = get_run(api, run_id)
-            if chance.random() < 0.5:
-                run = follow_run(api, run_id, seconds=_SILENCE)
-        return f"deploy/self {name} killed {when}, {run.state}; {work}"
+            heals_at_once = chance.random() < 0.5
+            if not heals_at_once:
+                run = follow_run(api, run.id, seconds=_SILENCE)
+        ended = "healed at once" if heals_at_once else run.state
+        return f"deploy/self {run.name} killed {when}, {ended}; {work}"
 
     def _delete_pod(self, chance: random.Random, work: str) -> str:
         component = chance.choice(list(_COMPONENTS))
         force = _FORCE if chance.random() < 0.4 else ()
         seconds = chance.uniform(0, 40)
-        with self._deploying() as (api, run_id):
-            self._await_pods(api, run_id)
+        with self._deploying() as (api, run):
+            self._await_pods(run)
             sleep(seconds)
             label = f"app={_COMPONENTS[component]}"
             self.site.kubectl("delete", "pod", "-l", label, "--wait=false", *force)
             if self._patient is not None and component == "worker" and force:
                 self._patient.may_crash = True
-            run = follow_run(api, run_id, seconds=_SECONDS)
+            run = follow_run(api, run.id, seconds=_SECONDS)
             assert run.completed, f"{run.name} {run.state}: {run.message}"
         how = "deleted by force" if force else "deleted"
         return f"pod of {component} {how} {seconds:.0f} s into deploy/self; {work}"
@@ -236,23 +237,23 @@ class Namespaces:
     # What both need.
 
     @contextmanager
-    def _deploying(self) -> Iterator[tuple[PrefectApi, str]]:
+    def _deploying(self) -> Iterator[tuple[PrefectApi, Run]]:
         """With a run of deploy/self that has just been asked for."""
         if self._words:
             self.site.save()
         with self.site.reach() as api:
-            yield api, start_run(api, names.DEPLOY_SELF, {})
+            yield api, get_run(api, start_run(api, names.DEPLOY_SELF, {}))
 
-    def _await_pods(self, api: PrefectApi, run_id: str) -> list[str]:
+    def _await_pods(self, run: Run) -> list[str]:
         """Names of the run's pods, once there is one."""
-        name, found = get_run(api, run_id).name, list[str]()
+        found: list[str] = []
 
         def look() -> Sighting:
             pods = self.site.api.find_all("v1", "Pod", labels={"app": names.PLATFORM_JOB})
-            found[:] = [it for pod in pods if (it := pod["metadata"]["name"]).startswith(name)]
+            found[:] = [it for pod in pods if (it := pod["metadata"]["name"]).startswith(run.name)]
             return Sighting(bool(found), f"{len(pods)} pods of other runs")
 
-        wait_until(f"a pod of run {name}", look, seconds=180)
+        wait_until(f"a pod of run {run.name}", look, seconds=180)
         return found
 
     def _start(self, *through: str) -> "subprocess.Popen[str]":
@@ -274,13 +275,15 @@ class Namespaces:
         return f"bootstrap failed: {self._said[-1][-1500:]}"
 
 
-def _await_hold(api: PrefectApi, run_id: str, pool: str) -> None:
-    """The pool is paused, or the run has ended without a hold."""
+def _await_hold(api: PrefectApi, run: Run, pool: str) -> None:
+    """The pool is paused, or the run has ended without a hold; the server may be replaced."""
 
     def look() -> Sighting:
-        run = get_run(api, run_id)
-        held = api.get(f"/work_pools/{pool}")["is_paused"]
-        return Sighting(held or run.state in FINAL, f"it is open, {run.name} {run.state}")
+        try:
+            state, held = get_run(api, run.id).state, api.get(f"/work_pools/{pool}")["is_paused"]
+        except Transient as error:
+            return Sighting(done=False, summary=str(error))
+        return Sighting(held or state in FINAL, f"it is open, {run.name} {state}")
 
     wait_until(f"a hold of pool {pool}", look, seconds=_SECONDS, every=0.2)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from clinical_ai import names
+from clinical_ai.errors import Transient
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.runs import FINAL, find_deployment, follow_run, get_deployment
@@ -39,7 +40,10 @@ def _await_settled(api: PrefectApi) -> None:
     wanted = {"deployment_id": {"any_": [get_deployment(api, names.DEPLOY_SELF)["id"]]}}
 
     def look() -> Sighting:
-        rows = api.pages("/flow_runs/filter", {"flow_runs": wanted})
+        try:
+            rows = list(api.pages("/flow_runs/filter", {"flow_runs": wanted}))
+        except Transient as error:  # the last of them may replace the server
+            return Sighting(done=False, summary=str(error))
         left = [
             f"{row['name']} {row['state_type']}"
             for row in rows
