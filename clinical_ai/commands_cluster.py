@@ -16,6 +16,7 @@ from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Ref
 from clinical_ai.steps.cluster.break_glass import guarded, resume, stop
+from clinical_ai.steps.cluster.hold import finish_abandoned_hold
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.wiring_cluster import reach_api
 
@@ -53,7 +54,10 @@ def verify(options: argparse.Namespace, environ: Mapping[str, str], terminal: Te
 
 def deploy(options: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:
     """A run of deploy/self, followed to its end; 1 when it does not complete."""
-    with _reached(options, environ) as api:
+    cluster = _open(options, environ)
+    with reach_api(cluster, environ, options.context) as api:
+        if not options.report_only:
+            finish_abandoned_hold(cluster, api, f"deploy by {who()}")
         return follow_deploy(api, terminal, report_only=options.report_only)
 
 

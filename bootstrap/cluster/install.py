@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from bootstrap import wanted
 from bootstrap.cluster import checks
+from bootstrap.cluster.from_pod import check_from_pod, is_left
 from bootstrap.cluster.image import Found, ensure_release, look_for_release, render
 from bootstrap.request import Request
 from bootstrap.runs import demand, ensure_deployed, link
@@ -27,7 +28,6 @@ from clinical_ai.manifests import orchestration
 from clinical_ai.manifests.kubernetes import desired
 from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
 from clinical_ai.manifests.kubernetes.migration import migration
-from clinical_ai.manifests.kubernetes.pod_check import pod_check
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Ref
 from clinical_ai.release import Release
@@ -35,12 +35,11 @@ from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped
 from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look
 from clinical_ai.steps.cluster.ensure import ensure_objects
+from clinical_ai.steps.cluster.hold import finish_abandoned_hold
 from clinical_ai.steps.cluster.inventory import Ownership
-from clinical_ai.steps.cluster.job import await_job
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.records import Records
-from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
 from clinical_ai.steps.registration import ensure_deployments
 from clinical_ai.steps.runs import read_table, run_to_end
@@ -51,7 +50,6 @@ from clinical_ai.wiring_cluster import ClusterPlatform, reach_api
 # What has to be there before Prefect's objects are; deploy/self keeps all of it from then on.
 _FIRST: Final = ("configuration", "secrets", "network", "server")
 _SECOND: Final = ("platform worker",)
-_CHECK_SECONDS: Final = 300
 _NOT_BUILT: Final = "not built yet:"
 _SERVER: Final = Ref("apps/v1", "Deployment", names.SERVER)
 _VERIFY_SECONDS: Final = 300
@@ -162,7 +160,7 @@ def check_only(plan: Plan, terminal: Terminal) -> int:
         told = "database and storage are tried once image, accounts and Secrets are there"
         terminal.line("from a pod", told)
         return 0
-    for line in _check_from_pod(plan.cluster, plan.settings, release):
+    for line in check_from_pod(plan.cluster, plan.settings, release):
         terminal.line("from a pod", line)
     return 0
 
@@ -242,25 +240,28 @@ def _ensure_secrets(plan: Plan) -> list[Change]:
 def _bring(plan: Plan, release: Release, chosen: Sequence[str], terminal: Terminal) -> list[Change]:
     """These stages are as wanted and up, the server last, and only when its database is reached.
 
-    When nothing differs, nothing is written, no lease either, and no pod is started.
+    When nothing differs, nothing is written, no lease either, and no pod is started; but for the
+    check of a bootstrap that was killed, which is repeated.
     """
     every = desired.stages(plan.settings, release)
     stages = {name: every[name] for name in chosen}
-    if (seen := _unchanged(plan.cluster, stages)) is not None:
+    seen = _unchanged(plan.cluster, stages)
+    if seen is not None and not is_left(plan.cluster):
         return seen
     site = _site(plan)
     with cluster_lease(plan.cluster, _who()) as lease:
         site = replace(site, guard=guarded(plan.cluster, lease.renew))
         before = {name: stages.pop(name) for name in chosen if name != "server" and name in stages}
         changes = deploy(site, before, all_of_it=False)
-        for line in _check_from_pod(plan.cluster, plan.settings, release):
+        for line in check_from_pod(plan.cluster, plan.settings, release):
             terminal.line("from a pod", line)
         last = migration(plan.settings, release)
         return [*changes, *deploy(site, stages, last, all_of_it=False)]
 
 
 def _bring_rest(platform: ClusterPlatform) -> list[Change]:
-    """The worker that deploy/self needs; everything else deploy/self brings itself."""
+    """What deploy/self needs, its worker and an open pool; all else it brings itself."""
+    finish_abandoned_hold(platform.cluster, platform.api, _who())
     stages = {name: platform.stages[name] for name in _SECOND}
     if (seen := _unchanged(platform.cluster, stages)) is not None:
         return seen
@@ -277,24 +278,6 @@ def _unchanged(cluster: Cluster, stages: Stages) -> list[Change] | None:
     if any(each.differs for each in seen):
         return None
     return list(seen) if all(is_up(cluster, Ref.of(each)) for each in wanted) else None
-
-
-def _check_from_pod(cluster: Cluster, settings: Settings, release: Release) -> list[str]:
-    """What a pod finds; the pod is removed, also when it fails."""
-    job = pod_check(settings, release)
-    made = cluster.create(job)
-    if made is None:
-        old = cluster.get(Ref.of(job))  # of a bootstrap that was killed
-        cluster.delete(Ref.of(job), uid=old["metadata"]["uid"], propagation="Foreground")
-        raise NeedsOperator("an earlier check had not been removed; it is now", "run it again")
-    try:
-        told = await_job(cluster, names.POD_CHECK, seconds=_CHECK_SECONDS)
-    except RolloutFailed as error:  # its remedy is the log of a Job that is gone now
-        problem, _, _ = error.args
-        raise NeedsOperator(problem, "do what its lines say, then run this again") from None
-    finally:
-        cluster.delete(Ref.of(job), uid=made["metadata"]["uid"])
-    return told.splitlines()
 
 
 def _site(plan: Plan) -> Site:

@@ -37,7 +37,15 @@ class ClusterSecrets:
         return found
 
     def ensure(self, reference: str, value: SecretStr) -> Change:
-        """The reference exists; a value that is there already is kept."""
+        """The reference exists; a value that is there already is kept.
+
+        Also one that somebody else made at this moment: what they start next depends on it.
+        """
+        name, key = parts_of(reference)
+        if self.find(reference) is not None:
+            return Change(reference, Did.UNCHANGED)
+        if self._make(name, {key: _in_base64(reference, value)}):
+            return Change(reference, Did.CREATED)
         if self.find(reference) is not None:
             return Change(reference, Did.UNCHANGED)
         return self.put(reference, value)
@@ -45,7 +53,7 @@ class ClusterSecrets:
     def put(self, reference: str, value: SecretStr) -> Change:
         """The reference holds this value."""
         name, key = parts_of(reference)
-        data = {key: b64encode(encoded(reference, value)).decode()}
+        data = {key: _in_base64(reference, value)}
         before = self.find(reference)
         if before == value:
             return Change(reference, Did.UNCHANGED)
@@ -68,6 +76,10 @@ class ClusterSecrets:
         about = {"name": name, "labels": {"app.kubernetes.io/part-of": names.PRODUCT}}
         secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": about, "data": data}
         return self._cluster.create(secret) is not None
+
+
+def _in_base64(reference: str, value: SecretStr) -> str:
+    return b64encode(encoded(reference, value)).decode()
 
 
 def _ref(name: str) -> Ref:

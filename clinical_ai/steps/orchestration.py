@@ -45,19 +45,24 @@ def put_back_templates(api: PrefectApi, good: Mapping[str, Any]) -> list[str]:
 
 
 def ensure_automation(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool = True) -> Change:
-    """The automation of that name exists once and says this."""
+    """The automation of that name exists once and says this.
+
+    Its name is not unique to the server: two who ensure it at the same moment make two.
+    """
     what = f"automation {wanted['name']!r}"
     found = api.post("/automations/filter", {"automations": {"name": {"any_": [wanted["name"]]}}})
     if not found:
         if write:
             api.post("/automations/", wanted)
         return Change(what, Did.CREATED)
-    different = _differing(wanted, found[0])
-    if not different:
-        return Change(what, Did.UNCHANGED)
-    if write:
-        api.put(f"/automations/{found[0]['id']}", wanted)
-    return Change(what, Did.UPDATED, ", ".join(different))
+    kept, *others = found
+    different = _differing(wanted, kept)
+    if write and different:
+        api.put(f"/automations/{kept['id']}", wanted)
+    for each in others if write else ():
+        api.delete(f"/automations/{each['id']}")
+    told = [*different, *([f"{len(others)} more of that name removed"] if others else [])]
+    return Change(what, Did.UPDATED if told else Did.UNCHANGED, ", ".join(told))
 
 
 def _ensure_pool(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool) -> Change:

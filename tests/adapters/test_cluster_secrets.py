@@ -10,7 +10,7 @@ from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.change import Did
 from clinical_ai.errors import NeedsOperator, Transient
-from tests.support.fake_cluster import FakeCluster
+from tests.support.fake_cluster import FakeCluster, Request
 from tests.support.objects import secret
 
 CANARY = "hunter2-canary"
@@ -45,6 +45,20 @@ def test_a_secret_that_is_there_is_kept_as_it_is(fake: FakeCluster, store: Clust
     before = fake.look("Secret", "credentials")
     assert store.ensure(REFERENCE, SecretStr("mine")).did is Did.UNCHANGED
     assert fake.look("Secret", "credentials") == before
+
+
+def test_what_somebody_else_made_at_the_same_moment_is_kept(
+    fake: FakeCluster, store: ClusterSecrets
+) -> None:
+    """Two installations at once: the server of the first one starts with the first one's key."""
+
+    def make_first(_: Request) -> None:
+        fake.on_write = lambda _: None
+        fake.put(secret(**{"some.key": "theirs"}))
+
+    fake.on_write = make_first
+    assert store.ensure(REFERENCE, SecretStr("mine")).did is Did.UNCHANGED
+    assert held(fake) == {"some.key": "theirs"}
 
 
 def test_a_value_that_is_there_already_is_not_written_again(

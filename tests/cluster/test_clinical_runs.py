@@ -1,6 +1,5 @@
 """Clinical runs and clients of the API come through what the platform does to itself."""
 
-import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -14,28 +13,13 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster.rollout import await_rollout
 from clinical_ai.steps.cluster.workers import pods_of
-from clinical_ai.steps.runs import follow_run, get_run, start_run
+from clinical_ai.steps.runs import follow_run
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.cluster_site import ClusterSite
+from tests.support.patient import begin, deploy_patient
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-_FLOW: Final = """
-import time
-from prefect import flow
-
-@flow(name="patient")
-def patient(seconds: int):
-    for _ in range(seconds):
-        time.sleep(1)
-"""
-_FOLDER: Final = "/tmp/patient"  # noqa: S108 - of a pod
-_CODE: Final = base64.b64encode(_FLOW.encode()).decode()
-_WRITE: Final = (
-    f"import base64, pathlib; folder = pathlib.Path('{_FOLDER}'); folder.mkdir(exist_ok=True); "
-    f"(folder / 'patient.py').write_bytes(base64.b64decode('{_CODE}'))"
-)
-_STEPS: Final = "prefect.deployments.steps"
 _WORKER: Final = Ref("apps/v1", "Deployment", names.WORKER)
 _SERVER: Final = Ref("apps/v1", "Deployment", names.SERVER)
 _EVERY: Final = 0.1  # seconds between two requests
@@ -45,35 +29,11 @@ _EVERY: Final = 0.1  # seconds between two requests
 def api(site: ClusterSite) -> Iterator[PrefectApi]:
     """With a team's deployment, whose runs take as long as they are told."""
     with site.reach() as api:
-        made = api.post(
-            "/deployments/",
-            {
-                "name": "patient",
-                "flow_id": api.post("/flows/", {"name": "patient"})["id"],
-                "work_pool_name": names.POOL,
-                "entrypoint": "patient.py:patient",
-                "pull_steps": [
-                    {f"{_STEPS}.run_shell_script": {"script": f'python -c "{_WRITE}"'}},
-                    {f"{_STEPS}.set_working_directory": {"directory": _FOLDER}},
-                ],
-            },
-        )
+        made = deploy_patient(api)
         try:
             yield api
         finally:
-            api.delete(f"/deployments/{made['id']}")
-
-
-def begin(api: PrefectApi, seconds: int) -> str:
-    """The id of a run that has begun."""
-    run_id = start_run(api, "patient/patient", {"seconds": seconds})
-
-    def look() -> Sighting:
-        run = get_run(api, run_id)
-        return Sighting(run.state == "RUNNING", f"it is {run.state}")
-
-    wait_until("a clinical run to begin", look, seconds=180)
-    return run_id
+            api.delete(f"/deployments/{made}")
 
 
 def workers(site: ClusterSite) -> set[str]:

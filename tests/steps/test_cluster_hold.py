@@ -9,8 +9,10 @@ from clinical_ai import names
 from clinical_ai.errors import PlatformError, TimedOut, Transient
 from clinical_ai.plans import Stage
 from clinical_ai.ports_cluster import Ref
-from clinical_ai.steps.cluster.deploy import deploy, finish_hold
+from clinical_ai.steps.cluster.deploy import deploy
+from clinical_ai.steps.cluster.hold import finish_abandoned_hold, finish_hold
 from clinical_ai.steps.cluster.inventory import read_inventory
+from clinical_ai.steps.cluster.lease import cluster_lease, find_holder
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from tests.support.clock import Clock
 from tests.support.deploying import BETTER, BROKEN, GOOD, OURS, Namespace, job, stages, workload
@@ -154,11 +156,39 @@ def test_pools_that_a_killed_run_held_are_open_after_the_next(namespace: Namespa
     deploy(namespace.site(), stages())
     killed_at_writes_of(namespace, names.WORKER, worker=BETTER)
     assert (namespace.paused(), namespace.stage()) == ([True, False], Stage.HELD)
-    finish_hold(namespace.site())
+    finish_hold(namespace.records, namespace.prefect)
     assert (namespace.paused(), namespace.stage()) == ([False, False], Stage.DONE)
     namespace.prefect.pools[names.POOL]["is_paused"] = True  # by hand, after that
-    finish_hold(namespace.site())
+    finish_hold(namespace.records, namespace.prefect)
     assert namespace.paused() == [True, False]
+
+
+def test_a_hold_is_finished_by_whoever_starts_a_run_when_its_holder_is_dead(
+    namespace: Namespace, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As no run of a held pool begins, also none that would open it."""
+    monkeypatch.setattr("clinical_ai.steps.cluster.lease.monotonic", lambda: clock.now)
+    deploy(namespace.site(), stages())
+    killed_at_writes_of(namespace, names.WORKER, worker=BETTER)
+    with cluster_lease(namespace.cluster, "whoever lives") as lease:
+
+        def renew() -> None:
+            namespace.controllers()
+            lease.renew()
+
+        clock.then = repeat(renew)
+        finish_abandoned_hold(namespace.cluster, namespace.prefect, "ann")
+        assert (namespace.paused(), namespace.stage()) == ([True, False], Stage.HELD)
+    finish_abandoned_hold(namespace.cluster, namespace.prefect, "ann")
+    assert (namespace.paused(), namespace.stage()) == ([False, False], Stage.DONE)
+    assert find_holder(namespace.cluster) is None
+
+
+def test_without_a_hold_whoever_starts_a_run_writes_nothing(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    namespace.fake.requests.clear()
+    finish_abandoned_hold(namespace.cluster, namespace.prefect, "ann")
+    assert namespace.fake.writes == []
 
 
 def test_a_pool_that_was_paused_by_hand_stays_so_after_a_kill(namespace: Namespace) -> None:

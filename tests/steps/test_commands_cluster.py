@@ -13,6 +13,8 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster.break_glass import find_stop
 from clinical_ai.steps.cluster.lease import cluster_lease, find_holder
+from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.roll import hold, new_journal
 from clinical_ai.steps.verify import Result, as_rows
 from tests.support.clock import Clock
 from tests.support.installed import SPACE, Installed
@@ -181,6 +183,19 @@ def test_deploy_follows_its_run_and_ends_by_it(
     assert f"{state.lower()} 3 things changed" in capsys.readouterr().out
     [row] = installed.prefect.runs.values()
     assert row["parameters"] == {"report_only": True}
+
+
+@pytest.mark.parametrize(("options", "paused"), [((), False), (("--report-only",), True)])
+def test_deploy_opens_a_pool_that_a_killed_run_held(
+    run: Run, installed: Installed, options: tuple[str, ...], paused: bool
+) -> None:
+    register(installed, names.DEPLOY_SELF)
+    ends(installed, "COMPLETED", "well")
+    journal = new_journal("a worker is replaced").held({names.PLATFORM_POOL: False})
+    Records(installed.cluster).write_journal(journal)
+    hold(installed.prefect, [names.PLATFORM_POOL])
+    assert run("deploy", *KUBERNETES, *options) == 0
+    assert installed.prefect.pools[names.PLATFORM_POOL]["is_paused"] is paused
 
 
 def test_what_is_not_registered_yet_is_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,6 +169,18 @@ def test_an_edited_automation_is_put_right(api: PrefectApi, automation: Row, edi
     assert len(found(api, automation)) == 1
 
 
+def test_of_two_that_were_made_at_the_same_moment_one_stays(
+    api: PrefectApi, automation: Row
+) -> None:
+    for _ in range(2):
+        api.post("/automations/", automation)
+    assert ensure_automation(api, automation, write=False).detail == "1 more of that name removed"
+    assert len(found(api, automation)) == 2
+    assert ensure_automation(api, automation).did is Did.UPDATED
+    assert len(found(api, automation)) == 1
+    assert ensure_automation(api, automation).did is Did.UNCHANGED
+
+
 def test_report_only_makes_no_automation(api: PrefectApi, automation: Row) -> None:
     assert ensure_automation(api, automation, write=False).did is Did.CREATED
     assert found(api, automation) == []

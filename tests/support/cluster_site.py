@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -127,10 +127,15 @@ class ClusterSite:
         """As an operator starts it."""
         return self._run(*self._bootstrap(*words))
 
-    def start_bootstrap(self, *words: str) -> "subprocess.Popen[str]":
-        """The same, left running; all that it says in one stream, in a session of its own."""
+    def start_bootstrap(
+        self, *words: str, through: Sequence[str] = ("bootstrap",)
+    ) -> "subprocess.Popen[str]":
+        """The same, left running; all that it says in one stream, in a session of its own.
+
+        `through`: a module that takes the words of `bootstrap` after its own.
+        """
         return subprocess.Popen(
-            self._bootstrap(*words),
+            self._bootstrap(*words, through=through),
             cwd=CHECKOUT,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -280,8 +285,8 @@ class ClusterSite:
         access = [f"PGPASSWORD={_PASSWORD}", "psql", "-h", "127.0.0.1", "-U", "postgres"]
         return self.kubectl(*place, *access, "-d", "cai_data", "-tAc", query).strip()
 
-    def _bootstrap(self, *words: str) -> list[str]:
-        command = [sys.executable, "-m", "bootstrap", "--runtime", "kubernetes"]
+    def _bootstrap(self, *words: str, through: Sequence[str] = ("bootstrap",)) -> list[str]:
+        command = [sys.executable, "-m", *through, "--runtime", "kubernetes"]
         return [*command, "--settings", str(self.settings), *words]
 
     def _run(self, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -1,18 +1,18 @@
 """The platform's objects are as wanted, stage by stage; a bad roll-out is taken back."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import PlatformError, TimedOut
-from clinical_ai.plans import Journal, Stage, pools_to_restore
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, ensure_objects, free
+from clinical_ai.steps.cluster.hold import finish_hold, holding
 from clinical_ai.steps.cluster.inventory import (
     Ownership,
     prune,
@@ -25,7 +25,6 @@ from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import RolloutFailed, await_rollout, rollout_state
 from clinical_ai.steps.cluster.synced import KIND, await_synced, synced_state
 from clinical_ai.steps.progress import Tell, unheard
-from clinical_ai.steps.roll import drain, hold, lift, new_journal
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +79,8 @@ def deploy(
     """
     wanted = [each for stage in stages.values() for each in stage]
     refs = [Ref.of(each) for each in wanted]
-    finish_hold(site)
+    if site.api is not None:
+        finish_hold(site.records, site.api)
     inventory = read_inventory(site.cluster, site.ownership).with_wanted(refs)
     first = write_inventory(site.cluster, inventory, site.ownership, guard=site.guard)
     seen = ensure_objects(site.cluster, wanted, write=False)
@@ -212,42 +212,4 @@ def _held(site: Site, change: ObjectChange) -> AbstractContextManager[None]:
     replaced = any(each.path.startswith(_TEMPLATE) for each in change.fields)
     if pool is None or site.api is None or not replaced:
         return nullcontext()
-    return _holding(site, site.api, pool)
-
-
-@contextmanager
-def _holding(site: Site, api: PrefectApi, pool: str) -> Iterator[None]:
-    """The pool's earlier pause state is in the journal before it is paused, so a kill loses none.
-
-    Runs of the clinical pool are processes of its worker, and are waited for; those of the
-    platform's pool are Jobs, which live on without theirs.
-    """
-    found = api.get(f"/work_pools/{pool}")
-    journal = new_journal(f"the worker of pool {pool} is replaced")
-    journal = journal.held({pool: bool(found["is_paused"])} if found else {})
-    site.records.write_journal(journal)
-    try:
-        hold(api, pools_to_restore(journal))
-        if pool == names.POOL:
-            drain(api, [pool], site.drain_seconds, site.guard)
-        yield
-    except BaseException:
-        try:
-            _lift(site, api, journal, "lifted")
-        except PlatformError as error:  # it hides nothing; the journal is open
-            log.error("pool %s is held until the next run: %s", pool, error)  # noqa: TRY400
-        raise
-    _lift(site, api, journal, "lifted")
-
-
-def _lift(site: Site, api: PrefectApi, journal: Journal, outcome: str) -> None:
-    lift(api, pools_to_restore(journal))
-    site.records.write_journal(journal.ended(Stage.DONE, outcome))
-
-
-def finish_hold(site: Site) -> None:
-    """Pools that a killed run left held are open again; for whoever holds the lease."""
-    journal = site.records.find_journal()
-    if journal is None or not journal.open or site.api is None:
-        return
-    _lift(site, site.api, journal, "was interrupted; the next run lifted it")
+    return holding(site.records, site.api, pool, site.drain_seconds, site.guard)

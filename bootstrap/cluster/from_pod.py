@@ -1,0 +1,52 @@
+"""What a pod finds of the database and the storage, before anything depends on them."""
+
+from typing import Final
+
+from clinical_ai import names
+from clinical_ai.errors import Locked, NeedsOperator
+from clinical_ai.manifests.kubernetes.pod_check import pod_check
+from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.release import Release
+from clinical_ai.settings import Settings
+from clinical_ai.steps.cluster.job import await_job
+from clinical_ai.steps.cluster.rollout import RolloutFailed
+from clinical_ai.waiting import Sighting, wait_until
+
+_SECONDS: Final = 300
+_REMOVAL_SECONDS: Final = 90  # longer than its pod may take to end
+_REF: Final = Ref("batch/v1", "Job", names.POD_CHECK)
+
+
+def check_from_pod(cluster: Cluster, settings: Settings, release: Release) -> list[str]:
+    """What a pod finds; the pod is removed, also when it fails."""
+    job = pod_check(settings, release)
+    made = cluster.create(job) or _make_anew(cluster, job)
+    try:
+        told = await_job(cluster, names.POD_CHECK, seconds=_SECONDS)
+    except RolloutFailed as error:  # its remedy is the log of a Job that is gone now
+        problem, _, _ = error.args
+        raise NeedsOperator(problem, "do what its lines say, then run this again") from None
+    finally:
+        cluster.delete(_REF, uid=made["metadata"]["uid"])
+    return told.splitlines()
+
+
+def is_left(cluster: Cluster) -> bool:
+    """Whether a bootstrap that was killed has left its check."""
+    return cluster.find(_REF) is not None
+
+
+def _make_anew(cluster: Cluster, job: Object) -> Object:
+    """The same Job, once that of a bootstrap that was killed is gone."""
+
+    def look() -> Sighting:
+        old = cluster.find(_REF)
+        if old is not None and not old["metadata"].get("deletionTimestamp"):
+            cluster.delete(_REF, uid=old["metadata"]["uid"], propagation="Foreground")
+        return Sighting(old is None, "it is being removed")
+
+    wait_until(f"the end of an earlier {_REF.short}", look, seconds=_REMOVAL_SECONDS)
+    made = cluster.create(job)
+    if made is None:
+        raise Locked("somebody else checks from a pod at the same moment")
+    return made

@@ -1,0 +1,75 @@
+"""While a worker is replaced its pool hands out no run; a kill leaves no pool held for good."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from clinical_ai import names
+from clinical_ai.errors import Locked, PlatformError
+from clinical_ai.plans import Journal, Stage, pools_to_restore
+from clinical_ai.ports import PrefectApi
+from clinical_ai.ports_cluster import Cluster
+from clinical_ai.steps.cluster.ensure import Guard, free
+from clinical_ai.steps.cluster.lease import cluster_lease
+from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.roll import drain, hold, lift, new_journal
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def holding(
+    records: Records, api: PrefectApi, pool: str, drain_seconds: float, guard: Guard = free
+) -> Iterator[None]:
+    """The pool's earlier pause state is in the journal before it is paused, so a kill loses none.
+
+    Runs of the clinical pool are processes of its worker, and are waited for; those of the
+    platform's pool are Jobs, which live on without theirs.
+    """
+    found = api.get(f"/work_pools/{pool}")
+    journal = new_journal(f"the worker of pool {pool} is replaced")
+    journal = journal.held({pool: bool(found["is_paused"])} if found else {})
+    records.write_journal(journal)
+    try:
+        hold(api, pools_to_restore(journal))
+        if pool == names.POOL:
+            drain(api, [pool], drain_seconds, guard)
+        yield
+    except BaseException:
+        try:
+            _lift(records, api, journal, "lifted")
+        except PlatformError as error:  # it hides nothing; the journal is open
+            log.error("pool %s is held until the next run: %s", pool, error)  # noqa: TRY400
+        raise
+    _lift(records, api, journal, "lifted")
+
+
+def finish_hold(records: Records, api: PrefectApi) -> None:
+    """Pools that a killed run left held are open again; for whoever holds the lease."""
+    if (journal := _find_open(records)) is not None:
+        _lift(records, api, journal, "was interrupted; the next run lifted it")
+
+
+def finish_abandoned_hold(cluster: Cluster, api: PrefectApi, who: str) -> None:
+    """The same for whoever starts a run of deploy/self, which a held pool would never hand out.
+
+    One whose holder lives is its own affair. Writes nothing, no lease either, without a hold.
+    """
+    records = Records(cluster)
+    if _find_open(records) is None:
+        return
+    try:
+        with cluster_lease(cluster, who):
+            finish_hold(records, api)
+    except Locked as error:
+        log.info("its pools stay held: %s", error)
+
+
+def _find_open(records: Records) -> Journal | None:
+    journal = records.find_journal()
+    return journal if journal is not None and journal.open else None
+
+
+def _lift(records: Records, api: PrefectApi, journal: Journal, outcome: str) -> None:
+    lift(api, pools_to_restore(journal))
+    records.write_journal(journal.ended(Stage.DONE, outcome))

@@ -1,0 +1,58 @@
+"""A bootstrap that ends its process group at its N-th write to Kubernetes or to Prefect.
+
+python -m tests.support.killed_bootstrap SIGNAL before|after N WORDS    (WORDS: of `bootstrap`)
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from bootstrap.__main__ import main
+from clinical_ai.adapters.guarded_api import _READS
+from clinical_ai.adapters.kubernetes_connection import Connection
+from clinical_ai.adapters.prefect_rest import PrefectRest
+
+
+class _Death:
+    """Comes when as many writes were begun, or done, as are allowed."""
+
+    def __init__(self, how: signal.Signals, side: str, at: int) -> None:
+        self._how, self._side, self._left = how, side, at
+
+    def comes(self, side: str) -> None:
+        if side != self._side:
+            return
+        self._left -= 1
+        if not self._left:
+            os.killpg(0, self._how)
+
+
+def _is_write(method: str, path: str, query: Any) -> bool:
+    if method == "GET" or "authorization.k8s.io" in path:
+        return False
+    dry = isinstance(query, dict) and "dryRun" in query  # Prefect's third argument is the body
+    return not dry and not path.endswith(_READS)
+
+
+def _count(owner: Any, name: str, death: _Death) -> None:
+    real: Callable[..., Any] = getattr(owner, name)
+
+    def send(self: Any, method: str, path: str, query: Any = None, *more: Any, **named: Any) -> Any:
+        if not _is_write(method, path, query or named.get("query")):
+            return real(self, method, path, query, *more, **named)
+        death.comes("before")
+        answer = real(self, method, path, query, *more, **named)
+        death.comes("after")
+        return answer
+
+    setattr(owner, name, send)
+
+
+if __name__ == "__main__":
+    chosen, place, number, *words = sys.argv[1:]
+    coming = _Death(signal.Signals[chosen], place, int(number))
+    _count(Connection, "send", coming)
+    _count(PrefectRest, "_send", coming)
+    sys.exit(main(words))
