@@ -106,4 +106,5 @@ def _told(platform: AnyPlatform, run: Run) -> str:
 
 def link(platform: AnyPlatform, run: Run) -> str:
     """Where the UI shows the run."""
-    return f"{platform.ui_url}/runs/flow-run/{run.id}"
+    # The pages at /v2 ask who is not logged in for the password; the older ones only fail.
+    return f"{platform.ui_url}/v2/runs/flow-run/{run.id}"

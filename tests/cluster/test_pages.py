@@ -93,10 +93,9 @@ def test_deploy_self_is_started_from_its_form_and_tells_what_it_did(
         shown(page, page.get_by_label("Run Name")).fill(run)
         page.get_by_role("button", name="Submit").click()
         shown(page, page.get_by_role("link", name=run).first).click()
-        artifacts = page.get_by_role("tab", name="Artifacts")
-        shown(page, artifacts)
+        shown(page, page.get_by_role("tab", name="Logs"))  # the run's own page
         shown(page, page.get_by_text("Completed", exact=True).first, _RUN_SECONDS)
-        artifacts.click()
+        shown(page, page.get_by_role("tab", name="Artifacts")).click()
         shown(page, page.get_by_text("deploy-self-changes", exact=True)).click()
         shown(page, page.get_by_role("link", name=_VERSION).first).click()  # the newest
         shown(page, page.get_by_text(names.SERVER).first)

@@ -84,7 +84,7 @@ def test_the_ledger_tells_which_release_was_deployed_and_by_which_run(site: Site
     assert first["release"] == site.platform.instance.release
     run = site.platform.api.get(f"/flow_runs/{first['run']}")
     assert run["state_type"] == "COMPLETED"
-    assert f"{site.platform.instance.ui_url}/runs/flow-run/{first['run']}" in site.first
+    assert f"{site.platform.instance.ui_url}/v2/runs/flow-run/{first['run']}" in site.first
 
 
 def test_runs_find_their_code_in_the_release_and_not_in_the_checkout(site: Site) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 
 _MILLISECONDS: Final = 60_000
-_SIZE: Final = {"width": 1400, "height": 1000}
+_SIZE: Final[ViewportSize] = {"width": 1400, "height": 1000}
 
 
 @contextmanager
