@@ -9,11 +9,14 @@ import pytest
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.plans import Stage
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster.break_glass import stop
 from clinical_ai.steps.cluster.lease import cluster_lease
+from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.status import see, table
+from clinical_ai.steps.roll import new_journal
 from tests.support.installed import Installed, Prepare
 from tests.support.kubernetes_examples import RELEASE
 
@@ -121,6 +124,22 @@ def test_who_changes_it_and_who_stopped_that_is_told(installed: Installed) -> No
     assert "incident 12" in seen["break_glass"]
     assert "lease        free" in told(installed)
     assert "break-glass  incident 12" in told(installed)
+
+
+def test_a_pool_that_a_killed_change_left_held_is_told_with_what_opens_it(
+    installed: Installed,
+) -> None:
+    journal = new_journal("the worker of pool platform is replaced").held({"platform": False})
+    Records(installed.cluster).write_journal(journal)
+    with cluster_lease(installed.cluster, "flow run a-run"):
+        seen = look(installed)
+        assert seen["held"] == f"platform, since {journal.started}: {journal.reason}"
+        assert seen["healthy"] is True
+    assert look(installed)["healthy"] is False
+    assert "run `clinical-ai deploy --runtime kubernetes`, which opens them" in told(installed)
+    Records(installed.cluster).write_journal(journal.ended(Stage.DONE, "lifted"))
+    assert look(installed)["held"] is None
+    assert "held" not in told(installed)
 
 
 @pytest.mark.parametrize("error", [Transient("no port"), NeedsOperator("no key", "make it")])

@@ -18,6 +18,9 @@ from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.status import NO_BACKUP, last_runs, run_lines
 
 _MOST_SHOWN: Final = 10
+_ABANDONED: Final = (
+    "; whoever began that is gone: run `clinical-ai deploy --runtime kubernetes`, which opens them"
+)
 
 
 Reach = Callable[[], AbstractContextManager[PrefectApi]]
@@ -32,9 +35,11 @@ def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
     ledger = _ledger(cluster)
     done = [entry for entry in ledger if "failed" not in entry]
     holder, stop = find_holder(cluster), find_stop(cluster)
+    held = _held(cluster)
+    abandoned = held is not None and holder is None
     api, runs = _ask(reach)
     return {
-        "healthy": api == "ready" and all(each["ready"] for each in workloads),
+        "healthy": api == "ready" and not abandoned and all(each["ready"] for each in workloads),
         "namespace": cluster.namespace,
         "kubernetes": ".".join(map(str, cluster.version())),
         "release": done[-1]["release"] if done else None,
@@ -46,6 +51,7 @@ def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
         "drift": _drift(cluster),
         "break_glass": stop,
         "lease": str(holder) if holder else None,
+        "held": f"{held}{_ABANDONED if abandoned else ''}" if held else None,
         "runs": runs,
         "backup": NO_BACKUP,
     }
@@ -73,6 +79,17 @@ def _ledger(cluster: Cluster) -> list[dict[str, Any]]:
         return Records(cluster).read_ledger()
     except NeedsOperator as error:
         return [{"failed": str(error)}]
+
+
+def _held(cluster: Cluster) -> str | None:
+    """Which pools hand out no run, since when and why: a change did not end, or did not yet."""
+    try:
+        journal = Records(cluster).find_journal()
+    except NeedsOperator as error:
+        return str(error)
+    if journal is None or not journal.open:
+        return None
+    return f"{', '.join(journal.paused_before)}, since {journal.started}: {journal.reason}"
 
 
 def _drift(cluster: Cluster) -> dict[str, Any]:
@@ -116,6 +133,7 @@ def table(seen: dict[str, Any]) -> list[str]:
         *(f"             {each}" for each in _shown(seen["drift"])),
         f"break-glass  {seen['break_glass'] or 'off'}",
         f"lease        {seen['lease'] or 'free'}",
+        *([f"held         {seen['held']}"] if seen["held"] else []),
         f"backup       {seen['backup']}",
         "",
     ]
