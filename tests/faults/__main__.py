@@ -7,11 +7,13 @@ Bounded: `--rounds` rounds on platforms of its own, which are removed at the end
 import argparse
 import random
 import signal
+import subprocess
 import sys
 import traceback
 from time import monotonic
 from typing import Protocol
 
+from clinical_ai.errors import PlatformError
 from tests.faults.machine import Machine
 
 
@@ -67,7 +69,7 @@ def _round(number: int, victim: Victim, chance: random.Random) -> bool:
     try:
         told = victim.hurt(chance)
         wrong = victim.heal()
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told with its round and seed
+    except (AssertionError, OSError, PlatformError, subprocess.SubprocessError) as error:
         frames = traceback.extract_tb(error.__traceback__)
         wrong = f"{type(error).__name__}: {error} ({' > '.join(it.name for it in frames)})"
     seconds = monotonic() - started
