@@ -76,6 +76,28 @@ def test_it_is_awaited_until_its_newest_generation_is_synced(clock: Clock) -> No
     assert clock.slept == 1
 
 
+def test_an_operator_that_waits_after_failures_is_asked_to_look_again(clock: Clock) -> None:
+    site = Site()
+    site.tell("ExternalSecret", "aws", "False", reason="SecretSyncedError")
+    asked: list[Object] = []
+
+    def wait() -> None:
+        for kind, name in (("SecretStore", "vault"), ("ExternalSecret", "aws")):
+            asked.append(site.cluster.get(Ref(API, kind, name))["metadata"]["annotations"])
+
+    clock.happens(wait, *[lambda: None] * 16, wait, site.sync)
+    await_synced(site.cluster, REF, seconds=300)
+    assert [list(each) for each in asked] == [["force-sync"]] * 4
+    assert len(site.fake.writes) == 4  # twice, each time the store, too
+
+
+def test_what_is_only_being_synced_is_left_to_the_operator(clock: Clock) -> None:
+    site = Site()
+    clock.happens(*[lambda: None] * 20, site.sync)
+    await_synced(site.cluster, REF, seconds=300)
+    assert site.fake.writes == []
+
+
 def test_what_vault_says_is_told_after_a_minute(clock: Clock) -> None:
     site = Site()
     told = {"reason": "SecretSyncedError", "message": "could not get secret data from provider"}

@@ -15,6 +15,9 @@ from clinical_ai.waiting import Sighting, wait_until
 
 KIND: Final = "ExternalSecret"
 _PATIENCE: Final = 60.0  # for a Vault or an operator that is just starting
+_NUDGED: Final = 15.0  # seconds between two
+# Any change of an annotation makes the operator look at once; this one is its documentation's.
+_NUDGE: Final = "force-sync"
 _MISSED: Final = 3  # refreshes in a row: then nobody keeps the Secret any more
 _SLACK: Final = 60.0
 _UNITS: Final = {"h": 3600, "m": 60, "s": 1}
@@ -30,7 +33,8 @@ def await_synced(
 ) -> Sighting:
     """The ExternalSecret has made its Secret as it is wanted now.
 
-    RolloutFailed, with what the operator or Vault says, when it has been wrong for a minute.
+    RolloutFailed, with what the operator or Vault says, when it has been wrong for a minute. The
+    operator waits longer after each failure, so it is asked to look again: Vault may be mended.
     """
     watch = _Watch(cluster, ref, since=monotonic())
 
@@ -91,20 +95,32 @@ class _Watch:
     cluster: Cluster
     ref: Ref
     since: float
+    nudged: float = float("-inf")
 
     def look(self) -> Sighting:
         found = self.cluster.get(self.ref)
         state = synced_state(found)
-        if not state.done and monotonic() - self.since >= _PATIENCE:
+        if state.done:
+            return state
+        now = monotonic()
+        if now - self.since >= _PATIENCE:
             raise _fault(self.cluster, found, state)
+        ready = _ready(found)
+        if ready is not None and ready["status"] != "True" and now - self.nudged >= _NUDGED:
+            self.nudged = now
+            self._nudge(found)
         return state
+
+    def _nudge(self, found: Object) -> None:
+        stamp = datetime.now(UTC).isoformat(timespec="seconds")
+        for ref in (_store_of(found), self.ref):
+            if self.cluster.find(ref) is not None:
+                self.cluster.patch(ref, {"metadata": {"annotations": {_NUDGE: stamp}}})
 
 
 def _fault(cluster: Cluster, found: Object, state: Sighting) -> RolloutFailed:
     """With the store's own state, and the last warning: the conditions hide what Vault said."""
-    ref = Ref.of(found)
-    reference = found["spec"].get("secretStoreRef", {})
-    store = Ref(ref.api_version, "SecretStore", reference.get("name", ""), ref.namespace)
+    ref, store = Ref.of(found), _store_of(found)
     looked_at = [found, *filter(None, [cluster.find(store)])]
     told = [state.summary]
     for each in looked_at[1:]:
@@ -121,6 +137,11 @@ def _fault(cluster: Cluster, found: Object, state: Sighting) -> RolloutFailed:
     remedy += f"; `kubectl describe secretstore,externalsecret{space}`"
     text = "; ".join(dict.fromkeys(told))
     return RolloutFailed(f"{ref.short} is not in step with Vault: {text}", remedy)
+
+
+def _store_of(found: Object) -> Ref:
+    ref, reference = Ref.of(found), found["spec"].get("secretStoreRef", {})
+    return Ref(ref.api_version, "SecretStore", reference.get("name", ""), ref.namespace)
 
 
 def _warning(cluster: Cluster, found: Object) -> str:
