@@ -1,12 +1,12 @@
 """A canary: a run that the scheduler makes, a worker takes and that leaves a result."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator
@@ -17,6 +17,8 @@ from clinical_ai.waiting import Sighting, wait_until
 ARTIFACT_KEY: Final = "canary"
 _SLUG: Final = "canary-"
 _NOTICE: Final = 10  # seconds: more than the scheduler's loop, no more than a worker looks ahead
+# A busy scheduler may come too late for that time, or miss the change in the round that meets it.
+_AGAIN: Final = 25
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ def fly_canary(
     TimedOut with the place where it got stuck, NeedsOperator when the result is wrong.
     """
     token, started = token_hex(8), monotonic()
-    deployment = get_deployment(api, of)
-    with _scheduled_once(api, deployment, token, now + timedelta(seconds=_NOTICE)):
-        run_id = _await_run(api, deployment["id"], token, seconds)
+    deployment = get_deployment(api, of)["id"]
+    with _cleared(api, deployment):
+        run_id = _await_run(api, deployment, token, now, seconds)
         run = follow_run(api, run_id, seconds=max(1.0, seconds - (monotonic() - started)))
     if not run.completed:
         raise NeedsOperator(
@@ -52,20 +54,25 @@ def fly_canary(
 
 
 @contextmanager
-def _scheduled_once(
-    api: PrefectApi, deployment: Mapping[str, Any], token: str, start: datetime
-) -> Iterator[None]:
-    """A schedule with a single time, soon; gone afterwards, like any that a killed one left.
+def _cleared(api: PrefectApi, deployment_id: str) -> Iterator[None]:
+    """No schedule of a canary is left afterwards."""
+    try:
+        yield
+    finally:
+        _clear(api, f"/deployments/{deployment_id}")
+
+
+def _schedule_once(api: PrefectApi, deployment_id: str, token: str, start: datetime) -> None:
+    """A schedule with a single time, soon.
 
     Set by a change of the deployment, because the scheduler looks every five seconds at those
     that changed and only once a minute at the rest.
     """
-    path = f"/deployments/{deployment['id']}"
-    _clear(api, path)
+    path = f"/deployments/{deployment_id}"
     # One without a slug, as the UI makes them, would be lost if it were not sent along.
     kept = [
         {key: schedule[key] for key in ("schedule", "active", "slug", "parameters")}
-        for schedule in deployment["schedules"]
+        for schedule in (api.get(path) or {}).get("schedules", [])
         if not str(schedule.get("slug")).startswith(_SLUG)
     ]
     once = {
@@ -74,14 +81,10 @@ def _scheduled_once(
             "timezone": "UTC",
         },
         "active": True,
-        "slug": f"{_SLUG}{token}",
+        "slug": f"{_SLUG}{token_hex(4)}",
         "parameters": {"token": token},
     }
     api.patch(path, {"schedules": [*kept, once]})
-    try:
-        yield
-    finally:
-        _clear(api, path)
 
 
 def _clear(api: PrefectApi, path: str) -> None:
@@ -91,10 +94,19 @@ def _clear(api: PrefectApi, path: str) -> None:
             api.delete(f"{path}/schedules/{schedule['id']}")
 
 
-def _await_run(api: PrefectApi, deployment_id: str, token: str, seconds: float) -> str:
+def _await_run(
+    api: PrefectApi, deployment_id: str, token: str, now: datetime, seconds: float
+) -> str:
     found: list[str] = []
+    started, asked = monotonic(), 0
 
     def look() -> Sighting:
+        nonlocal asked
+        waited = monotonic() - started
+        if waited >= asked * _AGAIN:
+            asked += 1
+            _clear(api, f"/deployments/{deployment_id}")
+            _schedule_once(api, deployment_id, token, now + timedelta(seconds=waited + _NOTICE))
         rows = api.post(
             "/flow_runs/filter",
             {

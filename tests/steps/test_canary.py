@@ -109,6 +109,24 @@ def test_schedules_made_in_the_ui_have_no_slug_and_are_kept(fake: FakePrefect) -
     assert [row["schedule"]["interval"] for row in rows] == [3600, 7200]
 
 
+def test_a_scheduler_that_came_too_late_is_asked_again(
+    fake: FakePrefect, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clinical_ai.steps.canary.monotonic", lambda: clock.now)
+    seen: list[str] = []
+    work = working(fake)
+
+    def come_late(deployment: Row, schedule: Row) -> None:
+        seen.append(schedule["schedule"]["rrule"].partition("\n")[0])
+        if len(seen) == 3:
+            work(deployment, schedule)
+
+    fake.on_schedule = come_late
+    assert fly_canary(fake, NOW).run.completed
+    assert seen == [f"DTSTART:20261124T1{time}Z" for time in ("00010", "00035", "00100")]
+    assert schedules(fake) == []
+
+
 def test_a_scheduler_that_makes_no_run_is_told(fake: FakePrefect, clock: Clock) -> None:
     with pytest.raises(TimedOut, match="the scheduler has made no run yet"):
         fly_canary(fake, NOW, seconds=30)
