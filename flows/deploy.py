@@ -31,18 +31,18 @@ def deploy(report_only: bool = False, drift_check: bool = False) -> State[Any]:
     told = report_last_change(platform)
     check_settings(platform)
     changes = ensure_tables(platform, report_only)
-    templates = read_templates(platform)
+    templates = read_templates(platform, report_only)
     changes += ensure_pools(platform, report_only)
     changes += ensure_automation(platform, report_only)
     changes += ensure_deployments(platform, report_only)
     try:
         changes += ensure_runtime(platform, report_only)
     except PlatformError:
-        put_back_templates(platform, templates, report_only)
+        put_back_templates(platform, templates)
         raise
     proof = prove(platform, changes, report_only)
     if starts_no_run(proof):
-        put_back_templates(platform, templates, report_only)
+        put_back_templates(platform, templates)
     publish(platform, changes, proof, told, report_only)
     message = deploy_report.sentence(changes, report_only=report_only)
     if all(result.passed for result in proof):
@@ -78,17 +78,15 @@ def ensure_pools(platform: AnyPlatform, report_only: bool) -> list[Change]:
 
 
 @acting
-def read_templates(platform: AnyPlatform) -> dict[str, Any]:
-    """What runs of both pools are started from so far."""
-    return objects.job_templates(platform.api, names.WORKERS)
+def read_templates(platform: AnyPlatform, report_only: bool) -> dict[str, Any]:
+    """What runs of both pools are started from so far; a report changes none."""
+    return {} if report_only else objects.job_templates(platform.api, names.WORKERS)
 
 
 @acting
-def put_back_templates(
-    platform: AnyPlatform, templates: dict[str, Any], report_only: bool
-) -> list[str]:
+def put_back_templates(platform: AnyPlatform, templates: dict[str, Any]) -> list[str]:
     """Runs of both pools are started as before: what was to follow has not come up."""
-    return [] if report_only else objects.put_back_templates(platform.managed, templates)
+    return objects.put_back_templates(platform.managed, templates)
 
 
 @acting

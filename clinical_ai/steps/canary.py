@@ -1,12 +1,10 @@
 """A canary: a run that the scheduler makes, a worker takes and that leaves a result."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator
@@ -41,9 +39,11 @@ def fly_canary(
     """
     token, started = token_hex(8), monotonic()
     deployment = get_deployment(api, of)["id"]
-    with _cleared(api, deployment):
+    try:
         run_id = _await_run(api, deployment, token, now, seconds)
         run = follow_run(api, run_id, seconds=max(1.0, seconds - (monotonic() - started)))
+    finally:
+        _clear(api, f"/deployments/{deployment}")
     if not run.completed:
         raise NeedsOperator(
             f"the canary run ended {run.state.lower()}: {run.message}", "read the run's log"
@@ -53,27 +53,16 @@ def fly_canary(
     return Flown(run, monotonic() - started)
 
 
-@contextmanager
-def _cleared(api: PrefectApi, deployment_id: str) -> Iterator[None]:
-    """No schedule of a canary is left afterwards."""
-    try:
-        yield
-    finally:
-        _clear(api, f"/deployments/{deployment_id}")
-
-
-def _schedule_once(api: PrefectApi, deployment_id: str, token: str, start: datetime) -> None:
-    """A schedule with a single time, soon.
+def _schedule_once(api: PrefectApi, path: str, token: str, start: datetime) -> None:
+    """A schedule with a single time, soon, in the place of any that a canary left.
 
     Set by a change of the deployment, because the scheduler looks every five seconds at those
     that changed and only once a minute at the rest.
     """
-    path = f"/deployments/{deployment_id}"
     # One without a slug, as the UI makes them, would be lost if it were not sent along.
     kept = [
         {key: schedule[key] for key in ("schedule", "active", "slug", "parameters")}
-        for schedule in (api.get(path) or {}).get("schedules", [])
-        if not str(schedule.get("slug")).startswith(_SLUG)
+        for schedule in _clear(api, path)
     ]
     once = {
         "schedule": {
@@ -87,11 +76,15 @@ def _schedule_once(api: PrefectApi, deployment_id: str, token: str, start: datet
     api.patch(path, {"schedules": [*kept, once]})
 
 
-def _clear(api: PrefectApi, path: str) -> None:
-    """No schedule of a canary is left; Prefect takes none away that a change leaves out."""
+def _clear(api: PrefectApi, path: str) -> list[dict[str, Any]]:
+    """No schedule of a canary is left, only these; Prefect takes none away that is left out."""
+    others = []
     for schedule in (api.get(path) or {}).get("schedules", []):
         if str(schedule.get("slug")).startswith(_SLUG):
             api.delete(f"{path}/schedules/{schedule['id']}")
+        else:
+            others.append(schedule)
+    return others
 
 
 def _await_run(
@@ -105,8 +98,8 @@ def _await_run(
         waited = monotonic() - started
         if waited >= asked * _AGAIN:
             asked += 1
-            _clear(api, f"/deployments/{deployment_id}")
-            _schedule_once(api, deployment_id, token, now + timedelta(seconds=waited + _NOTICE))
+            start = now + timedelta(seconds=waited + _NOTICE)
+            _schedule_once(api, f"/deployments/{deployment_id}", token, start)
         rows = api.post(
             "/flow_runs/filter",
             {

@@ -46,7 +46,7 @@ def holding(
 
 def finish_hold(records: Records, api: PrefectApi) -> None:
     """Pools that a killed run left held are open again; for whoever holds the lease."""
-    if (journal := _find_open(records)) is not None:
+    if (journal := find_open(records)) is not None:
         _lift(records, api, journal, "was interrupted; the next run lifted it")
 
 
@@ -56,7 +56,7 @@ def finish_abandoned_hold(cluster: Cluster, api: PrefectApi, who: str) -> None:
     One whose holder lives is its own affair. Writes nothing, no lease either, without a hold.
     """
     records = Records(cluster)
-    if _find_open(records) is None:
+    if find_open(records) is None:
         return
     try:
         with cluster_lease(cluster, who):
@@ -65,7 +65,8 @@ def finish_abandoned_hold(cluster: Cluster, api: PrefectApi, who: str) -> None:
         log.info("its pools stay held: %s", error)
 
 
-def _find_open(records: Records) -> Journal | None:
+def find_open(records: Records) -> Journal | None:
+    """The journal of a hold that nobody has ended."""
     journal = records.find_journal()
     return journal if journal is not None and journal.open else None
 

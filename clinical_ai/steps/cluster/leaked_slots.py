@@ -63,4 +63,4 @@ def _free(api: PrefectApi, row: dict[str, Any]) -> Change:
 
 
 def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return datetime.fromisoformat(text)

@@ -11,6 +11,7 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Ref
 from clinical_ai.steps.cluster.break_glass import find_stop
 from clinical_ai.steps.cluster.deploy import Site, look
+from clinical_ai.steps.cluster.hold import find_open
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.lease import find_holder
 from clinical_ai.steps.cluster.records import Records
@@ -84,10 +85,10 @@ def _ledger(cluster: Cluster) -> list[dict[str, Any]]:
 def _held(cluster: Cluster) -> str | None:
     """Which pools hand out no run, since when and why: a change did not end, or did not yet."""
     try:
-        journal = Records(cluster).find_journal()
+        journal = find_open(Records(cluster))
     except NeedsOperator as error:
         return str(error)
-    if journal is None or not journal.open:
+    if journal is None:
         return None
     return f"{', '.join(journal.paused_before)}, since {journal.started}: {journal.reason}"
 
