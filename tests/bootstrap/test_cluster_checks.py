@@ -7,10 +7,9 @@ import pytest
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, Transient
-from clinical_ai.manifests.kubernetes import desired
 from clinical_ai.settings import parse
 from tests.support.cluster_to_install import NAMESPACE, Site, thing
-from tests.support.kubernetes_examples import ALL, RELEASE, settings_of
+from tests.support.kubernetes_examples import ALL, settings_of
 
 PULLING: Final = {"image-pull-secrets": ["registry-credentials"]}
 
@@ -206,11 +205,7 @@ def test_a_secret_to_pull_images_that_is_missing_is_told(name: str) -> None:
 
 
 def test_an_installation_of_this_platform_is_no_stranger(site: Site) -> None:
-    cluster = site.fake.open(site.namespace)
-    for each in desired.for_bootstrap(site.settings, make_namespace=False):
-        cluster.apply(each)
-    for each in desired.for_deploy(site.settings, RELEASE):
-        cluster.apply(each)
+    site.apply_all()
     assert "names free" in site.check()
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from bootstrap.cluster import needs
 from clinical_ai import names
-from clinical_ai.manifests.kubernetes import desired
 from clinical_ai.manifests.kubernetes.metadata import labels
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.ports_cluster import Object
@@ -51,15 +50,11 @@ def pods_of(site: Site, *kinds: str, phase: str = "Running") -> None:
 
 def install(site: Site) -> None:
     """The platform's objects are there, and Jobs, as after a first installation."""
-    cluster = site.fake.open(site.namespace)
-    for each in desired.for_bootstrap(site.settings, make_namespace=False):
-        cluster.apply(each)
-    for each in desired.for_deploy(site.settings, RELEASE):
-        cluster.apply(each)
+    site.apply_all()
     for name in (names.INVENTORY, names.RIGHTS_INVENTORY, names.LEDGER, names.GOOD_OBJECTS):
         site.put(thing("ConfigMap", name))
     site.put(thing("Lease", names.CLUSTER_LEASE, "coordination.k8s.io/v1"))
-    cluster.create(migration(site.settings, RELEASE))
+    site.fake.open(site.namespace).create(migration(site.settings, RELEASE))
     for name in ("deploy", "verify", "canary", "other-canary"):
         run = thing("Job", name, "batch/v1")
         run["metadata"]["labels"] = labels(site.settings, names.PLATFORM_JOB)

@@ -53,6 +53,16 @@ def worker_of(site: ProductionSite) -> tuple[str, list[str]]:
     return pod["metadata"]["uid"], [each["name"] for each in pod["spec"]["containers"]]
 
 
+def follow_vault(site: ProductionSite) -> None:
+    """A key that changes in Vault, and changes back, reaches the worker."""
+    site.vault.keep(**{**KEYS, _KEY: _NEW})
+    try:
+        await_key(site, _NEW)
+    finally:
+        site.vault.keep(**KEYS)
+    await_key(site, KEYS[_KEY])
+
+
 def await_key(site: ProductionSite, key: str) -> None:
     """The worker reads this key; its pod is the one of before."""
     before, wanted = worker_of(site), sha256(key.encode()).hexdigest()
@@ -71,13 +81,7 @@ def agents(production: ProductionSite) -> ProductionSite:
     if production.kind != "vault-agent":
         production.kind = "vault-agent"
         production.build_agent()
-        with production.prefect() as api:
-            block = api.get(
-                f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}"
-                f"/block_documents/name/{names.SETTINGS_BLOCK}"
-            )
-        cluster = block["data"]["kubernetes"]
-        production.edit(kubernetes={**cluster, "aws-credentials": production.credentials})
+        production.edit_cluster(aws_credentials=production.credentials)
         told = production.deploy()
         assert told.run.completed, told.run.message
     return production
@@ -96,7 +100,7 @@ def test_bootstrap_tells_that_vault_is_not_ready_and_starts_no_server(
 def test_verify_proves_that_external_secrets_keeps_the_credentials(
     production: ProductionSite,
 ) -> None:
-    with production.prefect() as api:
+    with production.reach() as api:
         evidence = verified(api)
     assert f"Secret {_AWS} synced at 20" in evidence["secrets"]
     assert "bucket(s) listed" in evidence["storage"]
@@ -106,18 +110,13 @@ def test_verify_proves_that_external_secrets_keeps_the_credentials(
 def test_a_key_that_changes_in_vault_reaches_the_worker_by_external_secrets(
     production: ProductionSite,
 ) -> None:
-    production.vault.keep(**{**KEYS, _KEY: _NEW})
-    try:
-        await_key(production, _NEW)
-    finally:
-        production.vault.keep(**KEYS)
-    await_key(production, KEYS[_KEY])
+    follow_vault(production)
 
 
 def test_the_way_changes_to_vaults_agent_and_nothing_of_the_other_is_left(
     agents: ProductionSite,
 ) -> None:
-    with agents.prefect() as api:
+    with agents.reach() as api:
         evidence = verified(api)
     assert "rendered by Vault's agent" in evidence["secrets"]
     assert "bucket(s) listed" in evidence["storage"]
@@ -133,12 +132,7 @@ def test_the_way_changes_to_vaults_agent_and_nothing_of_the_other_is_left(
 def test_a_key_that_changes_in_vault_reaches_the_worker_by_its_agent(
     agents: ProductionSite,
 ) -> None:
-    agents.vault.keep(**{**KEYS, _KEY: _NEW})
-    try:
-        await_key(agents, _NEW)
-    finally:
-        agents.vault.keep(**KEYS)
-    await_key(agents, KEYS[_KEY])
+    follow_vault(agents)
 
 
 def test_a_check_tells_that_vault_does_not_let_the_agent_in(agents: ProductionSite) -> None:

@@ -60,11 +60,7 @@ class _Site(ClusterSite):
 
     def save(self) -> None:
         """The block says what the file says, as after an edit in the UI."""
-        wanted = tomllib.loads(self.text)["kubernetes"]["components"]
-        path = f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}/block_documents/name"
-        with self.reach() as api:
-            cluster = api.get(f"{path}/{names.SETTINGS_BLOCK}")["data"]["kubernetes"]
-        self.edit(kubernetes={**cluster, "components": wanted})
+        self.edit_cluster(components=tomllib.loads(self.text)["kubernetes"]["components"])
 
 
 class Namespaces:

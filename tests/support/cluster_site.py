@@ -196,20 +196,23 @@ class ClusterSite:
 
     def edit(self, **fields: Any) -> None:
         """What the form of the Prefect UI does to the settings block."""
-        path = f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}/block_documents/name"
         with self.reach() as api:
-            block = api.get(f"{path}/{names.SETTINGS_BLOCK}")
+            block = _block(api)
             body = {"data": {**block["data"], **fields}, "merge_existing_data": False}
             api.patch(f"/block_documents/{block['id']}", body)
 
+    def edit_cluster(self, **fields: Any) -> None:
+        """The same for what it says of the cluster; `_` stands for `-`."""
+        with self.reach() as api:
+            cluster = _block(api)["data"]["kubernetes"]
+        named = {name.replace("_", "-"): value for name, value in fields.items()}
+        self.edit(kubernetes={**cluster, **named})
+
     def add_to(self, component: str, **additions: Any) -> None:
         """The settings add this to the pods of one component, and nothing to others."""
-        path = f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}/block_documents/name"
-        with self.reach() as api:
-            cluster = api.get(f"{path}/{names.SETTINGS_BLOCK}")["data"]["kubernetes"]
         components = {each: dict(_LITTLE) for each in _COMPONENTS}
         components[component] |= additions
-        self.edit(kubernetes={**cluster, "components": components})
+        self.edit_cluster(components=components)
 
     def quiet_schedules(self) -> None:
         """No run starts by the clock while tests look; switched off in the UI, they stay so."""
@@ -313,6 +316,12 @@ class Told:
     def differing(self) -> dict[str, str]:
         """What differed, and what became of it."""
         return {what: it for what, it in self.changes.items() if not it.startswith("unchanged")}
+
+
+def _block(api: PrefectApi) -> dict[str, Any]:
+    path = f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}/block_documents/name"
+    found: dict[str, Any] = api.get(f"{path}/{names.SETTINGS_BLOCK}")
+    return found
 
 
 def _still(row: dict[str, Any]) -> dict[str, Any]:

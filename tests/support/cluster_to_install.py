@@ -8,10 +8,11 @@ import pytest
 from bootstrap.cluster import checks
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.errors import ManyFaults, NeedsOperator
-from clinical_ai.manifests.kubernetes import credentials
+from clinical_ai.manifests.kubernetes import credentials, desired
 from clinical_ai.ports_cluster import Object
 from clinical_ai.settings import Settings
 from tests.support.fake_cluster import FakeCluster
+from tests.support.kubernetes_examples import RELEASE
 
 NAMESPACE: Final = "clinical-ai"
 MORE_KINDS: Final = {
@@ -55,6 +56,13 @@ class Site:
     def remove(self, kind: str, name: str) -> None:
         [place] = [it for it in self.fake.objects.all if (it[1], it[3]) == (kind, name)]
         del self.fake.objects.all[place]
+
+    def apply_all(self) -> None:
+        """The platform's objects are there."""
+        cluster = self.fake.open(self.namespace)
+        rights = desired.for_bootstrap(self.settings, make_namespace=False)
+        for each in (*rights, *desired.for_deploy(self.settings, RELEASE)):
+            cluster.apply(each)
 
     def quota(self, used: str, hard: str, resource: str = "pods", **spec: Any) -> None:
         told = {"hard": {resource: hard}, "used": {resource: used}}

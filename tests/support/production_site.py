@@ -17,7 +17,6 @@ import pytest
 
 from clinical_ai import names
 from clinical_ai.ports_cluster import Object, Ref
-from clinical_ai.wiring_cluster import reach_api
 from tests.support import aws_behind_proxy
 from tests.support.certificates import Authority
 from tests.support.cluster_site import REGISTRY, ClusterSite
@@ -122,10 +121,6 @@ class ProductionSite(ClusterSite):
         told = client.images.push(AGENT)
         assert "errorDetail" not in told, told
 
-    def prefect(self) -> Any:
-        """Prefect's API, while a block runs."""
-        return reach_api(self.api, os.environ)
-
     def password(self) -> str:
         """Of the API, as `user:password`."""
         from clinical_ai.adapters.cluster_secrets import ClusterSecrets
@@ -168,10 +163,6 @@ class ProductionSite(ClusterSite):
         accounts = [names.EXTERNAL_SECRETS, names.WORKER, names.PLATFORM_JOB]
         self.vault.trust(self.namespace, accounts)
 
-    def find(self, kind: str, name: str, api_version: str = "v1") -> Object | None:
-        """An object of the platform's namespace."""
-        return self.api.find(Ref(api_version, kind, name))
-
 
 @dataclass(frozen=True)
 class Refusal:
@@ -213,7 +204,7 @@ def _install(site: ProductionSite) -> Installed:
     site.make_database()
     site.prepare()
     early = site.bootstrap()
-    server = site.find("Deployment", names.SERVER, "apps/v1") is not None
+    server = site.api.find(Ref("apps/v1", "Deployment", names.SERVER)) is not None
     site.prepare_vault()
     site.up()
     site.quiet_schedules()
