@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,7 +24,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from benchmarks.imports import Row
-from bootstrap.cluster.image import render, source_of
+from bootstrap.cluster.image import render
 from clinical_ai import names
 from clinical_ai.adapters.docker_images import DockerImages
 from clinical_ai.adapters.port_forward import forwarded
@@ -38,20 +37,14 @@ from clinical_ai.manifests.kubernetes.pools import pools
 from clinical_ai.notation_kubernetes import parts
 from clinical_ai.ports_cluster import Object
 from clinical_ai.release import Release
-from clinical_ai.settings import Settings, parse
-from clinical_ai.steps.image import Source, ensure_image, look_for_image
+from clinical_ai.settings import Settings
+from clinical_ai.steps.image import look_for_image
 from clinical_ai.steps.settings_block import save_settings
 from clinical_ai.wiring_cluster import release_of
-from tests.support.cluster_site import CHECKOUT, ClusterSite
+from tests.support.cluster_site import CHECKOUT, GIVEN, ClusterSite
 
 AGAIN: Final = 5
 _PASSWORD: Final = "admin:not-secret-of-a-benchmark"  # noqa: S105
-_GIVEN: Final = {
-    "E2E_MINIO_ACCESS_KEY": names.MINIO_ACCESS_KEY,
-    "E2E_MINIO_SECRET_KEY": names.MINIO_SECRET_KEY,
-    "E2E_PREFECT_DATABASE_URL": names.PREFECT_DATABASE_URL,
-    "E2E_DATABASE_URL": names.DATABASE_URL,
-}
 
 
 def measure(rounds: int) -> list[Row]:
@@ -77,25 +70,12 @@ def fresh_site(name: str) -> Iterator[ClusterSite]:
     folder = Path(tempfile.mkdtemp(prefix="clinical-ai-bench-"))
     site = ClusterSite(folder, name)
     try:
-        site.make_database()
-        ensure_image(DockerImages(), look_for_image(DockerImages(), _source(site)))
+        site.lay_ground()
         site.kubectl("wait", "--for=condition=Ready", "pod/postgres", "-n", site.data)
         yield site
     finally:
         site.remove()
         shutil.rmtree(folder)
-
-
-def _settings(site: ClusterSite) -> Settings:
-    """Those of the file, with Secrets in the place of variables of a shell."""
-    text = site.text
-    for variable, reference in _GIVEN.items():
-        text = text.replace(f"env:{variable}", reference)
-    return parse(tomllib.loads(text))
-
-
-def _source(site: ClusterSite) -> Source:
-    return source_of(CHECKOUT, _settings(site))
 
 
 def _timed(job: Callable[[], object]) -> float:
@@ -137,7 +117,7 @@ class Hand:
 
     @cached_property
     def settings(self) -> Settings:
-        return _settings(self.site)
+        return self.site.parsed
 
     @cached_property
     def rendered(self) -> dict[str, Any]:
@@ -145,7 +125,7 @@ class Hand:
 
     @cached_property
     def release(self) -> Release:
-        source = _source(self.site)
+        source = self.site.source
         image = look_for_image(DockerImages(), source).image
         assert image is not None  # noqa: S101 - the site has pushed it
         return release_of(image, source.content, self.rendered)
@@ -241,7 +221,7 @@ class Hand:
     def _secrets(self) -> list[Object]:
         """What the operator has, a password and a key of the platform's own."""
         values = {
-            **{name: self.site.environment[variable] for variable, name in _GIVEN.items()},
+            **{name: self.site.environment[variable] for variable, name in GIVEN.items()},
             names.API_AUTH: _PASSWORD,
             names.ENCRYPTION_KEY: urlsafe_b64encode(token_bytes(32)).decode(),
         }

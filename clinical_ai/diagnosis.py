@@ -61,7 +61,7 @@ def _not_made(message: str, owner: Object) -> Diagnosis:
     if quota := _QUOTA.search(message):
         return Diagnosis(
             f"its pods exceed the quota {quota[1]}",
-            f"see `kubectl describe quota -n {place}`; raise it or ask for less in settings",
+            "see `kubectl describe quota`; raise it or ask for less in settings",
             10,
         )
     if security := _SECURITY.search(message):

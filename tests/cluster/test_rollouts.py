@@ -150,7 +150,7 @@ CASES: Final = {
     "a quota": Case(
         pod(),
         "its pods exceed the quota none",
-        "kubectl describe quota -n",
+        " describe quota`; raise it",
         others=({"apiVersion": "v1", "kind": "ResourceQuota", **NO_PODS},),
     ),
     "pod security": Case(
@@ -221,7 +221,9 @@ def test_a_job_that_succeeds_gives_its_last_lines(cluster: KubernetesApi) -> Non
 
 def test_a_job_that_fails_is_told_with_its_last_lines(cluster: KubernetesApi) -> None:
     cluster.apply(job(pod(command=["python3", "-c", "print('why'); exit(1)"])))
-    with pytest.raises(RolloutFailed, match=r"has failed \(BackoffLimitExceeded\)") as failed:
+    with pytest.raises(
+        RolloutFailed, match=r"has failed \(BackoffLimitExceeded; container web: exit code 1\)"
+    ) as failed:
         await_job(cluster, "work", seconds=60)
     assert "why" in failed.value.problem
 

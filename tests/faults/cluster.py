@@ -123,7 +123,7 @@ class Namespaces:
         if self._site is not None:
             self._site.remove()
         self._site = _Site(self._folder, namespace=f"faults-{uuid4().hex[:6]}")
-        self._site.make_database()
+        self._site.lay_ground()
 
     def _begin_patient(self) -> None:
         with self.site.reach() as api:

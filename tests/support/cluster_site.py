@@ -4,20 +4,27 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, Final
 from uuid import uuid4
 
+from bootstrap.cluster.image import source_of
 from clinical_ai import names
+from clinical_ai.adapters.change_lock import change_lock
+from clinical_ai.adapters.docker_images import DockerImages
 from clinical_ai.adapters.image_source import content_of
 from clinical_ai.adapters.kubernetes_api import KubernetesApi, open_kubernetes
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Object, Ref
+from clinical_ai.settings import Settings, parse
 from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.image import Source, ensure_image, look_for_image
 from clinical_ai.steps.runs import (
     Run,
     as_run,
@@ -56,6 +63,13 @@ namespace = "{data}"
 ports = [5432]
 
 """
+# Of the operator's shell, and where bootstrap keeps them.
+GIVEN: Final = {
+    "E2E_MINIO_ACCESS_KEY": names.MINIO_ACCESS_KEY,
+    "E2E_MINIO_SECRET_KEY": names.MINIO_SECRET_KEY,
+    "E2E_PREFECT_DATABASE_URL": names.PREFECT_DATABASE_URL,
+    "E2E_DATABASE_URL": names.DATABASE_URL,
+}
 # A test's node is small, and others use it, too.
 _LITTLE: Final = {"resources": {"requests": {"cpu": "20m", "memory": "64Mi"}}}
 _COMPONENTS: Final = ("server", "worker", "platform-worker", "jobs", "migration")
@@ -233,7 +247,17 @@ class ClusterSite:
         return {f"{each['kind']} {each['metadata']['name']}": each for each in rows}
 
     def versions(self) -> dict[str, str]:
-        """Of everything in the namespace; the same twice when nothing was written in between."""
+        """Of everything in the namespace; the same twice when nothing was written in between.
+
+        Kubernetes closes the Job of a run somewhat later than Prefect does the run.
+        """
+
+        def look() -> Sighting:
+            jobs = self.api.find_all("batch/v1", "Job")
+            left = [job["metadata"]["name"] for job in jobs if not job["status"].get("conditions")]
+            return Sighting(not left, f"{left} have not ended")
+
+        wait_until("the end of all Jobs", look, seconds=60)
         return {name: each["metadata"]["resourceVersion"] for name, each in self.objects().items()}
 
     def rows(self) -> dict[str, Any]:
@@ -255,10 +279,26 @@ class ClusterSite:
         """What was applied, the oldest first."""
         return Records(self.api).read_ledger()
 
-    def make_database(self) -> None:
-        """PostgreSQL in a namespace of its own."""
+    def lay_ground(self) -> None:
+        """PostgreSQL in a namespace of its own; the image, built once for all platforms."""
         for each in _database(self.data):
             self.api.create(each)
+        images = DockerImages()
+        with change_lock(Path(gettempdir()) / f"{names.PRODUCT}-e2e.lock", "a build", seconds=1800):
+            ensure_image(images, look_for_image(images, self.source))
+
+    @property
+    def source(self) -> Source:
+        """What its image is made of."""
+        return source_of(CHECKOUT, self.parsed)
+
+    @property
+    def parsed(self) -> Settings:
+        """The file's settings, with Secrets in the place of variables of a shell."""
+        text = self.text
+        for variable, reference in GIVEN.items():
+            text = text.replace(f"env:{variable}", reference)
+        return parse(tomllib.loads(text))
 
     def remove(self) -> None:
         """Both namespaces are gone."""

@@ -201,7 +201,7 @@ def installed_production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[I
 
 
 def _install(site: ProductionSite) -> Installed:
-    site.make_database()
+    site.lay_ground()
     site.prepare()
     early = site.bootstrap()
     server = site.api.find(Ref("apps/v1", "Deployment", names.SERVER)) is not None
