@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import count
 from typing import Any, Final
 from uuid import uuid4
@@ -30,11 +31,16 @@ class Stored:
     def shown(self) -> Object:
         """As the server answers."""
         shown = deepcopy(self.content)
-        shown["metadata"]["managedFields"] = [
+        shown["metadata"]["managedFields"] = list(self._managed)
+        return shown
+
+    @cached_property
+    def _managed(self) -> list[Object]:
+        return [
             {
                 "manager": manager,
                 "operation": operation,
-                "apiVersion": shown["apiVersion"],
+                "apiVersion": self.content["apiVersion"],
                 "fieldsType": "FieldsV1",
                 "fieldsV1": as_fields(owned),
                 **({"subresource": subresource} if subresource else {}),
@@ -42,7 +48,6 @@ class Stored:
             for (manager, operation, subresource), owned in self.owners.items()
             if owned
         ]
-        return shown
 
 
 class Objects:

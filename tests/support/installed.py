@@ -1,6 +1,7 @@
 """A platform that stands in a namespace of a cluster in memory, as bootstrap would leave it."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from itertools import repeat
 from typing import Any, Final
@@ -20,11 +21,13 @@ from clinical_ai.wiring_cluster import ClusterPlatform
 from tests.support.clock import Clock
 from tests.support.deploying import BROKEN, GOOD, Namespace
 from tests.support.fake_cluster import FakeCluster
+from tests.support.fake_objects import Objects
 from tests.support.fakes import MemorySecrets
 from tests.support.kubernetes_examples import RELEASE, TEMPLATE, settings_of
 from tests.support.platform import CHECKOUT
 
 SPACE: Final = names.NAMESPACE
+_INSTALLED: Final[dict[str, Objects]] = {}  # by their settings
 _MORE_KINDS: Final = {
     "external-secrets.io/v1": ("SecretStore", "ExternalSecret"),
     "discovery.k8s.io/v1": ("EndpointSlice",),
@@ -60,7 +63,15 @@ class Installed(Namespace):
         return BROKEN if any(name.startswith(each) for each in self.broken) else GOOD
 
     def install(self) -> None:
-        """What bootstrap and the first deploy/self leave."""
+        """What bootstrap and the first deploy/self leave; done once for the same settings."""
+        settings = self.settings.model_dump_json()
+        if settings in _INSTALLED and not self.there():
+            self.fake.objects = deepcopy(_INSTALLED[settings])
+        else:
+            self._install()
+            _INSTALLED[settings] = deepcopy(self.fake.objects)
+
+    def _install(self) -> None:
         own = ownership(SPACE, names.KEPT_BY_BOOTSTRAP)
         rights = desired.for_bootstrap(self.settings, make_namespace=True)
         reconcile(self.cluster, rights, Ownership(own, 9, names.RIGHTS_INVENTORY), write=True)

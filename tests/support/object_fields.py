@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 from tests.support.object_schema import field, is_merged, key_of, resolved
@@ -119,6 +120,7 @@ def as_fields(owned: Iterable[Path]) -> dict[str, Any]:
     return whole
 
 
+@cache
 def _part(part: Any) -> str:
     if not isinstance(part, tuple):
         return f"f:{part}"

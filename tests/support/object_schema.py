@@ -41,12 +41,20 @@ def schema_of(api_version: str, kind: str) -> dict[str, Any]:
     return _by_kind().get((api_version, kind), _FREE)
 
 
+# By what refers to them, which stays: a schema is asked for a thousand times in a test.
+_RESOLVED: Final[dict[int, tuple[dict[str, Any], dict[str, Any]]]] = {}
+_KEYS: Final[dict[int, tuple[dict[str, Any], list[tuple[str, Any]]]]] = {}
+
+
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema that a reference names, with what stands beside the reference."""
     if "$ref" not in schema:
         return schema
-    named = _definitions()[schema["$ref"].removeprefix("#/$defs/")]
-    return {**named, **{key: value for key, value in schema.items() if key != "$ref"}}
+    if (known := _RESOLVED.get(id(schema))) is None:
+        named = _definitions()[schema["$ref"].removeprefix("#/$defs/")]
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        known = _RESOLVED[id(schema)] = (schema, {**named, **beside})
+    return known[1]
 
 
 def field(schema: dict[str, Any], name: str) -> dict[str, Any] | None:
@@ -70,9 +78,10 @@ def key_of(schema: dict[str, Any], item: Any) -> tuple[Any, ...]:
     """What tells an item of a merged list from the others."""
     if schema["x-kubernetes-list-type"] == "set":
         return ("=", item)
-    inner = resolved(schema["items"])
-    named = schema["x-kubernetes-list-map-keys"]
-    return tuple((name, item.get(name, _default(inner, name))) for name in sorted(named))
+    if (known := _KEYS.get(id(schema))) is None:
+        inner, named = resolved(schema["items"]), sorted(schema["x-kubernetes-list-map-keys"])
+        known = _KEYS[id(schema)] = (schema, [(name, _default(inner, name)) for name in named])
+    return tuple((name, item.get(name, default)) for name, default in known[1])
 
 
 def _default(schema: dict[str, Any], name: str) -> Any:
