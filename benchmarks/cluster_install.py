@@ -110,7 +110,9 @@ class Hand:
         self.rights = self._file(
             "rights", desired.for_bootstrap(self.settings, make_namespace=True)
         )
-        self.stages = {name: self._file(name, found) for name, found in self._stages().items()}
+        self.stages = {
+            name: self._file(name, found) for name, found in self._stages().items() if found
+        }
         self.check = self._file("check", [pod_check(self.settings, self.release)])
         self.migration = self._file("migration", [migration(self.settings, self.release)])
         self.secrets = self._file("own", self._secrets())
