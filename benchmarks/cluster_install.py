@@ -187,7 +187,7 @@ class Hand:
             self._prefect(environment, *create, "--base-job-template", str(template))
         automation = self._write("automation.json", orchestration.zombie_automation())
         self._prefect(environment, "automation", "create", "--from-file", str(automation))
-        self._prefect(environment, "block", "register", "--module", "blocks")
+        self._prefect(environment, "block", "register", "--module", "blocks.settings")
         self._save_block(environment)
         self._prefect(environment, "--no-prompt", "deploy", "--all")
 
