@@ -5,6 +5,7 @@ Docker is found as its own command line finds it: `DOCKER_HOST` and, over TLS,
 """
 
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 _SECONDS: Final = 1800  # between two words of a build; the layer with the packages says none
+_BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _REFUSED: Final = ("denied", "unauthorized", "authentication required", "forbidden")
 
 
@@ -33,8 +35,9 @@ class DockerImages:
         from docker.errors import DockerException
 
         try:
-            client = docker.from_env(timeout=_SECONDS)
-            client.ping()
+            with _its_authority():
+                client = docker.from_env(timeout=_SECONDS)
+                client.ping()
         except DockerException as error:
             raise NeedsOperator(
                 f"Docker does not answer ({_reason(error)})",
@@ -45,7 +48,8 @@ class DockerImages:
 
     def version(self) -> str:
         """Docker's version."""
-        return str(self._client.version()["Version"])
+        with _its_authority():
+            return str(self._client.version()["Version"])
 
     def find_digest(self, reference: str) -> str | None:
         """`sha256:...` of what the registry has under this reference; None when it has nothing."""
@@ -114,12 +118,27 @@ class DockerImages:
 
 
 @contextmanager
+def _its_authority() -> Iterator[None]:
+    """Docker over TLS is trusted by the authority of DOCKER_CERT_PATH alone.
+
+    Its client is made of `requests`, which prefers the bundle that these variables name.
+    """
+    named = _BUNDLES if os.environ.get("DOCKER_TLS_VERIFY") else ()
+    kept = {name: os.environ.pop(name) for name in named if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+@contextmanager
 def _translated(what: str) -> Iterator[None]:
     """Docker's refusals as ours; its words name layers, addresses and rights, and no secret."""
     from docker.errors import DockerException
 
     try:
-        yield
+        with _its_authority():
+            yield
     except RuntimeError as error:  # as which Prefect's client passes on what Docker's raises
         if not isinstance(error.__cause__, DockerException):
             raise

@@ -9,6 +9,7 @@ from clinical_ai.manifests.processes import SILENCE_SECONDS, Place
 from clinical_ai.settings import Development, Production
 
 _RUN: Final = "prefect.flow-run"
+_POOLS: Final = (names.POOL, names.PLATFORM_POOL)
 _ENDINGS: Final = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
 
 
@@ -53,22 +54,21 @@ def process_template(template: Mapping[str, Any], code: str, python: str) -> dic
 
 
 def zombie_automation() -> dict[str, Any]:
-    """A run whose heartbeats cease without an ending is Crashed: its process is gone."""
-    heartbeat = f"{_RUN}.heartbeat"
+    """A run whose heartbeats cease without an ending is Crashed: its process is gone.
+
+    So is one of our pools that began and gave none: a process can go before its first one is sent.
+    In other places runs may begin that have no heartbeats.
+    """
+    pool = {"prefect.resource.role": "work-pool", "prefect.resource.name": list(_POOLS)}
     return {
         "name": names.ZOMBIE_AUTOMATION,
         "description": "Reports a run as Crashed when its heartbeat stops; frees its slots.",
         "enabled": True,
         "trigger": {
-            "type": "event",
-            "match": {"prefect.resource.id": f"{_RUN}.*"},
-            "match_related": {},
-            "after": [heartbeat],
-            "expect": [heartbeat, *(f"{_RUN}.{ending}" for ending in _ENDINGS)],
-            "for_each": ["prefect.resource.id"],
-            "posture": "Proactive",
-            "threshold": 1,
-            "within": SILENCE_SECONDS,
+            "type": "compound",
+            "require": "any",
+            "within": None,
+            "triggers": [_silence("heartbeat", {}), _silence("Running", pool)],
         },
         "actions": [
             {
@@ -78,6 +78,22 @@ def zombie_automation() -> dict[str, Any]:
                 "message": f"No heartbeat for {SILENCE_SECONDS} s: its process is gone.",
             }
         ],
+    }
+
+
+def _silence(since: str, related: dict[str, Any]) -> dict[str, Any]:
+    """No heartbeat and no ending for too long after this event of a run."""
+    signs = dict.fromkeys((since, "heartbeat", *_ENDINGS))
+    return {
+        "type": "event",
+        "match": {"prefect.resource.id": f"{_RUN}.*"},
+        "match_related": related,
+        "after": [f"{_RUN}.{since}"],
+        "expect": [f"{_RUN}.{sign}" for sign in signs],
+        "for_each": ["prefect.resource.id"],
+        "posture": "Proactive",
+        "threshold": 1,
+        "within": SILENCE_SECONDS,
     }
 
 

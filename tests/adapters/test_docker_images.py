@@ -1,6 +1,7 @@
 """What Docker and a registry refuse is told as ours; builds say what they do, and to whom."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from clinical_ai.adapters.docker_images import DockerImages
 from clinical_ai.errors import NeedsOperator, PlatformError, Transient
+from tests.support.certificates import Authority
 from tests.support.fake_docker import FakeDocker
 
 REPOSITORY = "registry.test:5000/hospital/platform"
@@ -39,6 +41,34 @@ def test_a_build_gets_arguments_labels_and_the_network_that_is_asked_for(
     assert json.loads(plain["buildargs"]) == {"BASE": "mirror.test/python:3.13"}
     assert json.loads(plain["labels"])["a.test/label"] == "x"
     assert (plain.get("networkmode"), host["networkmode"]) == (None, "host")
+
+
+def test_docker_over_tls_is_trusted_by_its_own_authority_whatever_others_trust(
+    docker_over_tls: FakeDocker, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    bundle = str(Authority(other).certificate)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
+    monkeypatch.setenv("CURL_CA_BUNDLE", bundle)
+    images = DockerImages()
+    assert images.version() == "28.1.0"
+    assert images.find_digest(f"{REPOSITORY}:one") is None
+    build(images, folder)
+    images.push(REPOSITORY, "one")
+    assert images.find_digest(f"{REPOSITORY}:one") is not None
+    assert os.environ["REQUESTS_CA_BUNDLE"] == os.environ["CURL_CA_BUNDLE"] == bundle
+
+
+def test_docker_over_tls_of_another_authority_is_not_trusted(
+    docker_over_tls: FakeDocker, folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    ca = tmp_path / "certificates" / "ca.pem"
+    ca.write_bytes(Authority(other).certificate.read_bytes())
+    with pytest.raises(NeedsOperator, match="CERTIFICATE_VERIFY_FAILED"):
+        DockerImages().version()
 
 
 def test_lines_of_a_build_and_a_push_go_to_whoever_is_told_and_not_to_standard_output(

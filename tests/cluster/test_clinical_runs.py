@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from threading import Event, Thread
 from typing import Final
 
@@ -13,7 +14,7 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster.rollout import await_rollout
 from clinical_ai.steps.cluster.workers import pods_of
-from clinical_ai.steps.runs import follow_run
+from clinical_ai.steps.runs import follow_run, get_run
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.cluster_site import ClusterSite
 from tests.support.patient import begin, deploy_patient
@@ -65,8 +66,18 @@ def test_a_run_whose_worker_vanished_is_reported_as_crashed_within_90_seconds(
 ) -> None:
     run_id = begin(api, 600)
     site.kubectl("delete", "pod", "-l", f"app={names.WORKER}", "--force", "--grace-period=0")
-    run = follow_run(api, run_id, seconds=90)
-    assert run.state == "CRASHED"
+    begun = {"name": "silent", "state": {"type": "RUNNING"}}
+    patient = api.get("/deployments/name/patient/patient")["id"]
+    silent = api.post(f"/deployments/{patient}/create_flow_run", begun)["id"]
+    laptop = {**begun, "flow_id": api.post("/flows/", {"name": "laptop"})["id"]}
+    elsewhere = api.post("/flow_runs/", laptop)["id"]
+    assert follow_run(api, run_id, seconds=90).state == "CRASHED"
+    assert follow_run(api, silent, seconds=90).state == "CRASHED"  # it never had a heartbeat
+    row = api.get(f"/flow_runs/{silent}")
+    started, ended = (datetime.fromisoformat(row[name]) for name in ("start_time", "end_time"))
+    assert ended - started < timedelta(seconds=90)
+    assert get_run(api, elsewhere).state == "RUNNING"  # of no pool of ours
+    api.post(f"/flow_runs/{elsewhere}/set_state", {"state": {"type": "CANCELLED"}, "force": True})
     await_rollout(site.api, _WORKER, seconds=120)
 
 

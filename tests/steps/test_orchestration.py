@@ -149,13 +149,20 @@ def test_the_automation_is_made_once_whatever_defaults_the_server_adds(
     assert len(before) == 1
 
 
+def _edited(**fields: Any) -> Row:
+    """The trigger, its second part another."""
+    trigger = zombie_automation()["trigger"]
+    first, second = trigger["triggers"]
+    return {**trigger, "triggers": [first, {**second, **fields}]}
+
+
 @pytest.mark.parametrize(
     "edit",
     [
         {"enabled": True},
         {"description": "another"},
-        {"trigger": {**zombie_automation()["trigger"], "within": 300}},
-        {"trigger": {**zombie_automation()["trigger"], "expect": ["prefect.flow-run.Failed"]}},
+        {"trigger": _edited(within=300)},
+        {"trigger": _edited(expect=["prefect.flow-run.Failed"])},
         {"actions": [{**zombie_automation()["actions"][0], "state": "FAILED"}]},
         {"actions": [*zombie_automation()["actions"], {"type": "cancel-flow-run"}]},
     ],

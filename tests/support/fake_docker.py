@@ -2,7 +2,9 @@
 
 import json
 import re
+import ssl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -12,6 +14,8 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
+
+from tests.support.certificates import Authority
 
 Answer = tuple[int, Any]
 _NOTHING: Final = {"labels": "{}", "buildargs": "{}"}
@@ -117,18 +121,52 @@ def _absent(reference: str) -> Answer:
 def docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeDocker]:
     """A daemon where Docker's client looks for it, and nobody is logged in anywhere."""
     fake = FakeDocker()
+    with _served(fake) as port:
+        _show(monkeypatch, tmp_path, port)
+        yield fake
+
+
+@pytest.fixture
+def docker_over_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeDocker]:
+    """The same on another machine: over TLS, for whoever has a certificate of its authority."""
+    fake, authority = FakeDocker(), Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("daemon"))
+    context.load_verify_locations(authority.certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    files = (authority.certificate, *authority.issue("client"))
+    for path, name in zip(files, ("ca.pem", "cert.pem", "key.pem"), strict=True):
+        (folder / name).write_bytes(path.read_bytes())
+    with _served(fake, context) as port:
+        _show(monkeypatch, tmp_path, port)
+        monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
+        monkeypatch.setenv("DOCKER_CERT_PATH", str(folder))
+        yield fake
+
+
+@contextmanager
+def _served(fake: FakeDocker, context: ssl.SSLContext | None = None) -> Iterator[int]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake))
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _show(monkeypatch: pytest.MonkeyPatch, folder: Path, port: int) -> None:
     for name in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "DOCKER_CONTEXT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{port}")
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder / "docker"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield fake
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def _handler(fake: FakeDocker) -> type[BaseHTTPRequestHandler]:

@@ -73,9 +73,19 @@ def test_limits_follow_the_settings_and_nothing_else_does() -> None:
 
 
 def test_every_ending_of_a_run_ends_the_wait_for_its_heartbeat() -> None:
+    for trigger in orchestration.zombie_automation()["trigger"]["triggers"]:
+        for sign in ("heartbeat", "Completed", "Failed", "Cancelled", "Crashed", "Paused"):
+            assert f"prefect.flow-run.{sign}" in trigger["expect"]
+        assert "prefect.flow-run.Suspended" in trigger["expect"]
+        assert trigger["within"] == SILENCE_SECONDS
+
+
+def test_a_run_of_our_pools_is_waited_for_from_its_begin_and_any_from_its_heartbeats() -> None:
     trigger = orchestration.zombie_automation()["trigger"]
-    for ending in ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended"):
-        assert f"prefect.flow-run.{ending}" in trigger["expect"]
-    assert "prefect.flow-run.Running" not in trigger["expect"]
-    assert trigger["after"] == ["prefect.flow-run.heartbeat"]
-    assert trigger["within"] == SILENCE_SECONDS
+    beating, begun = trigger["triggers"]
+    assert trigger["require"] == "any"
+    assert beating["after"] == ["prefect.flow-run.heartbeat"]
+    assert beating["match_related"] == {}
+    assert "prefect.flow-run.Running" not in beating["expect"]
+    assert begun["after"] == ["prefect.flow-run.Running"]
+    assert begun["match_related"]["prefect.resource.name"] == ["default", "platform"]
