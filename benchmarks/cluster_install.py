@@ -110,7 +110,9 @@ class Hand:
         self.rights = self._file(
             "rights", desired.for_bootstrap(self.settings, make_namespace=True)
         )
-        self.stages = {name: self._file(name, found) for name, found in self._stages().items()}
+        self.stages = {
+            name: self._file(name, found) for name, found in self._stages().items() if found
+        }
         self.check = self._file("check", [pod_check(self.settings, self.release)])
         self.migration = self._file("migration", [migration(self.settings, self.release)])
         self.secrets = self._file("own", self._secrets())
@@ -185,7 +187,7 @@ class Hand:
             self._prefect(environment, *create, "--base-job-template", str(template))
         automation = self._write("automation.json", orchestration.zombie_automation())
         self._prefect(environment, "automation", "create", "--from-file", str(automation))
-        self._prefect(environment, "block", "register", "--module", "blocks")
+        self._prefect(environment, "block", "register", "--module", "blocks.settings")
         self._save_block(environment)
         self._prefect(environment, "--no-prompt", "deploy", "--all")
 

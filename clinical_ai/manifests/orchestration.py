@@ -5,12 +5,15 @@ from copy import deepcopy
 from typing import Any, Final
 
 from clinical_ai import names
-from clinical_ai.manifests.processes import SILENCE_SECONDS, Place
+from clinical_ai.manifests.processes import SILENCE_SECONDS, START_SECONDS, Place
 from clinical_ai.settings import Development, Production
 
 _RUN: Final = "prefect.flow-run"
-_POOLS: Final = (names.POOL, names.PLATFORM_POOL)
 _ENDINGS: Final = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
+_BEGINS_OR_WAITS: Final = (
+    *("Running", "Retrying", "Resuming", "Cancelling", "Scheduled", "Late"),
+    *("AwaitingConcurrencySlot", "AwaitingRetry"),
+)
 
 
 def pools(
@@ -56,10 +59,10 @@ def process_template(template: Mapping[str, Any], code: str, python: str) -> dic
 def zombie_automation() -> dict[str, Any]:
     """A run whose heartbeats cease without an ending is Crashed: its process is gone.
 
-    So is one of our pools that began and gave none: a process can go before its first one is sent.
-    In other places runs may begin that have no heartbeats.
+    So is one of our pools that began and gave none, for a process can go before its first one is
+    sent; in other places runs may begin that have no heartbeats. And so is a clinical one that a
+    worker took and did not begin; runs of other pools may wait for a node.
     """
-    pool = {"prefect.resource.role": "work-pool", "prefect.resource.name": list(_POOLS)}
     return {
         "name": names.ZOMBIE_AUTOMATION,
         "description": "Reports a run as Crashed when its heartbeat stops; frees its slots.",
@@ -68,22 +71,33 @@ def zombie_automation() -> dict[str, Any]:
             "type": "compound",
             "require": "any",
             "within": None,
-            "triggers": [_silence("heartbeat", {}), _silence("Running", pool)],
+            "triggers": [
+                _silence("heartbeat", SILENCE_SECONDS, {}),
+                _silence("Running", SILENCE_SECONDS, _of(names.POOL, names.PLATFORM_POOL)),
+                _silence("Pending", START_SECONDS, _of(names.POOL), _BEGINS_OR_WAITS),
+            ],
         },
         "actions": [
             {
                 "type": "change-flow-run-state",
                 "state": "CRASHED",
                 "name": "Crashed",
-                "message": f"No heartbeat for {SILENCE_SECONDS} s: its process is gone.",
+                "message": f"No heartbeat for {SILENCE_SECONDS} s, or no begin for "
+                f"{START_SECONDS} s: its process is gone.",
             }
         ],
     }
 
 
-def _silence(since: str, related: dict[str, Any]) -> dict[str, Any]:
-    """No heartbeat and no ending for too long after this event of a run."""
-    signs = dict.fromkeys((since, "heartbeat", *_ENDINGS))
+def _of(*pools: str) -> dict[str, Any]:
+    return {"prefect.resource.role": "work-pool", "prefect.resource.name": list(pools)}
+
+
+def _silence(
+    since: str, seconds: int, related: dict[str, Any], more: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """No heartbeat, no ending and none of `more` for so long after this event of a run."""
+    signs = dict.fromkeys((since, "heartbeat", *more, *_ENDINGS))
     return {
         "type": "event",
         "match": {"prefect.resource.id": f"{_RUN}.*"},
@@ -93,7 +107,7 @@ def _silence(since: str, related: dict[str, Any]) -> dict[str, Any]:
         "for_each": ["prefect.resource.id"],
         "posture": "Proactive",
         "threshold": 1,
-        "within": SILENCE_SECONDS,
+        "within": seconds,
     }
 
 

@@ -14,6 +14,7 @@ from clinical_ai.state_folder import StateFolder
 # Heartbeats of runs, and how long the zombie automation waits for the next one, in seconds.
 HEARTBEAT_SECONDS: Final = 30
 SILENCE_SECONDS: Final = 75
+START_SECONDS: Final = 300  # from a worker's word that it takes a run to the run's begin
 
 _QUIET: Final = {
     "DO_NOT_TRACK": "1",

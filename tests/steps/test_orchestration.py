@@ -150,10 +150,10 @@ def test_the_automation_is_made_once_whatever_defaults_the_server_adds(
 
 
 def _edited(**fields: Any) -> Row:
-    """The trigger, its second part another."""
+    """The trigger, its first part another."""
     trigger = zombie_automation()["trigger"]
-    first, second = trigger["triggers"]
-    return {**trigger, "triggers": [first, {**second, **fields}]}
+    first, *rest = trigger["triggers"]
+    return {**trigger, "triggers": [{**first, **fields}, *rest]}
 
 
 @pytest.mark.parametrize(

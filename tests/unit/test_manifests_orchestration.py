@@ -8,7 +8,7 @@ from pathlib import Path
 
 from clinical_ai import names
 from clinical_ai.manifests import orchestration
-from clinical_ai.manifests.processes import SILENCE_SECONDS, Place, processes
+from clinical_ai.manifests.processes import SILENCE_SECONDS, START_SECONDS, Place, processes
 from clinical_ai.ports import ProcessSpec
 from clinical_ai.settings import Development, parse
 from clinical_ai.state_folder import StateFolder
@@ -77,15 +77,18 @@ def test_every_ending_of_a_run_ends_the_wait_for_its_heartbeat() -> None:
         for sign in ("heartbeat", "Completed", "Failed", "Cancelled", "Crashed", "Paused"):
             assert f"prefect.flow-run.{sign}" in trigger["expect"]
         assert "prefect.flow-run.Suspended" in trigger["expect"]
-        assert trigger["within"] == SILENCE_SECONDS
 
 
-def test_a_run_of_our_pools_is_waited_for_from_its_begin_and_any_from_its_heartbeats() -> None:
+def test_a_run_is_waited_for_from_its_heartbeats_and_one_of_our_pools_before_them() -> None:
     trigger = orchestration.zombie_automation()["trigger"]
-    beating, begun = trigger["triggers"]
+    beating, begun, taken = trigger["triggers"]
     assert trigger["require"] == "any"
     assert beating["after"] == ["prefect.flow-run.heartbeat"]
     assert beating["match_related"] == {}
     assert "prefect.flow-run.Running" not in beating["expect"]
     assert begun["after"] == ["prefect.flow-run.Running"]
     assert begun["match_related"]["prefect.resource.name"] == ["default", "platform"]
+    assert taken["after"] == ["prefect.flow-run.Pending"]
+    assert taken["match_related"]["prefect.resource.name"] == ["default"]
+    seconds = [each["within"] for each in trigger["triggers"]]
+    assert seconds == [SILENCE_SECONDS, SILENCE_SECONDS, START_SECONDS]
