@@ -9,6 +9,7 @@ import argparse
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.imports import Row
@@ -24,33 +25,32 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     load = os.getloadavg()[0]
     measure = _local if options.runtime == "local" else _kubernetes
-    rows = measure(options.rounds, options.rest)
-    text = _document(rows, load)
     name = "RESULTS.md" if options.runtime == "local" else "RESULTS-kubernetes.md"
-    (FOLDER / name).write_text(text)
-    sys.stdout.write(text)
+    rows: list[Row] = []
+    for found in measure(options.rounds, options.rest):
+        rows += found
+        # What comes next takes minutes, and may fail.
+        (FOLDER / name).write_text(_document(rows, load))
+        sys.stdout.write("".join(f"{row.line()}\n" for row in found))
+        sys.stdout.flush()
     return 0 if all(row.held for row in rows) else 1
 
 
-def _local(rounds: int, rest_seconds: int) -> list[Row]:
+def _local(rounds: int, rest_seconds: int) -> Iterator[list[Row]]:
     from benchmarks import by_hand, imports, registration, rest, up
 
-    return [
-        *imports.measure(),
-        *up.measure(rounds, by_hand.install),
-        *registration.measure(rounds),
-        *rest.measure(rest_seconds),
-    ]
+    yield imports.measure()
+    yield up.measure(rounds, by_hand.install)
+    yield registration.measure(rounds)
+    yield rest.measure(rest_seconds)
 
 
-def _kubernetes(rounds: int, rest_seconds: int) -> list[Row]:
+def _kubernetes(rounds: int, rest_seconds: int) -> Iterator[list[Row]]:
     from benchmarks import cluster_install, cluster_rest, reconcile
 
-    return [
-        *reconcile.measure(),
-        *cluster_install.measure(rounds),
-        *cluster_rest.measure(rest_seconds),
-    ]
+    yield reconcile.measure()
+    yield cluster_install.measure(rounds)
+    yield cluster_rest.measure(rest_seconds)
 
 
 def _document(rows: list[Row], load: float) -> str:
