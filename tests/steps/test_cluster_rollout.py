@@ -190,8 +190,9 @@ def test_pods_that_can_not_be_made_are_told_from_the_replica_set(clock: Clock) -
     site.status(updatedReplicas=0)
     told = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: q, used: x"}
     site.replica_set("new", "2", conditions=[told])
-    with pytest.raises(RolloutFailed, match="exceed the quota q"):
+    with pytest.raises(RolloutFailed, match="exceed the quota q") as failed:
         site.wait()
+    assert "see `kubectl -n default describe quota`; raise it" in failed.value.remedy
 
 
 def test_an_outage_of_the_server_is_waited_out_and_each_look_beats(clock: Clock) -> None:

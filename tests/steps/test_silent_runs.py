@@ -9,6 +9,7 @@ import pytest
 from clinical_ai import names
 from clinical_ai.manifests.orchestration import zombie_automation
 from clinical_ai.ports import PrefectApi
+from clinical_ai.steps.runs import get_run
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.prefect_server import PrefectServer, ensure_pool
 
@@ -63,12 +64,8 @@ def test_runs_whose_process_gave_no_sign_are_crashed_and_no_others(api: PrefectA
     last = begin(api, names.POOL, "RUNNING")  # when it is Crashed, all others could be
 
     def look() -> Sighting:
-        left = [each for each in (*gone, last) if state(api, each) != "CRASHED"]
+        left = [each for each in (*gone, last) if get_run(api, each).state != "CRASHED"]
         return Sighting(not left, f"{len(left)} are not Crashed")
 
     wait_until("the runs to be Crashed", look, seconds=60)
-    assert {each: state(api, each) for each in there} == there
-
-
-def state(api: PrefectApi, run_id: str) -> str:
-    return str(api.get(f"/flow_runs/{run_id}")["state_type"])
+    assert {each: get_run(api, each).state for each in there} == there
