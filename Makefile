@@ -6,11 +6,11 @@ SETTINGS ?=
 ARGS ?=
 ENV := .venv/bin
 options := $(if $(STATE),--state "$(STATE)") $(if $(PORT),--port $(PORT)) $(if $(SETTINGS),--settings "$(SETTINGS)") $(ARGS)
-served := tests/contract tests/flows tests/pipeline tests/steps
+pytest := $(ENV)/pytest
 compile := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras
 where := $(if $(STATE),--state "$(STATE)") $(ARGS)
 
-.PHONY: help up down destroy status verify check test golden fix e2e faults bench lock .venv
+.PHONY: help up down destroy status verify check test coverage erased golden fix e2e faults bench lock .venv
 
 help:  ## this list
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,22 +39,29 @@ check: .venv  ## ruff, mypy --strict, import-linter, docs
 	@$(ENV)/lint-imports --no-cache
 	@$(ENV)/pytest tests/repository
 
-test: .venv  ## all tests that need no cluster, with coverage
-	@$(ENV)/coverage erase
+test: export PYTHONDONTWRITEBYTECODE :=
+test: .venv  ## all tests that need no cluster
 	@mkdir -p build; status=0; \
-	$(ENV)/coverage run -m pytest -m platform > build/platform.log 2>&1 & platform=$$!; \
-	nice $(ENV)/coverage run -m pytest -m "not platform and not cluster" $(served) > build/served.log 2>&1 & served=$$!; \
-	nice $(ENV)/coverage run -m pytest -m "not platform and not cluster" $(served:%=--ignore=%) || status=$$?; \
+	$(pytest) -m platform tests/local > build/platform.log 2>&1 & platform=$$!; \
+	nice $(pytest) -m "served and not cluster" > build/served.log 2>&1 & served=$$!; \
+	nice $(pytest) -m "not platform and not served and not cluster" || status=$$?; \
 	wait $$served || status=$$?; wait $$platform || status=$$?; \
 	cat build/served.log build/platform.log; exit $$status
+
+coverage: pytest := $(ENV)/coverage run -m pytest
+coverage: erased test  ## the same, and the lines that they never reach; takes twice the time
 	@$(ENV)/coverage combine --quiet && $(ENV)/coverage report
+
+erased: .venv
+	@$(ENV)/coverage erase
 
 e2e: .venv  ## what only a real Kubernetes can show (KUBECONFIG)
 	@$(if $(ARGS),exec $(ENV)/pytest -m cluster $(ARGS);) \
 	mkdir -p build; status=0; \
-	$(ENV)/pytest -m "cluster and parts" > build/parts.log 2>&1 & parts=$$!; \
-	$(ENV)/pytest -m "cluster and not parts" || status=$$?; \
-	wait $$parts || status=$$?; cat build/parts.log; exit $$status
+	{ $(pytest) -m "cluster and parts" || status=$$?; \
+	$(pytest) -m cluster --ignore=tests/cluster && exit $$status; } > build/beside.log 2>&1 & beside=$$!; \
+	$(pytest) -m "cluster and not parts" tests/cluster || status=$$?; \
+	wait $$beside || status=$$?; cat build/beside.log; exit $$status
 
 golden: .venv  ## write tests/golden anew; its diff is for a person to read
 	@GOLDEN=write $(ENV)/pytest tests/unit/test_manifests*.py tests/adapters/test_prefect_yaml.py

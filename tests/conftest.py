@@ -1,5 +1,6 @@
 """Fixtures that every test may ask for; what they stand on is in tests/support."""
 
+import pytest
 from hypothesis import settings
 
 # How long a case takes is for benchmarks: a busy machine is no fault of the code.
@@ -21,3 +22,13 @@ pytest_plugins = [
     "tests.support.s3",
     "tests.support.world",
 ]
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what asks for Prefect's server, by itself or as what `api` is."""
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        if "prefect_server" in item.fixturenames or parameters.get("api") == "server":
+            item.add_marker("served")

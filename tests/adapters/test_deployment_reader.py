@@ -8,12 +8,21 @@ from pydantic import SecretStr
 
 from clinical_ai.adapters.deployment_reader import reading
 from clinical_ai.errors import ManyFaults
-from tests.support.deployment_files import FLOWS, GOOD, HEAD, Write, read, told, told_here
+from tests.support.deployment_files import (
+    FLOWS,
+    GOOD,
+    HEAD,
+    Write,
+    read,
+    read_here,
+    told,
+    told_here,
+)
 from tests.support.prefect_server import PrefectServer, ensure_pool
 
 
 def test_a_deployment_is_what_prefect_would_send(write: Write) -> None:
-    (found,) = read(write(HEAD + GOOD))
+    (found,) = read_here(write(HEAD + GOOD))
     assert found.full_name == "load/one"
     assert found.body["description"] == "Loads rows."
     assert found.body["parameter_openapi_schema"]["required"] == ["source"]
@@ -27,7 +36,7 @@ def test_a_deployment_is_what_prefect_would_send(write: Write) -> None:
 def test_only_what_a_schedule_says_is_wanted_of_it(write: Write) -> None:
     text = GOOD + "    parameters: {source: a}\n    schedules:\n      - {slug: a, interval: 60}\n"
     text += "      - {slug: b, cron: '0 5 * * *', active: false, parameters: {source: x}}\n"
-    (found,) = read(write(HEAD + text))
+    (found,) = read_here(write(HEAD + text))
     interval, cron = found.body["schedules"]
     assert interval == {"slug": "a", "schedule": {"interval": 60.0, "timezone": "UTC"}}
     assert (cron["active"], cron["parameters"]) == (False, {"source": "x"})
@@ -38,13 +47,11 @@ def test_a_rule_without_a_start_is_as_the_file_writes_it_at_any_time(write: Writ
     lines = [f"      - {{slug: s{number}, rrule: {rule!r}}}\n" for number, rule in enumerate(rules)]
     lines[2] = lines[2].replace("'", '"')
     text = f"{HEAD}{GOOD}    parameters: {{source: a}}\n    schedules:\n{''.join(lines)}"
-    (found,) = read(write(text))
+    (found,) = read_here(write(text))
     assert [each["schedule"]["rrule"] for each in found.body["schedules"]] == rules
 
 
-def test_every_fault_of_form_is_told_with_its_line(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_fault_of_form_is_told_with_its_line(write: Write) -> None:
     text = """\
 nmae: team
 deployments:
@@ -65,7 +72,7 @@ deployments:
       - {slug: a, interval: 60}
     concurrency_limit: {limit: 1, colision_strategy: ENQUEUE}
 """
-    found = told_here(write(text), monkeypatch)
+    found = told_here(write(text))
     wanted = [
         "1: unknown key 'nmae'",
         "3: deployment 'a' has no work_pool.name",
@@ -111,10 +118,8 @@ deployments:
         ),
     ],
 )
-def test_a_text_that_is_wrong_is_told_with_its_line(
-    write: Write, text: str, line: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = told_here(write(text), monkeypatch)
+def test_a_text_that_is_wrong_is_told_with_its_line(write: Write, text: str, line: str) -> None:
+    found = told_here(write(text))
     assert any(each.startswith(line) for each in found), found
 
 
@@ -177,12 +182,12 @@ def test_a_text_that_is_wrong_is_told_with_its_line(
     ],
 )
 def test_a_deployment_that_can_not_run_is_told_with_its_line(
-    write: Write, tmp_path: Path, entry: str, said: str, monkeypatch: pytest.MonkeyPatch
+    write: Write, tmp_path: Path, entry: str, said: str
 ) -> None:
     (tmp_path / "bad.py").write_text("1 / 0\n")
     (tmp_path / "banned.py").write_text(FLOWS.replace("other-name", "a%b"))
     (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
-    found = told_here(write(HEAD + entry), monkeypatch)
+    found = told_here(write(HEAD + entry))
     assert any(said in line for line in found), found
 
 
@@ -204,7 +209,7 @@ def test_what_flows_print_is_no_answer(write: Write, tmp_path: Path) -> None:
 def test_a_flow_that_a_pull_step_brings_is_unchecked(write: Write) -> None:
     text = GOOD.replace("flows.py", "elsewhere/flows.py")
     text += "    pull: [{prefect.deployments.steps.git_clone: {repository: 'https://h/r'}}]\n"
-    (found,) = read(write(HEAD + text))
+    (found,) = read_here(write(HEAD + text))
     assert not found.checked
     assert found.full_name == "load/one"
 
@@ -224,15 +229,13 @@ def test_build_steps_run_when_they_are_asked_for_and_are_skipped_for_a_plan(
     assert found.body["description"] == "image-7"
 
 
-def test_faults_of_all_kinds_are_told_at_once(
-    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_faults_of_all_kinds_are_told_at_once(write: Write, tmp_path: Path) -> None:
     text = (
         f"{HEAD}{GOOD}    nonsense: 1\n    schedules: [{{slug: a, cron: bad}}, {{slug: [b]}}]\n"
         f"{GOOD.replace('one', 'two').replace('flows.py', 'gone.py')}"
         f"{GOOD.replace('one', 'three')}    parameters: {{rose: 1}}\n"
     )
-    found = told_here(write(text), monkeypatch)
+    found = told_here(write(text))
     for said in (
         "unknown key 'nonsense'",
         "schedule 'a': cron",
@@ -353,7 +356,7 @@ def test_what_the_environment_fills_in_is_no_secret_by_name_or_form(
     variables = "{env: {A: '{{ $DB_PASSWORD }}', B: '{{ $PLACE }}', C: '{{ $HOME }}'}}"
     text = GOOD.replace("default}", f"default, job_variables: {variables}}}") + more
     text += "    triggers: [{expect: [a], job_variables: {D: '{{ $DB_PASSWORD }}'}}]\n"
-    found = told_here(write(HEAD + text), monkeypatch)
+    found = told_here(write(HEAD + text))
     for said in (
         "job variable A would hold the value of $DB_PASSWORD in clear",
         "job variable B is an address with a password",

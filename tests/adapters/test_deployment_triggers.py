@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clinical_ai.deployment_plan import SELF
-from tests.support.deployment_files import GOOD, HEAD, Write, read, told_here
+from tests.support.deployment_files import GOOD, HEAD, Write, read_here, told_here
 
 METRIC = "{name: duration, threshold: 1, operator: '<'}"
 
@@ -16,7 +16,7 @@ def listed(*triggers: str) -> str:
 
 
 def test_a_trigger_is_an_automation_that_the_deployment_owns(write: Write) -> None:
-    (found,) = read(write(listed("{expect: [a.b], match: {x: y}}")))
+    (found,) = read_here(write(listed("{expect: [a.b], match: {x: y}}")))
     assert found.triggers is not None
     (trigger,) = found.triggers
     assert trigger["owner_resource"] == f"prefect.deployment.{SELF}"
@@ -38,18 +38,16 @@ def test_a_trigger_is_an_automation_that_the_deployment_owns(write: Write) -> No
     ],
 )
 def test_a_misspelled_key_of_a_trigger_is_told_with_the_nearest(
-    write: Write, trigger: str, key: str, nearest: str, monkeypatch: pytest.MonkeyPatch
+    write: Write, trigger: str, key: str, nearest: str
 ) -> None:
-    faults = told_here(write(listed("{expect: [x]}", trigger)), monkeypatch, remedies=True)
+    faults = told_here(write(listed("{expect: [x]}", trigger)), remedies=True)
     said = f"11: unknown key {key!r} (did you mean {nearest!r}?)"
     assert said in faults
 
 
-def test_a_part_of_a_trigger_makes_no_automation_and_runs_nothing_of_its_own(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_of_a_trigger_makes_no_automation_and_runs_nothing_of_its_own(write: Write) -> None:
     text = listed("{type: sequence, triggers: [{expect: [a], parameters: {source: x}}]}")
-    assert told_here(write(text), monkeypatch) == ["10: unknown key 'parameters'"]
+    assert told_here(write(text)) == ["10: unknown key 'parameters'"]
 
 
 @pytest.mark.parametrize(
@@ -60,26 +58,20 @@ def test_a_part_of_a_trigger_makes_no_automation_and_runs_nothing_of_its_own(
         ("{name: a, stale_aftr: 5}", "stale_aftr"),
     ],
 )
-def test_a_misspelled_key_of_an_agreement_is_told(
-    write: Write, agreement: str, key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_misspelled_key_of_an_agreement_is_told(write: Write, agreement: str, key: str) -> None:
     text = f"{HEAD}{GOOD}    sla:\n      - {agreement}\n"
-    faults = told_here(write(text), monkeypatch)
+    faults = told_here(write(text))
     assert f"10: unknown key {key!r}" in faults
 
 
-def test_an_agreement_is_refused_since_only_prefect_cloud_keeps_one(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_agreement_is_refused_since_only_prefect_cloud_keeps_one(write: Write) -> None:
     text = f"{HEAD}{GOOD}    sla: [{{name: a, duration: 5}}]\n"
-    (fault,) = told_here(write(text), monkeypatch)
+    (fault,) = told_here(write(text))
     assert fault.startswith("9: deployment 'one': ")
     assert "only supported on Prefect Cloud" in fault
 
 
-def test_each_wrong_trigger_is_told_beside_what_else_is_wrong(
-    write: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_wrong_trigger_is_told_beside_what_else_is_wrong(write: Write) -> None:
     text = listed(
         "{type: evnt, expect: [a]}",
         "{expect: a.b}",
@@ -88,7 +80,7 @@ def test_each_wrong_trigger_is_told_beside_what_else_is_wrong(
         "{type: sequence, triggers: [{expect: [a]}, {expect: [b], threshold: many}]}",
     )
     text += "    schedules: [{slug: a, cron: bad}]\n    parameters: {rose: 1, source: a}\n"
-    faults = told_here(write(text), monkeypatch)
+    faults = told_here(write(text))
     lines = [int(line.partition(":")[0]) for line in faults]
     assert lines == [10, 11, 12, 13, 14, 15, 16], faults
     assert faults[0].endswith("its type is none of 'event', 'metric', 'compound', 'sequence'")
@@ -102,10 +94,8 @@ def test_each_wrong_trigger_is_told_beside_what_else_is_wrong(
         ("{name: one__automation_2, expect: [x]}", "{expect: [y]}"),
     ],
 )
-def test_two_triggers_of_one_name_are_told(
-    write: Write, first: str, second: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (fault,) = told_here(write(listed(first, second)), monkeypatch)
+def test_two_triggers_of_one_name_are_told(write: Write, first: str, second: str) -> None:
+    (fault,) = told_here(write(listed(first, second)))
     assert fault.startswith("11: two triggers of deployment 'one' are named ")
 
 
@@ -118,10 +108,10 @@ def test_two_triggers_of_one_name_are_told(
     ],
 )
 def test_parameters_of_a_trigger_are_those_of_the_flow(
-    write: Write, parameters: str, fault: str, monkeypatch: pytest.MonkeyPatch
+    write: Write, parameters: str, fault: str
 ) -> None:
     text = listed("{expect: [x]}", f"{{expect: [y], parameters: {parameters}}}")
-    assert told_here(write(text), monkeypatch) == [fault]
+    assert told_here(write(text)) == [fault]
 
 
 def test_what_an_event_fills_in_is_no_fault(write: Write, tmp_path: Path) -> None:
@@ -131,6 +121,6 @@ def test_what_an_event_fills_in_is_no_fault(write: Write, tmp_path: Path) -> Non
         "{type: compound, require: all, within: PT1H, triggers: [{expect: [a]}, {expect: [b]}]}",
         f"{{type: metric, metric: {METRIC}, schedule_after: PT5M, match_related: [{{x: y}}]}}",
     )
-    (found,) = read(write(text))
+    (found,) = read_here(write(text))
     assert found.triggers is not None
     assert len(found.triggers) == 3

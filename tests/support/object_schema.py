@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-import kubernetes_validate
+from kubernetes_validate import utils, validate
 
 VERSION: Final = "1.34"
 _FREE: Final[dict[str, Any]] = {"additionalProperties": True}
@@ -21,7 +21,7 @@ _NAMES: Final = {
 
 @cache
 def _definitions() -> dict[str, Any]:
-    folder = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+    folder = Path(utils.__file__).parent / "kubernetes-json-schema"
     path = folder / f"v{VERSION}.0-local" / "_definitions.json"
     found: dict[str, Any] = json.loads(path.read_text())["$defs"]
     return found
@@ -36,11 +36,17 @@ def _by_kind() -> dict[tuple[str, str], dict[str, Any]]:
     }
 
 
+def check(found: dict[str, Any], version: str = VERSION) -> None:
+    """Raises ValidationError when a cluster of that version would not accept the object."""
+    validate(found, version, strict=True)
+
+
 def schema_of(api_version: str, kind: str) -> dict[str, Any]:
     """The kind's schema; one that allows everything for kinds that are not Kubernetes' own."""
     return _by_kind().get((api_version, kind), _FREE)
 
 
+utils.schema_contents = cache(utils.schema_contents)  # it reads megabytes for every object
 # By what refers to them, which stays: a schema is asked for a thousand times in a test.
 _RESOLVED: Final[dict[int, tuple[dict[str, Any], dict[str, Any]]]] = {}
 _KEYS: Final[dict[int, tuple[dict[str, Any], list[tuple[str, Any]]]]] = {}
