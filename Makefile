@@ -10,7 +10,7 @@ pytest := $(ENV)/pytest
 compile := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-strip-extras
 where := $(if $(STATE),--state "$(STATE)") $(ARGS)
 
-.PHONY: help up down destroy status verify check test coverage erased golden fix e2e faults bench lock .venv
+.PHONY: help up down destroy status verify check test coverage golden fix e2e faults bench lock .venv
 
 help:  ## this list
 	@grep -hE '^[a-z.]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,7 +37,7 @@ check: .venv  ## ruff, mypy --strict, import-linter, docs
 	@$(ENV)/ruff format --check --quiet . && $(ENV)/ruff check --quiet .
 	@$(ENV)/mypy
 	@$(ENV)/lint-imports --no-cache
-	@$(ENV)/pytest tests/repository
+	@$(pytest) tests/repository
 
 test: export PYTHONDONTWRITEBYTECODE :=
 test: .venv  ## all tests that need no cluster
@@ -48,15 +48,13 @@ test: .venv  ## all tests that need no cluster
 	wait $$served || status=$$?; wait $$platform || status=$$?; \
 	cat build/served.log build/platform.log; exit $$status
 
-coverage: pytest := $(ENV)/coverage run -m pytest
-coverage: erased test  ## the same, and the lines that they never reach; takes twice the time
+coverage: .venv  ## the same, and the lines that they never reach; takes twice the time
+	@$(ENV)/coverage erase
+	@$(MAKE) --no-print-directory test pytest="$(ENV)/coverage run -m pytest"
 	@$(ENV)/coverage combine --quiet && $(ENV)/coverage report
 
-erased: .venv
-	@$(ENV)/coverage erase
-
 e2e: .venv  ## what only a real Kubernetes can show (KUBECONFIG)
-	@$(if $(ARGS),exec $(ENV)/pytest -m cluster $(ARGS);) \
+	@$(if $(ARGS),exec $(pytest) -m cluster $(ARGS);) \
 	mkdir -p build; status=0; \
 	{ $(pytest) -m "cluster and parts" || status=$$?; \
 	$(pytest) -m cluster --ignore=tests/cluster && exit $$status; } > build/beside.log 2>&1 & beside=$$!; \
@@ -64,7 +62,7 @@ e2e: .venv  ## what only a real Kubernetes can show (KUBECONFIG)
 	wait $$beside || status=$$?; cat build/beside.log; exit $$status
 
 golden: .venv  ## write tests/golden anew; its diff is for a person to read
-	@GOLDEN=write $(ENV)/pytest tests/unit/test_manifests*.py tests/adapters/test_prefect_yaml.py
+	@GOLDEN=write $(pytest) tests/unit/test_manifests*.py tests/adapters/test_prefect_yaml.py
 
 fix: .venv  ## format and mend what ruff can
 	@$(ENV)/ruff check --quiet --fix . ; $(ENV)/ruff format --quiet .

@@ -26,9 +26,8 @@ pytest_plugins = [
 
 @pytest.hookimpl(tryfirst=True)  # before -m is looked at
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what asks for Prefect's server, by itself or as what `api` is."""
+    """Marks what asks for Prefect's server itself; `api` marks what runs on it, too."""
     for item in items:
         assert isinstance(item, pytest.Function)
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        if "prefect_server" in item.fixturenames or parameters.get("api") == "server":
+        if "prefect_server" in item.fixturenames:
             item.add_marker("served")

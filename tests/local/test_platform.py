@@ -252,15 +252,28 @@ def test_prefect_deploy_from_a_checkout_changes_nothing_that_matters(site: Site)
 def deployments(site: Site) -> dict[str, Any]:
     # What the server writes itself whenever a worker asks for runs, or does not, is left out, and
     # so are the slots that a scheduled run takes meanwhile.
-    moving = {"updated", "version_id", "created_by", "updated_by", "last_polled", "status"}
-    ignored = moving | {"active_slots"}
+    ignored = {
+        "updated",
+        "version_id",
+        "created_by",
+        "updated_by",
+        "last_polled",
+        "status",
+        "active_slots",
+    }
+    limit = "global_concurrency_limit"
 
-    def settled(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: settled(each) for key, each in value.items() if key not in ignored}
-        return [settled(each) for each in value] if isinstance(value, list) else value
+    def settled(row: Any) -> dict[str, Any]:
+        return {key: value for key, value in row.items() if key not in ignored}
 
-    return {row["name"]: settled(row) for row in site.platform.api.pages("/deployments/filter")}
+    return {
+        row["name"]: {
+            **settled(row),
+            "schedules": [settled(each) for each in row["schedules"]],
+            limit: row[limit] and settled(row[limit]),
+        }
+        for row in site.platform.api.pages("/deployments/filter")
+    }
 
 
 def test_a_misspelled_source_is_refused_with_the_nearest_name(site: Site) -> None:

@@ -1,11 +1,11 @@
 """Kubernetes' own schemas: which fields a kind has, and how server-side apply merges its lists."""
 
-import json
 from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
 from kubernetes_validate import utils, validate
+
+utils.schema_contents = cache(utils.schema_contents)  # it reads megabytes for every object
 
 VERSION: Final = "1.34"
 _FREE: Final[dict[str, Any]] = {"additionalProperties": True}
@@ -21,9 +21,8 @@ _NAMES: Final = {
 
 @cache
 def _definitions() -> dict[str, Any]:
-    folder = Path(utils.__file__).parent / "kubernetes-json-schema"
-    path = folder / f"v{VERSION}.0-local" / "_definitions.json"
-    found: dict[str, Any] = json.loads(path.read_text())["$defs"]
+    file = f"kubernetes-json-schema/v{VERSION}.0-local/_definitions.json"
+    found: dict[str, Any] = utils.schema_contents(file, VERSION)["$defs"]
     return found
 
 
@@ -46,7 +45,6 @@ def schema_of(api_version: str, kind: str) -> dict[str, Any]:
     return _by_kind().get((api_version, kind), _FREE)
 
 
-utils.schema_contents = cache(utils.schema_contents)  # it reads megabytes for every object
 # By what refers to them, which stays: a schema is asked for a thousand times in a test.
 _RESOLVED: Final[dict[int, tuple[dict[str, Any], dict[str, Any]]]] = {}
 _KEYS: Final[dict[int, tuple[dict[str, Any], list[tuple[str, Any]]]]] = {}

@@ -145,7 +145,7 @@ def rendered() -> dict[str, Any]:
     return found
 
 
-@pytest.fixture(params=["fake", "server"])
+@pytest.fixture(params=["fake", pytest.param("server", marks=pytest.mark.served)])
 def api(request: pytest.FixtureRequest) -> PrefectApi:
     """Prefect's API, once as the fake and once as the real server."""
     if request.param == "fake":
