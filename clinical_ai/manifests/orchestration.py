@@ -12,8 +12,12 @@ _RUN: Final = "prefect.flow-run"
 _ENDINGS: Final = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
 _BEGINS_OR_WAITS: Final = (
     *("Running", "Retrying", "Resuming", "Cancelling", "Scheduled", "Late"),
-    *("AwaitingConcurrencySlot", "AwaitingRetry"),
+    *("AwaitingConcurrencySlot", "AwaitingRetry", "InfrastructurePending"),
 )
+_OURS: Final = {
+    "prefect.resource.role": "work-pool",
+    "prefect.resource.name": [names.POOL, names.PLATFORM_POOL],
+}
 
 
 def pools(
@@ -60,8 +64,9 @@ def zombie_automation() -> dict[str, Any]:
     """A run whose heartbeats cease without an ending is Crashed: its process is gone.
 
     So is one of our pools that began and gave none, for a process can go before its first one is
-    sent; in other places runs may begin that have no heartbeats. And so is a clinical one that a
-    worker took and did not begin; runs of other pools may wait for a node.
+    sent; in other places runs may begin that have no heartbeats. And so is one of our pools that a
+    worker took and did not begin. A pod that is there may wait for a node: its run has said so.
+    A heartbeat may arrive behind the end of a very short run; Prefect then refuses to crash it.
     """
     return {
         "name": names.ZOMBIE_AUTOMATION,
@@ -73,8 +78,8 @@ def zombie_automation() -> dict[str, Any]:
             "within": None,
             "triggers": [
                 _silence("heartbeat", SILENCE_SECONDS, {}),
-                _silence("Running", SILENCE_SECONDS, _of(names.POOL, names.PLATFORM_POOL)),
-                _silence("Pending", START_SECONDS, _of(names.POOL), _BEGINS_OR_WAITS),
+                _silence("Running", SILENCE_SECONDS, _OURS),
+                _silence("Pending", START_SECONDS, _OURS, _BEGINS_OR_WAITS),
             ],
         },
         "actions": [
@@ -89,19 +94,15 @@ def zombie_automation() -> dict[str, Any]:
     }
 
 
-def _of(*pools: str) -> dict[str, Any]:
-    return {"prefect.resource.role": "work-pool", "prefect.resource.name": list(pools)}
-
-
 def _silence(
-    since: str, seconds: int, related: dict[str, Any], more: tuple[str, ...] = ()
+    since: str, seconds: int, related: Mapping[str, Any], more: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """No heartbeat, no ending and none of `more` for so long after this event of a run."""
     signs = dict.fromkeys((since, "heartbeat", *more, *_ENDINGS))
     return {
         "type": "event",
         "match": {"prefect.resource.id": f"{_RUN}.*"},
-        "match_related": related,
+        "match_related": deepcopy(dict(related)),
         "after": [f"{_RUN}.{since}"],
         "expect": [f"{_RUN}.{sign}" for sign in signs],
         "for_each": ["prefect.resource.id"],

@@ -47,16 +47,20 @@ def begin(api: PrefectApi, pool: str | None, *states: Any) -> str:
 
 def test_runs_whose_process_gave_no_sign_are_crashed_and_no_others(api: PrefectApi) -> None:
     waits = {"type": "SCHEDULED", "name": "AwaitingConcurrencySlot"}
+    submitting = {"type": "PENDING", "name": "Submitting"}
+    pod_waits = {"type": "PENDING", "name": "InfrastructurePending"}
     gone = [
         begin(api, names.POOL, "RUNNING"),
         begin(api, names.PLATFORM_POOL, "RUNNING"),
         begin(api, names.POOL, "PENDING"),
         begin(api, names.POOL, "PENDING", waits, "PENDING"),
+        begin(api, names.PLATFORM_POOL, "PENDING", submitting),  # no Job was made
     ]
     there = {
         begin(api, None, "RUNNING"): "RUNNING",  # from somebody's laptop
         begin(api, ELSEWHERE, "RUNNING"): "RUNNING",
-        begin(api, names.PLATFORM_POOL, "PENDING"): "PENDING",  # a node may have to come first
+        # A node may have to come first.
+        begin(api, names.PLATFORM_POOL, "PENDING", submitting, pod_waits): "PENDING",
         begin(api, names.POOL, "PENDING", waits): "SCHEDULED",
         begin(api, names.POOL, "RUNNING", "COMPLETED"): "COMPLETED",
         begin(api, names.POOL, "RUNNING", "PAUSED"): "PAUSED",

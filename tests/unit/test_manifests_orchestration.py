@@ -89,6 +89,7 @@ def test_a_run_is_waited_for_from_its_heartbeats_and_one_of_our_pools_before_the
     assert begun["after"] == ["prefect.flow-run.Running"]
     assert begun["match_related"]["prefect.resource.name"] == ["default", "platform"]
     assert taken["after"] == ["prefect.flow-run.Pending"]
-    assert taken["match_related"]["prefect.resource.name"] == ["default"]
+    assert taken["match_related"] == begun["match_related"]
+    assert "prefect.flow-run.InfrastructurePending" in taken["expect"]
     seconds = [each["within"] for each in trigger["triggers"]]
     assert seconds == [SILENCE_SECONDS, SILENCE_SECONDS, START_SECONDS]
