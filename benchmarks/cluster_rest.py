@@ -20,7 +20,7 @@ _USAGE: Final = "cpuacct.usage"
 _ALL: Final = Path("/sys/fs/cgroup/cpuacct/kubepods")
 _DAY: Final = 86_400
 _HOUR: Final = 3600
-_SETTLING: Final = 60  # seconds: what installation and runs leave to do is done by then
+_SETTLING: Final = 120  # seconds: what runs leave is done by then, the wait for silence, too
 # By default once an hour, and once a day.
 _RUNS: Final = ((names.DEPLOY_SELF, {"drift_check": True}, 24), (names.VERIFY, {}, 1))
 _ROWS: Final = (
