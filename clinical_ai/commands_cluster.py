@@ -17,7 +17,7 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Ref
 from clinical_ai.steps.cluster.break_glass import guarded, resume, stop
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
-from clinical_ai.steps.cluster.lease import cluster_lease
+from clinical_ai.steps.cluster.lease import cluster_lease, remove_lease
 from clinical_ai.wiring_cluster import reach_api
 
 _SECONDS: Final = 1800
@@ -92,7 +92,7 @@ def uninstall(options: argparse.Namespace, environ: Mapping[str, str], terminal:
         # A change may have ended while somebody was asked, or held the lease.
         removal = plan_removal(cluster, removal.options)
         remove(cluster, removal, guard, lambda change: terminal.plain(str(change)))
-    _delete(cluster, Ref("coordination.k8s.io/v1", "Lease", names.CLUSTER_LEASE))
+    remove_lease(cluster)
     if space is not None:
         terminal.plain(str(_delete(cluster, space)))
     return 0

@@ -9,7 +9,7 @@ import pytest
 from clinical_ai import names
 from clinical_ai.errors import Locked, Transient
 from clinical_ai.ports_cluster import Ref
-from clinical_ai.steps.cluster.lease import cluster_lease, find_holder
+from clinical_ai.steps.cluster.lease import cluster_lease, find_holder, remove_lease
 from tests.support.clock import Clock
 from tests.support.fake_cluster import FakeCluster
 from tests.support.world import World
@@ -174,3 +174,30 @@ def test_a_server_that_is_away_at_the_end_hides_no_error_of_the_work() -> None:
         work()
     with pytest.raises(Transient), cluster_lease(fake.open(), "a", seconds=0):
         pytest.fail("nobody can hold it")
+
+
+def test_a_free_one_is_removed_and_one_that_is_not_there_needs_not_be(world: World) -> None:
+    with cluster_lease(world.api, "ann", seconds=0):
+        pass
+    remove_lease(world.api)
+    assert world.api.find(LEASE) is None
+    remove_lease(world.api)
+
+
+def test_one_that_somebody_has_taken_stays(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it was looked at, or between the look and the removal."""
+    bob = cluster_lease(world.api, "bob", seconds=0)
+    with bob, pytest.raises(Locked, match=r"another change has begun: bob, since 20.* holds Lease"):
+        remove_lease(world.api)
+    delete = world.api.delete
+    carl = cluster_lease(world.api, "carl", seconds=0)
+
+    def delete_late(*words: Any, **options: Any) -> bool:
+        carl.__enter__()
+        return delete(*words, **options)
+
+    monkeypatch.setattr(world.api, "delete", delete_late)
+    with pytest.raises(Locked, match=r"another change has begun: carl, since 20.* holds Lease"):
+        remove_lease(world.api)
+    assert spec(world.api)["holderIdentity"] == "carl"
+    carl.__exit__(None, None, None)

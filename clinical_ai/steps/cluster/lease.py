@@ -88,6 +88,23 @@ def cluster_lease(
         _free(lease)
 
 
+def remove_lease(cluster: Cluster, *, name: str = names.CLUSTER_LEASE) -> None:
+    """It is gone. Locked when somebody has taken it: then it stays, and so must all else."""
+    ref = _ref(name)
+    found = cluster.find(ref)
+    if found is None:
+        return
+    about = found["metadata"]
+    try:
+        if _holder(found) is None:
+            version = about["resourceVersion"]
+            cluster.delete(ref, uid=about["uid"], resource_version=version)
+            return
+    except Changed:
+        found = cluster.find(ref)
+    raise Locked(f"another change has begun: {_told(found)} holds {ref.short}")
+
+
 def _take(cluster: Cluster, ref: Ref, who: str, seconds: float) -> ClusterLease:
     seen = _Seen()
     taken: list[ClusterLease] = []
