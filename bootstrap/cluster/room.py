@@ -32,6 +32,7 @@ _JOBS: Final = "jobs.batch"
 _RUNS: Final = 4
 _REMEDY: Final = "raise it, or ask for less below kubernetes.components in settings"
 _NOTHING: Final = Fraction(0)
+_REQUEST: Final = "requests."
 
 
 def check_quota(cluster: Cluster, settings: Settings) -> str:
@@ -49,13 +50,14 @@ def check_quota(cluster: Cluster, settings: Settings) -> str:
 
 
 def check_limits(cluster: Cluster, settings: Settings) -> str:
-    """Each container and pod of the platform is within the limits of the namespace."""
-    if not cluster.may(Permission("list", "limitranges")):
-        return "limit ranges not looked at (you may not list them)"
-    found = cluster.find_all("v1", "LimitRange")
-    faults = [fault for each in found for fault in _outside(each, settings)]
+    """Each container and pod of the platform is within its own limits and the namespace's."""
+    allowed = cluster.may(Permission("list", "limitranges"))
+    found = cluster.find_all("v1", "LimitRange") if allowed else []
+    faults = [*_impossible(settings), *(it for each in found for it in _outside(each, settings))]
     if faults:
         raise ManyFaults(faults)
+    if not allowed:
+        return "limit ranges not looked at (you may not list them)"
     return f"within {len(found)} limit range(s)" if found else ""
 
 
@@ -132,6 +134,21 @@ def _bounded(settings: Settings) -> Iterator[tuple[str, str, Amounts]]:
         yield "Pod", name, of_pod(spec)
         for each in (*spec.get("initContainers", []), *spec["containers"]):
             yield "Container", f"{each['name']} of {name}", of_container(each)
+
+
+def _impossible(settings: Settings) -> Iterator[NeedsOperator]:
+    """A fault for each request above the limit beside it, which may be the platform's own."""
+    for kind, name, amounts in _bounded(settings):
+        requests = {it: amounts[it] for it in amounts if kind == "Container" and _REQUEST in it}
+        for each, request in requests.items():
+            resource = each.removeprefix(_REQUEST)
+            limit = amounts.get(f"limits.{resource}", request)
+            if request > limit:
+                yield NeedsOperator(
+                    f"{name} requests {told(request, resource)} of {resource}, its limit is "
+                    f"{told(limit, resource)}",
+                    f"give limits.{resource} beside it below kubernetes.components in settings",
+                )
 
 
 def _outside(limits: Object, settings: Settings) -> Iterator[NeedsOperator]:

@@ -212,14 +212,33 @@ def test_bounds_that_are_kept_to_are_no_fault(
     assert "within 1 limit range(s)" in site.check()
 
 
-def test_asking_for_less_in_settings_heals_it() -> None:
+def with_resources(resources: dict[str, Any], *parts: str) -> Site:
+    """A site whose settings give these to some components."""
     cluster = deepcopy(ALL["development"]["kubernetes"])
-    less = {"limits": {"cpu": "500m"}}
+    cluster["components"] = {each: {"resources": resources} for each in parts}
+    return Site(parse({**ALL["development"], "kubernetes": cluster}))
+
+
+def test_asking_for_less_in_settings_heals_it() -> None:
     parts = ("server", "worker", "platform-worker", "jobs", "migration")
-    cluster["components"] = {each: {"resources": less} for each in parts}
-    site = Site(parse({**ALL["development"], "kubernetes": cluster}))
+    site = with_resources({"limits": {"cpu": "500m"}}, *parts)
     limit(site, max={"cpu": "500m"})
     site.check()
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_request_above_the_limit_beside_it_is_told(listed: bool) -> None:
+    """As nothing would before the API server refuses the pods, or a run its Job."""
+    site = with_resources({"requests": {"cpu": "3", "ephemeral-storage": "1Gi"}}, "server", "jobs")
+    site.fake.denied = set() if listed else {("list", "limitranges")}
+    faults = {fault.problem: fault.remedy for fault in site.faults()}
+    [server] = [each for each in faults if each.startswith("prefect-server of")]
+    assert server.endswith("requests 3 of cpu, its limit is 2")
+    assert "give limits.cpu beside it" in faults[server]
+    assert any(each.startswith("prefect-job of") for each in faults)
+    assert len(faults) == 2, "without a limit any request will do"
+    both = {"requests": {"cpu": "3"}, "limits": {"cpu": "3"}}
+    assert "no quota" in with_resources(both, "server", "jobs").check()
 
 
 def test_whoever_may_not_list_them_is_told_that_nobody_looked(site: Site) -> None:
