@@ -170,7 +170,8 @@ def fail(case: Case) -> tuple[RolloutFailed, float]:
     with own_namespace(case.labels) as cluster:
         for each in case.others:
             cluster.apply(each)
-        cluster.apply(deployment(case.spec))
+        # However long a busy node takes to come to its end, no pod counts as available before.
+        cluster.apply(deployment(case.spec, minReadySeconds=150))
         start = monotonic()
         try:
             await_rollout(cluster, WEB, seconds=300)
