@@ -8,7 +8,7 @@ from clinical_ai import names
 from clinical_ai.change import Did
 from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.ports_cluster import Ref
-from clinical_ai.steps.cluster.workers import forget_workers
+from clinical_ai.steps.cluster.workers import forget_workers, pods_of
 from tests.support.deploying import Namespace
 
 
@@ -39,6 +39,18 @@ def test_a_worker_is_forgotten_when_it_is_offline_and_its_pod_is_gone(namespace:
     assert (change.did, gone in change.what) == (Did.REMOVED, True)
     assert known(namespace) == {there, online}
     assert forget_workers(namespace.cluster, namespace.prefect) == []
+
+
+def test_an_evicted_pod_counts_as_gone(namespace: Namespace) -> None:
+    """Kubernetes keeps it for days, so that a person can read why."""
+    evicted, there = f"{names.WORKER}-5d4-evicted", f"{names.WORKER}-5d4-there"
+    pod(namespace, evicted)
+    pod(namespace, there)
+    namespace.fake.edit("Pod", evicted, "kubelet", lambda it: it.update(status={"phase": "Failed"}))
+    assert [it["metadata"]["name"] for it in pods_of(namespace.cluster, names.WORKER)] == [there]
+    beat(namespace, evicted)
+    [change] = forget_workers(namespace.cluster, namespace.prefect)
+    assert evicted in change.what
 
 
 def test_each_pool_has_the_workers_of_its_own_pods(namespace: Namespace) -> None:

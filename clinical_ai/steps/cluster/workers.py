@@ -1,5 +1,6 @@
 """Workers of a cluster are named by their pods: those whose pod is gone are forgotten."""
 
+from typing import Final
 from urllib.parse import quote
 
 from clinical_ai import names
@@ -8,11 +9,21 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Object
 from clinical_ai.steps.orchestration import find_workers
 
+_ENDED: Final = frozenset({"Succeeded", "Failed"})
+
 
 def pods_of(cluster: Cluster, name: str) -> list[Object]:
-    """Pods with this `app` that are not being deleted."""
+    """Pods with this `app` that are to run: neither being deleted, nor left of an eviction.
+
+    An evicted pod, or one of a node that was shut down, stays Failed for days beside its successor.
+    """
     pods = cluster.find_all("v1", "Pod", labels={"app": name})
-    return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    return [pod for pod in pods if not _is_over(pod)]
+
+
+def _is_over(pod: Object) -> bool:
+    ended = pod.get("status", {}).get("phase") in _ENDED
+    return ended or bool(pod["metadata"].get("deletionTimestamp"))
 
 
 def forget_workers(cluster: Cluster, api: PrefectApi) -> list[Change]:
