@@ -23,7 +23,7 @@ from tests.support.deploying import (
     stages,
 )
 from tests.support.fake_refusals import Refusal
-from tests.support.objects import config
+from tests.support.objects import LABELS, config
 
 
 def did(changes: Sequence[Change]) -> dict[str, Did]:
@@ -77,6 +77,29 @@ def test_what_could_not_be_deleted_is_told_and_goes_the_next_time(
     namespace.fake.denied = set()
     deploy(namespace.site(), stages())
     assert namespace.data("old") is None
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_secret_stays_for_pods_that_read_it_when_its_external_secret_goes(
+    namespace: Namespace, *, mounted: bool
+) -> None:
+    """As when an operator takes over a Secret that Vault has filled so far."""
+    owner = {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret"}
+    namespace.fake.serve("external-secrets.io/v1", "ExternalSecret", "externalsecrets")
+    about = {"name": "aws", "labels": LABELS}
+    spec = {"target": {"name": "filled"}}
+    deploy(namespace.site(), stages(more=[{**owner, "metadata": about, "spec": spec}]))
+    uid = namespace.fake.look("ExternalSecret", "aws")["metadata"]["uid"]
+    made = {"name": "filled", "ownerReferences": [{**owner, "name": "aws", "uid": uid}]}
+    namespace.fake.put({"apiVersion": "v1", "kind": "Secret", "metadata": made})
+    wanted = stages()
+    if mounted:
+        [worker] = wanted["worker"]
+        volume = {"name": "aws", "secret": {"secretName": "filled"}}
+        worker["spec"]["template"]["spec"]["volumes"] = [volume]
+    deploy(namespace.site(), wanted)
+    assert namespace.cluster.find(Ref("external-secrets.io/v1", "ExternalSecret", "aws")) is None
+    assert (namespace.cluster.find(Ref("v1", "Secret", "filled")) is not None) is mounted
 
 
 def test_a_part_that_others_follow_prunes_nothing_and_is_not_good_by_itself(
@@ -228,6 +251,14 @@ def test_a_migration_runs_once(namespace: Namespace) -> None:
     namespace.fake.requests.clear()
     assert migrate(namespace.site(), job()).did is Did.UNCHANGED
     assert namespace.fake.writes == []
+
+
+def test_a_migration_that_failed_is_tried_anew(namespace: Namespace) -> None:
+    """Its node may have gone, or the database have been away."""
+    with pytest.raises(RolloutFailed, match="Job migration-1 has failed"):
+        migrate(namespace.site(), job(BROKEN))
+    assert migrate(namespace.site(), job()).did is Did.CREATED
+    assert namespace.fake.look("Job", "migration-1")["status"]["succeeded"] == 1
 
 
 def test_a_migration_that_somebody_else_started_is_waited_for(namespace: Namespace) -> None:

@@ -1,7 +1,7 @@
 """The platform's objects are as wanted, stage by stage; a bad roll-out is taken back."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,7 +20,7 @@ from clinical_ai.steps.cluster.inventory import (
     uids_of,
     write_inventory,
 )
-from clinical_ai.steps.cluster.job import await_job
+from clinical_ai.steps.cluster.job import await_job, has_failed, remove_job
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import RolloutFailed, await_rollout, rollout_state
 from clinical_ai.steps.cluster.synced import KIND, await_synced, synced_state
@@ -98,7 +98,15 @@ def deploy(
     if not all_of_it:
         write_inventory(site.cluster, known, site.ownership, guard=site.guard)
         return work.changes
-    pruned = prune(site.cluster, known, refs, site.ownership, write=True, guard=site.guard)
+    pruned = prune(
+        site.cluster,
+        known,
+        refs,
+        site.ownership,
+        write=True,
+        guard=site.guard,
+        read=_mounted(wanted),
+    )
     write_inventory(site.cluster, pruned.inventory, site.ownership, guard=site.guard)
     for fault in pruned.faults:
         log.warning("tried again next time: %s", fault)
@@ -111,12 +119,25 @@ def deploy(
     return done
 
 
+def _mounted(wanted: Iterable[Object]) -> set[str]:
+    """Names of the Secrets in volumes of these workloads' pods."""
+    pods = [each["spec"]["template"]["spec"] for each in wanted if each["kind"] == "Deployment"]
+    volumes = [volume for pod in pods for volume in pod.get("volumes", [])]
+    return {volume["secret"]["secretName"] for volume in volumes if "secret" in volume}
+
+
 def migrate(site: Site, migration: Object) -> Change:
-    """Prefect's database has the release's revision: the Job of that name has succeeded."""
+    """Prefect's database has the release's revision: the Job of that name has succeeded.
+
+    One that failed is tried anew: its node may have gone, or the database have been away.
+    """
     name = migration["metadata"]["name"]
     what = f"Job {name}"
     ref = Ref.of(migration)
     found = site.cluster.find(ref)
+    if found is not None and has_failed(found):
+        remove_job(site.cluster, found, seconds=site.seconds, beat=site.guard)
+        found = None
     if found is None:
         site.guard()
         site.cluster.create(migration)

@@ -1,6 +1,6 @@
 """What we applied is written down in the cluster, and what is wanted no more goes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,8 +8,9 @@ from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.inventory import Inventory, as_rows, from_rows, is_ours
-from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
 from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, free
+from clinical_ai.steps.cluster.synced import KIND
 
 _KEY: Final = "objects.json"
 
@@ -78,12 +79,14 @@ def prune(
     *,
     write: bool,
     guard: Guard = free,
+    read: Collection[str] = (),
 ) -> Pruned:
     """Objects of the inventory that are wanted no more go, while they are still ours.
 
     One without our labels, or made anew by somebody else, is left alone and forgotten. More than
     the limit are refused, and so is a wanted set without anything. `write` off: what would go. The
-    inventory is given back, not written.
+    inventory is given back, not written. `read`: names of Secrets that pods go on to read; they
+    stay when the ExternalSecret goes that made them.
     """
     kept = list(wanted)
     if not kept:
@@ -110,12 +113,20 @@ def prune(
     for ref, found in going.items():
         guard()  # what it raises ends everything: there may be no write at all
         try:
-            cluster.delete(ref, uid=found["metadata"]["uid"])
+            how: Propagation = "Orphan" if _made(found) in read else "Background"
+            cluster.delete(ref, uid=found["metadata"]["uid"], propagation=how)
         except PlatformError as error:
             failed[ref] = error
         else:
             changes.append(ObjectChange(str(ref), Did.REMOVED, ref=ref))
     return Pruned(changes, inventory.only([*kept, *failed]), list(failed.values()))
+
+
+def _made(found: Object) -> str:
+    """The Secret that an ExternalSecret owns."""
+    if found["kind"] != KIND:
+        return ""
+    return str(found["spec"].get("target", {}).get("name") or found["metadata"]["name"])
 
 
 def _find(cluster: Cluster, ref: Ref) -> Object | None:

@@ -7,7 +7,7 @@ from clinical_ai.diagnosis import Facts
 from clinical_ai.errors import Transient
 from clinical_ai.pod_faults import shortened
 from clinical_ai.ports_cluster import Cluster, Object, Ref
-from clinical_ai.steps.cluster.rollout import RolloutFailed, Watch, events_of
+from clinical_ai.steps.cluster.rollout import RolloutFailed, Watch, await_gone, events_of
 from clinical_ai.waiting import Sighting, wait_until
 
 _JOB: Final = "batch.kubernetes.io/job-name"
@@ -47,14 +47,28 @@ def await_job(
     wait_until(f"the end of Job {name}", look, seconds=seconds, every=every)
     [job] = found
     lines = _last_lines(cluster, job, tail)
-    ended = _ended(job) or {}
-    if ended.get("type") == "Failed":
+    if has_failed(job):
+        ended = _ended(job) or {}
         told = "; ".join([ended.get("reason") or "no reason given", *_blamed(cluster, job)])
         raise RolloutFailed(
             f"Job {name} has failed ({told})" + (f"; its last lines:\n{lines}\n" if lines else ""),
             f"read `kubectl logs job/{name} -n {job['metadata']['namespace']}`",
         )
     return lines
+
+
+def has_failed(job: Object) -> bool:
+    """For good: Kubernetes starts no pod of it any more."""
+    return (_ended(job) or {}).get("type") == "Failed"
+
+
+def remove_job(
+    cluster: Cluster, job: Object, *, seconds: float, beat: Callable[[], None] = lambda: None
+) -> None:
+    """It is gone with its pods, so that another of its name can be made."""
+    beat()
+    cluster.delete(Ref.of(job), uid=job["metadata"]["uid"], propagation="Foreground")
+    await_gone(cluster, Ref.of(job), seconds=seconds, beat=beat)
 
 
 def _ended(job: Object) -> dict[str, Any] | None:

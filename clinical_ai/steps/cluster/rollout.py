@@ -59,6 +59,18 @@ def await_rollout(
     return wait_until(f"the rollout of {ref}", look, seconds=seconds, every=every)
 
 
+def await_gone(
+    cluster: Cluster, ref: Ref, *, seconds: float, beat: Callable[[], None] = lambda: None
+) -> None:
+    """What was deleted is gone, and the pods before it where that was asked for."""
+
+    def look() -> Sighting:
+        beat()
+        return Sighting(cluster.find(ref) is None, "its pods are stopping")
+
+    wait_until(f"the end of {ref.short}", look, seconds=seconds)
+
+
 def rollout_state(found: Object) -> Sighting:
     """How far it is, as `kubectl rollout status` reckons."""
     status, wanted = found.get("status", {}), found["spec"].get("replicas", 1)

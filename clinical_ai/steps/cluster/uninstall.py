@@ -14,9 +14,9 @@ from clinical_ai.manifests.kubernetes.migration import DROP
 from clinical_ai.notation_kubernetes import parts
 from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
 from clinical_ai.steps.cluster.inventory import Ownership, read_inventory
-from clinical_ai.steps.cluster.job import await_job
+from clinical_ai.steps.cluster.job import await_job, remove_job
+from clinical_ai.steps.cluster.rollout import await_gone
 from clinical_ai.steps.cluster.synced import KIND
-from clinical_ai.waiting import Sighting, wait_until
 
 _JOBS: Final = ("batch/v1", "Job")
 # What deploy/self and bootstrap write beside their inventories; the switch is a person's.
@@ -89,7 +89,7 @@ def remove(
     """All of it is gone when this returns. Safe to run again after a kill."""
     for each in removal.workloads:
         tell(_delete(cluster, each, removal.options, guard))
-        _await_gone(cluster, Ref.of(each), guard)
+        await_gone(cluster, Ref.of(each), seconds=_SECONDS, beat=guard)
     if removal.drop is not None:
         tell(_carry_out(cluster, removal.drop, guard))
     for each in removal.others:
@@ -136,9 +136,7 @@ def _carry_out(cluster: Cluster, job: Object, guard: Callable[[], None]) -> Chan
     """One that a kill or a failure left tells nothing of the schema of today."""
     name, ref = job["metadata"]["name"], Ref.of(job)
     if (old := cluster.find(ref)) is not None:
-        guard()
-        cluster.delete(ref, uid=old["metadata"]["uid"], propagation="Foreground")
-        _await_gone(cluster, ref, guard)
+        remove_job(cluster, old, seconds=_SECONDS, beat=guard)
     guard()
     cluster.create(job)
     await_job(cluster, name, seconds=_SECONDS, beat=guard)
@@ -186,11 +184,3 @@ def _secrets(cluster: Cluster) -> list[Object]:
     ours = cluster.find_all("v1", "Secret", labels={"app.kubernetes.io/part-of": names.PRODUCT})
     more = [each for each in ours if each["metadata"]["name"] not in fixed]
     return [*_there(cluster, "Secret", fixed), *more]
-
-
-def _await_gone(cluster: Cluster, ref: Ref, guard: Callable[[], None]) -> None:
-    def look() -> Sighting:
-        guard()
-        return Sighting(cluster.find(ref) is None, "its pods are stopping")
-
-    wait_until(f"the end of {ref.short}", look, seconds=_SECONDS)
