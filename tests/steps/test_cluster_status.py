@@ -20,6 +20,7 @@ from clinical_ai.steps.roll import new_journal
 from tests.support.installed import Installed, Prepare
 from tests.support.kubernetes_examples import RELEASE
 
+LEASE = Ref("coordination.k8s.io/v1", "Lease", names.CLUSTER_LEASE)
 ENTRY = {"at": "2026-11-24T10:00:00+00:00", "release": "1.0.0 good", "run": "a-run", "changes": []}
 
 
@@ -140,6 +141,19 @@ def test_a_pool_that_a_killed_change_left_held_is_told_with_what_opens_it(
     Records(installed.cluster).write_journal(journal.ended(Stage.DONE, "lifted"))
     assert look(installed)["held"] is None
     assert "held" not in told(installed)
+
+
+def test_a_killed_change_is_told_as_gone_although_it_has_the_lease(installed: Installed) -> None:
+    journal = new_journal("the worker of pool platform is replaced").held({"platform": False})
+    Records(installed.cluster).write_journal(journal)
+    with cluster_lease(installed.cluster, "flow run a-run"):
+        long_ago = {"spec": {"renewTime": "2026-11-24T10:00:00.000000Z"}}
+        installed.cluster.patch(LEASE, long_ago)
+        seen = look(installed)
+    assert seen["healthy"] is False
+    assert "flow run a-run, since 2" in seen["lease"]
+    assert "no sign of life since 2026-11-24T10:00:00.000000Z" in seen["lease"]
+    assert "run `clinical-ai deploy --runtime kubernetes`, which opens them" in seen["held"]
 
 
 @pytest.mark.parametrize("error", [Transient("no port"), NeedsOperator("no key", "make it")])

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, Final
 
@@ -20,19 +20,30 @@ log = logging.getLogger(__name__)
 
 _MICRO_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"  # the API server takes exactly six digits
 _SECONDS: Final = 60
+_SILENT: Final = timedelta(seconds=2 * _SECONDS)
 _RENEW_AFTER: Final = 15.0
 _PATIENCE: Final = 90  # longer than the lease of a killed holder
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease, and since when, by the clock of whoever wrote it."""
+    """Who holds a lease, since when, and their last sign of life, by the clock that wrote it."""
 
     who: str
     since: str
+    renewed: str
 
     def __str__(self) -> str:
         return f"{self.who}, since {self.since}"
+
+    @property
+    def silent(self) -> bool:
+        """Whether they were killed, as far as two clocks tell. To be told; it takes no lease."""
+        try:
+            renewed = datetime.fromisoformat(self.renewed)
+        except ValueError:
+            return False
+        return datetime.now(UTC) - renewed > _SILENT
 
 
 @dataclass
@@ -187,8 +198,10 @@ def _write(cluster: Cluster, found: Object, spec: dict[str, Any]) -> Object:
 
 
 def _holder(found: Object) -> Holder | None:
-    who = found["spec"].get("holderIdentity")
-    return Holder(str(who), str(found["spec"].get("acquireTime", "?"))) if who else None
+    spec = found["spec"]
+    if not (who := spec.get("holderIdentity")):
+        return None
+    return Holder(str(who), str(spec.get("acquireTime", "?")), str(spec.get("renewTime", "?")))
 
 
 def _told(found: Object | None) -> str:

@@ -13,7 +13,7 @@ from clinical_ai.steps.cluster.break_glass import find_stop
 from clinical_ai.steps.cluster.deploy import Site, look
 from clinical_ai.steps.cluster.hold import find_open
 from clinical_ai.steps.cluster.inventory import Ownership
-from clinical_ai.steps.cluster.lease import find_holder
+from clinical_ai.steps.cluster.lease import Holder, find_holder
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.status import NO_BACKUP, last_runs, run_lines
@@ -37,7 +37,7 @@ def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
     done = [entry for entry in ledger if "failed" not in entry]
     holder, stop = find_holder(cluster), find_stop(cluster)
     held = _held(cluster)
-    abandoned = held is not None and holder is None
+    abandoned = held is not None and (holder is None or holder.silent)
     api, runs = _ask(reach)
     return {
         "healthy": api == "ready" and not abandoned and all(each["ready"] for each in workloads),
@@ -51,7 +51,7 @@ def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
         "workloads": workloads,
         "drift": _drift(cluster),
         "break_glass": stop,
-        "lease": str(holder) if holder else None,
+        "lease": _lease(holder) if holder else None,
         "held": f"{held}{_ABANDONED if abandoned else ''}" if held else None,
         "runs": runs,
         "backup": NO_BACKUP,
@@ -80,6 +80,12 @@ def _ledger(cluster: Cluster) -> list[dict[str, Any]]:
         return Records(cluster).read_ledger()
     except NeedsOperator as error:
         return [{"failed": str(error)}]
+
+
+def _lease(holder: Holder) -> str:
+    """A killed change leaves it taken; the next one takes it over."""
+    gone = f"; no sign of life since {holder.renewed}: it was killed" if holder.silent else ""
+    return f"{holder}{gone}"
 
 
 def _held(cluster: Cluster) -> str | None:
