@@ -134,6 +134,53 @@ def test_an_outage_of_prefect_hides_no_bad_rollout_and_keeps_nothing_from_being_
     assert namespace.paused() == [False, False]
 
 
+def test_runs_that_a_bad_worker_took_end_before_it_is_put_back(
+    namespace: Namespace, clock: Clock
+) -> None:
+    """One of its pods may work, and poll as soon as it is there."""
+    deploy(namespace.site(), stages())
+    run, left = "", 5
+
+    def takes_one_that_ends_after_a_while() -> None:
+        nonlocal run, left
+        namespace.controllers()
+        if namespace.image(names.WORKER) == BROKEN and not run:
+            run = namespace.run(names.POOL)
+        left -= bool(run)
+        if not left:
+            assert namespace.image(names.WORKER) == BROKEN
+            assert namespace.paused() == [True, False]
+            namespace.end(run)
+
+    clock.then = repeat(takes_one_that_ends_after_a_while)
+    wanted = {**stages(), "worker": [workload(names.WORKER, BROKEN)]}
+    with pytest.raises(RolloutFailed):
+        deploy(namespace.site(drain_seconds=60), wanted)
+    assert left <= 0
+    assert namespace.image(names.WORKER) == GOOD
+    assert namespace.paused() == [False, False]
+
+
+def test_a_bad_worker_whose_runs_do_not_end_stays_and_cuts_none(
+    namespace: Namespace, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    deploy(namespace.site(), stages())
+
+    def takes_one() -> None:
+        namespace.controllers()
+        if namespace.image(names.WORKER) == BROKEN and not namespace.prefect.runs:
+            namespace.run(names.POOL)
+
+    clock.then = repeat(takes_one)
+    wanted = {**stages(), "worker": [workload(names.WORKER, BROKEN)]}
+    with pytest.raises(RolloutFailed):
+        deploy(namespace.site(drain_seconds=60), wanted)
+    assert namespace.image(names.WORKER) == BROKEN
+    assert f"Deployment {names.WORKER} could not be put back" in caplog.text
+    assert "a-long-run" in caplog.text
+    assert namespace.paused() == [False, False]
+
+
 # A kill in between.
 
 

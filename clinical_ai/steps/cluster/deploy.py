@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import PlatformError, TimedOut
+from clinical_ai.errors import Locked, PlatformError, TimedOut, Transient
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, ensure_objects, free
@@ -187,7 +187,8 @@ class _Work:
     def put_back(self) -> None:
         """What was looked at is as it was last found good; the newest first.
 
-        Also what an earlier call changed that was killed before it could do this.
+        Also what an earlier call changed that was killed before it could do this. A worker's runs
+        end first, as for any other change of it: one of its pods may work, and have taken some.
         """
         try:
             good = {Ref.of(each): each for each in self.site.records.find_objects()}
@@ -199,16 +200,29 @@ class _Work:
             if before is None:
                 continue
             try:
-                [back] = ensure_objects(
-                    self.site.cluster, [before], write=True, guard=self.site.guard
-                )
-                if before["kind"] in _AWAITED:
-                    await_up(self.site, Ref.of(before))
+                back = self._put_back(before)
             except PlatformError as error:
                 log.error("%s could not be put back: %s", change.ref, error)  # noqa: TRY400
             else:
                 if back.wrote:
                     log.warning("%s is put back as it was last found good", change.ref)
+
+    def _put_back(self, before: Object) -> ObjectChange:
+        site = self.site
+        with ExitStack() as stack:
+            [back] = ensure_objects(site.cluster, [before], write=False)
+            try:
+                if site.api is not None:
+                    finish_hold(site.records, site.api)
+                stack.enter_context(_held(site, back))
+            except (TimedOut, Locked):
+                raise
+            except Transient as error:
+                log.warning("no pool is held, Prefect does not answer: %s", error)
+            [back] = ensure_objects(site.cluster, [before], write=True, guard=site.guard)
+            if before["kind"] in _AWAITED:
+                await_up(site, Ref.of(before))
+        return back
 
 
 def await_up(site: Site, ref: Ref) -> None:
