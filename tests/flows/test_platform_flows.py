@@ -223,7 +223,7 @@ def test_every_step_of_a_flow_is_tried_again_by_the_one_rule_and_never_cached(
     ("error", "attempts"),
     [
         (Transient("away"), 4),
-        (TimedOut("late"), 4),
+        (TimedOut("late"), 1),
         (NeedsOperator("a is wrong", "mend a"), 1),
         (ManyFaults([NeedsOperator("a is wrong", "mend a")]), 1),
         (ValueError("a fault of our own"), 1),
