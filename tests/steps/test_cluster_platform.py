@@ -9,8 +9,8 @@ from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import Wanted, with_cron
 from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, TimedOut
-from clinical_ai.manifests.kubernetes import credentials
-from clinical_ai.ports_cluster import Ref
+from clinical_ai.manifests.kubernetes import access, credentials
+from clinical_ai.ports_cluster import Ref, group_of
 from clinical_ai.settings import Settings, parse
 from clinical_ai.steps.cluster.break_glass import resume, stop
 from clinical_ai.steps.cluster.lease import find_holder
@@ -145,6 +145,41 @@ def test_what_differs_is_brought_and_then_nothing_differs(spoiled: Installed) ->
     assert not any(change.differs for change in bring(spoiled))
     assert not any(change.differs for change in bring(spoiled, write=False))
     assert find_holder(spoiled.cluster) is None
+
+
+@pytest.mark.parametrize("example", ["development", "production"])
+def test_its_role_grants_each_verb_that_it_asks_for(prepare: Prepare, example: str) -> None:
+    """Of a change, of one that is taken back with its migration, of drift and of pruning."""
+    site = prepare(example)
+    site.install()
+    [role] = [
+        each["rules"]
+        for each in access.rights(site.settings)
+        if (each["kind"], each["metadata"]["name"]) == ("Role", names.PLATFORM_JOB)
+    ]
+    granted = {
+        (verb, group, resource)
+        for rule in role
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    ref = Ref("v1", "ConfigMap", names.CONFIGURATION)
+    site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
+    site.fake.requests.clear()
+    bring(site, write=False)
+    bring(site)
+    later = replace(RELEASE, image=RELEASE.image.replace("0", "f"))
+    site.broken = {names.WORKER}
+    with pytest.raises(RolloutFailed):
+        site.platform(release=later).bring("flow run a-run", write=True, tell=unheard)
+    asked = {
+        (it.verb, group_of(it.served.api_version), "/".join(filter(None, parts)))
+        for it in site.fake.requests
+        for parts in [(it.served.plural, it.subresource)]
+    }
+    assert asked <= granted
+    assert {verb for verb, _, _ in asked} >= {"get", "list", "create", "patch"}
 
 
 def test_a_worker_whose_pod_is_gone_is_forgotten_with_it(installed: Installed) -> None:

@@ -15,9 +15,9 @@ from clinical_ai.settings_kubernetes import Gateway, Ingress
 
 Rule = dict[str, Any]
 
-_READ: Final = ("get", "list", "watch")
 # Server-side apply is `patch`, and `create` for what is not there yet.
-_KEEP: Final = (*_READ, "create", "patch", "delete")
+_KEEP: Final = ("get", "list", "create", "patch", "delete")
+_WATCH: Final = ("get", "list", "watch")
 LEVEL: Final = "pod-security.kubernetes.io"
 
 
@@ -57,8 +57,8 @@ def rights(settings: Settings) -> list[Manifest]:
 def _platform_worker() -> list[Rule]:
     """What prefect-kubernetes does: a Job a run, watched with its pods, deleted on cancellation."""
     return [
-        _rule("batch", ["jobs"], [*_READ, "create", "delete"]),
-        _rule("", ["pods"], _READ),
+        _rule("batch", ["jobs"], [*_WATCH, "create", "delete"]),
+        _rule("", ["pods"], _WATCH),
         _rule("", ["pods/log"], ["get"]),
         _rule("", ["events"], ["create"]),  # its observer tells there what it could not do
     ]
@@ -70,7 +70,7 @@ def _platform_job(settings: Settings) -> list[Rule]:
     return [
         _rule("", ["configmaps", "services"], _KEEP),
         _rule("apps", ["deployments"], _KEEP),
-        _rule("batch", ["jobs"], _KEEP),
+        _rule("batch", ["jobs"], ["get", "list", "create", "delete"]),
         _rule("policy", ["poddisruptionbudgets"], _KEEP),
         _rule(
             "networking.k8s.io",
@@ -88,12 +88,12 @@ def _platform_job(settings: Settings) -> list[Rule]:
             else []
         ),
         _rule("coordination.k8s.io", ["leases"], ["get", "create", "patch"]),
-        _rule("apps", ["replicasets"], _READ),
-        _rule("", ["pods", "events", "serviceaccounts"], _READ),
-        _rule("discovery.k8s.io", ["endpointslices"], _READ),
-        _rule("rbac.authorization.k8s.io", ["roles", "rolebindings"], _READ),
+        _rule("apps", ["replicasets"], ["list"]),
+        _rule("", ["pods", "events"], ["list"]),
+        _rule("discovery.k8s.io", ["endpointslices"], ["list"]),
+        _rule("", ["serviceaccounts"], ["get"]),
+        _rule("rbac.authorization.k8s.io", ["roles", "rolebindings"], ["get"]),
         _rule("", ["pods/log"], ["get"]),
-        _rule("", ["namespaces"], ["get"]),
         *_synced_secret(settings),
     ]
 
