@@ -54,7 +54,7 @@ def faults_of_pod(pod: Object, events: Sequence[Object]) -> Iterator[Diagnosis]:
             yield Diagnosis(
                 f"no node takes pod {about['name']}: {told.get('message', '')}",
                 "add capacity, or ask for less, or for other nodes, in settings",
-                30,
+                120,  # a cluster that adds nodes by itself needs a minute or two
                 about["name"],
             )
     for each in (*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])):
@@ -178,7 +178,9 @@ def _of_events(pod: Object, events: Sequence[Object]) -> Iterator[Diagnosis]:
                     container = _container_of(event)
                     text = f"container {container} of pod {name} is unhealthy: {shortened(message)}"
                     remedy = f"read `kubectl logs {name} -c {container}`"
-                    yield Diagnosis(text, remedy, 60, name, container)
+                    # What is slow to start is given its time; what has started is not.
+                    patience = 180 if message.startswith("Startup probe") else 60
+                    yield Diagnosis(text, remedy, patience, name, container)
             case "FailedCreatePodSandBox":
                 text = f"the node can't start pod {name}: {shortened(message)}"
                 yield Diagnosis(text, f"see `kubectl describe pod {name}`", 45, name)

@@ -195,6 +195,14 @@ def test_what_only_events_tell(told: Object, cause: str) -> None:
     assert cause in first(waiting("ContainerCreating"), events=[told]).cause
 
 
+@pytest.mark.parametrize(("probe", "patience"), [("Startup", 180), ("Readiness", 60)])
+def test_what_starts_slowly_is_given_more_time_than_what_has_started(
+    probe: str, patience: int
+) -> None:
+    told = event("Unhealthy", f"{probe} probe failed: 503")
+    assert first(waiting("ContainerCreating"), events=[told]).patience == patience
+
+
 def test_a_reason_that_was_never_seen_is_told_as_such() -> None:
     assert "not seen before: Brandnew" in first(waiting("Brandnew")).cause
 
