@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from clinical_ai.errors import NeedsOperator, PlatformError, Transient
-from clinical_ai.ports_cluster import Changed, Conflicts, FieldConflict, Ref
+from clinical_ai.ports_cluster import Changed, Conflicts, FieldConflict, Invalid, Ref
 
 _MANAGER: Final = re.compile(r'^conflict with "((?:[^"\\]|\\.)*)"')
 _ACCOUNT: Final = re.compile(r'User "([^"]*)" cannot ')
@@ -62,6 +62,8 @@ def refusal(code: int, status: Mapping[str, Any], asked: Asked) -> PlatformError
         return _conflict(status, asked)
     if code in {400, 422} or (code == 500 and _is_typing(message)):
         faults = _faults(status, message)
+        if code == 422 and "immutable" not in faults:
+            return Invalid(asked.what, faults)
         remedy = "correct the field it names"
         if "immutable" in faults:
             remedy = f"keep the field as it was, or delete {asked.what}: it is made anew then"
