@@ -85,6 +85,10 @@ class Invalid(NeedsOperator):
         self.faults = faults
 
 
+class Forbidden(NeedsOperator):
+    """The account lacks a right."""
+
+
 class Changed(Transient):
     """Somebody changed or replaced the object after it was read; read it again."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from clinical_ai.errors import NeedsOperator, PlatformError, Transient
-from clinical_ai.ports_cluster import Changed, Conflicts, FieldConflict, Invalid, Ref
+from clinical_ai.ports_cluster import Changed, Conflicts, FieldConflict, Forbidden, Invalid, Ref
 
 _MANAGER: Final = re.compile(r'^conflict with "((?:[^"\\]|\\.)*)"')
 _ACCOUNT: Final = re.compile(r'User "([^"]*)" cannot ')
@@ -79,7 +79,7 @@ def refusal(code: int, status: Mapping[str, Any], asked: Asked) -> PlatformError
 def _forbidden(message: str, asked: Asked) -> NeedsOperator:
     """Permission, quota, pod security, or the rule of an admission webhook or policy."""
     if account := _ACCOUNT.search(message):
-        return NeedsOperator(
+        return Forbidden(
             f"{account[1]} may not {asked.verb} {asked.resource} {asked.place} ({asked.what})",
             f"see {asked.can_i} and grant it, or use another account",
         )
