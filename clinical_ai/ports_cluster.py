@@ -76,6 +76,19 @@ class Conflicts(NeedsOperator):
         self.conflicts = tuple(conflicts)
 
 
+class Invalid(NeedsOperator):
+    """The object, as it would be, breaks a rule. `faults`: each field with the rule."""
+
+    def __init__(self, what: str, faults: str) -> None:
+        super().__init__(f"{what} is not valid: {faults}", "correct the field it names")
+        self.args = (what, faults)
+        self.faults = faults
+
+
+class Forbidden(NeedsOperator):
+    """The account lacks a right."""
+
+
 class Changed(Transient):
     """Somebody changed or replaced the object after it was read; read it again."""
 
@@ -137,8 +150,12 @@ class Cluster(Protocol):
         are refused. Raises Conflicts.
         """
 
-    def create(self, wanted: Object) -> Object | None:
-        """The new object, or None when one of that name is there; it is left as it is."""
+    def create(self, wanted: Object, *, dry_run: bool = False) -> Object | None:
+        """The new object, or None when one of that name is there; it is left as it is.
+
+        `dry_run`: as it would be. Whether it is valid by itself is looked at first, also when one
+        is there.
+        """
 
     def patch(self, ref: Ref, body: Object, *, subresource: str = "") -> Object:
         """Merge the body into the object, as `kubectl patch --type merge` does.

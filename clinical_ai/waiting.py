@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, sleep
 
-from clinical_ai.errors import TimedOut
+from clinical_ai.errors import Locked, TimedOut, Transient
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +16,26 @@ class Sighting:
 
     done: bool
     summary: str
+
+
+def outlasting(
+    look: Callable[[], Sighting], beat: Callable[[], None] = lambda: None
+) -> Callable[[], Sighting]:
+    """`look`, after `beat`: an outage that either meets is a sight like any other.
+
+    But Locked ends the wait: a lease that was lost is somebody else's by now.
+    """
+
+    def seen() -> Sighting:
+        try:
+            beat()
+            return look()
+        except Locked:
+            raise
+        except Transient as error:
+            return Sighting(done=False, summary=str(error))
+
+    return seen
 
 
 def wait_until(

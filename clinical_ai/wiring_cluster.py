@@ -214,18 +214,27 @@ class ClusterPlatform:
     def bring(self, who: str, *, write: bool, tell: "Tell") -> "list[Change]":
         """The namespace's objects are as wanted, in order, each workload up; or what differs.
 
-        Objects that deploy/self may not write are looked at as well.
+        Objects that deploy/self may not write are looked at first: without its rights it is refused
+        the others.
         """
+        from clinical_ai.steps.cluster.deploy import look
+        from clinical_ai.steps.cluster.rights import blaming
+
+        rights = self.rights()
+        with blaming(rights):
+            if write:
+                return [*self._bring(who, tell), *rights]
+            return [*look(self.site(), self.stages), *rights]
+
+    def _bring(self, who: str, tell: "Tell") -> "list[Change]":
         from clinical_ai.manifests.kubernetes.metadata import cluster_of
         from clinical_ai.manifests.kubernetes.migration import migration
         from clinical_ai.steps.cluster.break_glass import guarded
-        from clinical_ai.steps.cluster.deploy import deploy, look
+        from clinical_ai.steps.cluster.deploy import deploy
         from clinical_ai.steps.cluster.leaked_slots import free_leaked_slots
         from clinical_ai.steps.cluster.lease import cluster_lease
         from clinical_ai.steps.cluster.workers import forget_workers
 
-        if not write:
-            return [*look(self.site(), self.stages), *self.rights()]
         with cluster_lease(self.cluster, who) as lease:
             site = replace(self.site(), guard=guarded(self.cluster, lease.renew), tell=tell)
             with self._recording_failure(who):
@@ -233,7 +242,7 @@ class ClusterPlatform:
             changes += forget_workers(self.cluster, self.managed)
             if not cluster_of(self.settings).lease_claim:
                 changes += free_leaked_slots(self.cluster, self.managed)
-        return [*changes, *self.rights()]
+        return changes
 
     @contextmanager
     def _recording_failure(self, who: str) -> Iterator[None]:

@@ -105,11 +105,13 @@ class KubernetesApi:
         asked = self._asked("patch", ref)
         return self._some("PATCH", self._path(ref), asked, query, wanted, _APPLY)
 
-    def create(self, wanted: Object) -> Object | None:
+    def create(self, wanted: Object, *, dry_run: bool = False) -> Object | None:
         """The new object, or None when one of that name is there."""
         ref = Ref.of(wanted)
         kind, asked = self._kinds.of(ref), self._asked("create", ref)
         query = {"fieldManager": self._manager, "fieldValidation": "Strict"}
+        if dry_run:
+            query["dryRun"] = "All"
         answer = self._connection.send("POST", kind.collection(asked.namespace), query, wanted)
         if answer.status_code == 409 and status_of(answer).get("reason") == "AlreadyExists":
             return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from clinical_ai.errors import NeedsOperator, PlatformError, Transient
-from clinical_ai.ports_cluster import Changed, Conflicts, FieldConflict, Ref
+from clinical_ai.ports_cluster import Changed, Conflicts, FieldConflict, Forbidden, Invalid, Ref
 
 _MANAGER: Final = re.compile(r'^conflict with "((?:[^"\\]|\\.)*)"')
 _ACCOUNT: Final = re.compile(r'User "([^"]*)" cannot ')
@@ -62,6 +62,8 @@ def refusal(code: int, status: Mapping[str, Any], asked: Asked) -> PlatformError
         return _conflict(status, asked)
     if code in {400, 422} or (code == 500 and _is_typing(message)):
         faults = _faults(status, message)
+        if code == 422 and "immutable" not in faults:
+            return Invalid(asked.what, faults)
         remedy = "correct the field it names"
         if "immutable" in faults:
             remedy = f"keep the field as it was, or delete {asked.what}: it is made anew then"
@@ -77,7 +79,7 @@ def refusal(code: int, status: Mapping[str, Any], asked: Asked) -> PlatformError
 def _forbidden(message: str, asked: Asked) -> NeedsOperator:
     """Permission, quota, pod security, or the rule of an admission webhook or policy."""
     if account := _ACCOUNT.search(message):
-        return NeedsOperator(
+        return Forbidden(
             f"{account[1]} may not {asked.verb} {asked.resource} {asked.place} ({asked.what})",
             f"see {asked.can_i} and grant it, or use another account",
         )

@@ -9,12 +9,12 @@ from typing import Protocol
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import PlatformError, TimedOut, Transient
+from clinical_ai.errors import PlatformError, TimedOut
 from clinical_ai.plans import Journal, Stage, needs_hold, pools_to_restore
 from clinical_ai.ports import PrefectApi, ProcessSpec, Runtime
 from clinical_ai.steps.health import await_api
 from clinical_ai.steps.runs import runs_in
-from clinical_ai.waiting import Sighting, wait_until
+from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 log = logging.getLogger(__name__)
 
@@ -120,15 +120,11 @@ def drain(
     """
 
     def look() -> Sighting:
-        beat()
-        try:
-            running = [row["name"] for pool in pools for row in runs_in(api, pool)]
-        except Transient as error:
-            return Sighting(done=False, summary=str(error))
+        running = [row["name"] for pool in pools for row in runs_in(api, pool)]
         return Sighting(done=not running, summary=f"running: {', '.join(running[:5])}")
 
     try:
-        wait_until("the end of running work", look, seconds=seconds, every=1)
+        wait_until("the end of running work", outlasting(look, beat), seconds=seconds, every=1)
     except TimedOut as error:
         raise TimedOut(
             f"{error}; nothing was changed: wait or cancel these runs, or raise drain-seconds"

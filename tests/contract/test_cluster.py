@@ -14,6 +14,7 @@ from clinical_ai.ports_cluster import (
     Cluster,
     Conflicts,
     FieldConflict,
+    Invalid,
     NotServed,
     Object,
     Permission,
@@ -311,6 +312,17 @@ def test_creating_makes_an_object_once_and_leaves_it_then(cluster: Cluster) -> N
     assert made["metadata"]["name"] == "credentials"
     assert cluster.create(secret(key="second")) is None
     assert cluster.get(Ref("v1", "Secret", "credentials")) == made
+
+
+def test_creating_can_be_tried_also_where_one_is_there(cluster: Cluster) -> None:
+    tried = cluster.create(config(a="1"), dry_run=True)
+    assert tried is not None
+    assert cluster.find(CONFIG) is None
+    made = cluster.create(config(a="1"))
+    assert cluster.create(config(a="2"), dry_run=True) is None
+    with pytest.raises(Invalid, match=r"data\[key/bad\]"):
+        cluster.create({**config(), "data": {"key/bad": "x"}}, dry_run=True)
+    assert cluster.get(CONFIG) == made
 
 
 def test_a_patch_changes_what_it_names_and_a_stale_one_nothing(cluster: Cluster) -> None:

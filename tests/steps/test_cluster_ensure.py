@@ -8,7 +8,7 @@ import pytest
 
 from clinical_ai.change import Did
 from clinical_ai.errors import NeedsOperator
-from clinical_ai.ports_cluster import Changed, FieldConflict, NotServed, Object, Ref
+from clinical_ai.ports_cluster import Changed, FieldConflict, Invalid, NotServed, Object, Ref
 from clinical_ai.steps.cluster.ensure import ObjectChange, ensure_objects
 from tests.support.fake_cluster import FakeCluster
 from tests.support.objects import config, deployment, secret
@@ -125,6 +125,57 @@ def test_a_field_of_somebody_else_is_left_alone_and_told_and_the_rest_is_applied
     assert found["spec"]["minReadySeconds"] == 7
     [again] = ensure_objects(world.api, [wanted], write=True)
     assert (again.did, len(again.conflicts)) == (Did.UNCHANGED, 1)
+
+
+def referring() -> Object:
+    """A workload that takes a variable from a ConfigMap."""
+    wanted = deployment()
+    reference = {"configMapKeyRef": {"name": "settings", "key": "a"}}
+    [container] = wanted["spec"]["template"]["spec"]["containers"]
+    container["env"] = [{"name": "C", "valueFrom": reference}]
+    return wanted
+
+
+def set_variable(world: World) -> None:
+    """What `kubectl set env` does: a value takes the place of the reference."""
+    theirs = {**HOSTED, "env": [{"name": "C", "value": "theirs"}]}
+    body: Object = {"spec": {"template": {"spec": {"containers": [theirs]}}}}
+    world.other("kubectl-set").patch(WEB, body)
+
+
+def test_an_object_in_which_somebody_excludes_a_field_of_ours_is_left_alone_and_told(
+    world: World,
+) -> None:
+    ensure_objects(world.api, [config(a="1"), referring()], write=True)
+    set_variable(world)
+    before = world.api.get(WEB)
+    for write in (False, True):
+        left, other = ensure_objects(world.api, [referring(), config(a=f"new{write}")], write=write)
+        assert (left.did, left.contested) == (Did.UNCHANGED, True)
+        assert [each.manager for each in left.conflicts] == ["kubectl-set"]
+        assert "left alone: beside fields of kubectl-set it is not valid: " in left.detail
+        assert "env[0].valueFrom: Invalid value, may not be specified when" in left.detail
+        assert other.did is Did.UPDATED
+    assert world.api.get(WEB)["spec"] == before["spec"]
+
+
+def test_an_object_that_is_invalid_by_itself_is_refused_whoever_else_has_a_part_in_it(
+    world: World,
+) -> None:
+    ensure_objects(world.api, [referring()], write=True)
+    set_variable(world)
+    wrong = referring()
+    wrong["spec"]["template"]["metadata"]["labels"] = {"app": "other"}
+    with pytest.raises(Invalid, match="is not valid"):
+        ensure_objects(world.api, [wrong], write=False)
+
+
+def test_an_invalid_object_in_which_nobody_else_has_a_part_is_refused(world: World) -> None:
+    ensure_objects(world.api, [referring()], write=True)
+    wrong = referring()
+    wrong["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] = "x"
+    with pytest.raises(Invalid, match=r"valueFrom"):
+        ensure_objects(world.api, [wrong], write=False)
 
 
 def test_replicas_are_set_at_creation_and_never_again(world: World) -> None:

@@ -10,7 +10,7 @@ from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import Wanted, with_cron
 from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, TimedOut
 from clinical_ai.manifests.kubernetes import access, credentials
-from clinical_ai.ports_cluster import Ref, group_of
+from clinical_ai.ports_cluster import Forbidden, Ref, group_of
 from clinical_ai.settings import Settings, parse
 from clinical_ai.steps.cluster.break_glass import resume, stop
 from clinical_ai.steps.cluster.lease import find_holder
@@ -180,6 +180,27 @@ def test_its_role_grants_each_verb_that_it_asks_for(prepare: Prepare, example: s
     }
     assert asked <= granted
     assert {verb for verb, _, _ in asked} >= {"get", "list", "create", "patch"}
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_rights_that_new_settings_need_are_told_with_the_command_that_gives_them(
+    installed: Installed, *, write: bool
+) -> None:
+    exposure = {"kind": "ingress", "host": "prefect.example.org"}
+    installed.settings = with_cluster(exposure=exposure)
+    installed.fake.denied = {("get", "ingresses"), ("patch", "ingresses")}
+    with pytest.raises(NeedsOperator, match="may not get ingresses") as refused:
+        bring(installed, write=write)
+    assert names.PLATFORM_JOB in refused.value.remedy
+    assert "heal it with `python -m bootstrap --runtime kubernetes`" in refused.value.remedy
+
+
+def test_what_is_forbidden_although_rights_are_as_wanted_is_told_as_it_is(
+    installed: Installed,
+) -> None:
+    installed.fake.denied = {("list", "configmaps"), ("get", "configmaps")}
+    with pytest.raises(Forbidden, match="may not get configmaps"):
+        bring(installed, write=False)
 
 
 def test_a_worker_whose_pod_is_gone_is_forgotten_with_it(installed: Installed) -> None:

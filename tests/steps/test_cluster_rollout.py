@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from clinical_ai.errors import NeedsOperator, TimedOut
+from clinical_ai import names
+from clinical_ai.errors import Locked, NeedsOperator, TimedOut
 from clinical_ai.ports_cluster import Object, Ref
+from clinical_ai.steps.cluster.break_glass import Stopped, guarded, stop
 from clinical_ai.steps.cluster.job import await_job
+from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.rollout import RolloutFailed, await_rollout, rollout_state
 from tests.support.clock import Clock
 from tests.support.fake_cluster import FakeCluster
@@ -204,6 +207,41 @@ def test_an_outage_of_the_server_is_waited_out_and_each_look_beats(clock: Clock)
     clock.happens(lambda: None, lambda: setattr(site.fake, "down", False))
     site.wait(beat=lambda: beats.append(clock.now))
     assert len(beats) == 3
+
+
+def test_an_outage_of_the_server_is_waited_out_when_the_guard_meets_it(clock: Clock) -> None:
+    site, work = Site(), Work()
+    for fake in (site.fake, work.fake):
+        fake.down = True
+    clock.happens(
+        lambda: setattr(site.fake, "down", False), lambda: site.status(availableReplicas=1)
+    )
+    site.wait(beat=guarded(site.cluster))
+    clock.happens(lambda: setattr(work.fake, "down", False), lambda: work.ended("Complete"))
+    await_job(work.cluster, "work", seconds=60, beat=guarded(work.cluster))
+
+
+def test_self_management_that_is_stopped_ends_the_wait(clock: Clock) -> None:
+    site = Site()
+    clock.happens(lambda: stop(site.cluster, "ann", "incident 12"))
+    with pytest.raises(Stopped, match="incident 12"):
+        site.wait(beat=guarded(site.cluster))
+    assert clock.slept == 1
+
+
+def test_a_lease_that_is_lost_ends_the_wait(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clinical_ai.steps.cluster.lease.monotonic", lambda: clock.now)
+    site = Site()
+    taken = {"holderIdentity": "bob"}
+    with cluster_lease(site.cluster, "ann") as lease:
+        clock.happens(
+            lambda: site.fake.edit(
+                "Lease", names.CLUSTER_LEASE, "bob", lambda it: it["spec"].update(taken)
+            )
+        )
+        with pytest.raises(Locked, match="lost to bob"):
+            site.wait(beat=guarded(site.cluster, lease.renew))
+    assert clock.now < 20
 
 
 def test_a_deployment_that_is_not_there_is_no_wait(clock: Clock) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports_cluster import Object, Ref
+from clinical_ai.steps.cluster.break_glass import guarded
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.cluster.synced import await_synced, check_synced
 from tests.support.clock import Clock
@@ -74,6 +75,14 @@ def test_it_is_awaited_until_its_newest_generation_is_synced(clock: Clock) -> No
     clock.happens(site.sync)
     assert await_synced(site.cluster, REF, seconds=30).summary == f"synced at {NOON}"
     assert clock.slept == 1
+
+
+def test_an_outage_of_the_server_is_waited_out_when_the_guard_meets_it(clock: Clock) -> None:
+    site = Site()
+    site.fake.down = True
+    clock.happens(lambda: setattr(site.fake, "down", False), site.sync)
+    await_synced(site.cluster, REF, seconds=30, beat=guarded(site.cluster))
+    assert clock.slept == 2
 
 
 def test_an_operator_that_waits_after_failures_is_asked_to_look_again(clock: Clock) -> None:

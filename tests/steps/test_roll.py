@@ -10,7 +10,7 @@ from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, TimedOut, Transient
 from clinical_ai.plans import Journal, Stage
 from clinical_ai.ports import ProcessSpec
-from clinical_ai.steps.roll import Reach, finish_roll, new_journal, roll
+from clinical_ai.steps.roll import Reach, drain, finish_roll, new_journal, roll
 from clinical_ai.steps.self_deploy import hand_over, report_last_roll
 from tests.support.clock import Clock
 from tests.support.fake_prefect import FakePrefect
@@ -315,6 +315,17 @@ def test_a_server_away_while_draining_is_waited_for(clock: Clock) -> None:
     world.api.post = sometimes  # type: ignore[method-assign]
     world.roll(new_journal("test"))
     assert world.runtime.restarts == [names.WORKER]
+
+
+def test_an_outage_that_the_guard_meets_while_draining_is_waited_out(clock: Clock) -> None:
+    looks = iter([Transient("away"), TimedOut("late")])
+
+    def beat() -> None:
+        if error := next(looks, None):
+            raise error
+
+    drain(World().api, [names.POOL], 5, beat)
+    assert clock.slept == 2
 
 
 def test_deploy_self_hands_a_change_over_and_the_next_run_reports_it_once() -> None:

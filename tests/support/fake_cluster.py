@@ -12,7 +12,7 @@ import httpx
 from clinical_ai.adapters.kubernetes_access import Access
 from clinical_ai.adapters.kubernetes_api import KubernetesApi
 from tests.support.fake_objects import Object, Objects, Stored
-from tests.support.fake_refusals import Refusal
+from tests.support.fake_refusals import Refusal, check_fields, check_values
 from tests.support.fake_requests import (
     SERVED,
     Request,
@@ -186,11 +186,13 @@ class FakeCluster(httpx.BaseTransport):
         if asked.served.kind == "SelfSubjectAccessReview":
             return self._review(asked.body)
         self._need_namespace(asked)
+        content = self._placed(asked)
         if asked.place in self.objects.all:
+            check_fields(content, asked.place, typed=False)
+            check_values(asked.place, content)
             raise Refusal(
                 409, "AlreadyExists", f'{asked.served.plural} "{asked.name}" already exists'
             )
-        content = self._placed(asked)
         self.admit(content)
         return self.objects.write(
             asked.place, content, asked.query["fieldManager"], dry_run=asked.dry_run

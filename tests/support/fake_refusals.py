@@ -73,8 +73,19 @@ def check_values(place: Place, content: Object) -> None:
         if not spec["selector"]["matchLabels"].items() <= labels.items():
             told = "Invalid value: {}: `selector` does not match template `labels`"
             causes = [_cause("Invalid", "spec.template.metadata.labels", told)]
+        causes += _env_causes(spec["template"]["spec"]["containers"])
     if causes:
         raise Refusal(422, "Invalid", f"{place[1]} is invalid", causes=causes)
+
+
+def _env_causes(containers: list[Object]) -> list[dict[str, str]]:
+    told = 'Invalid value: "": may not be specified when `value` is not empty'
+    return [
+        _cause("Invalid", f"spec.template.spec.containers[{i}].env[{j}].valueFrom", told)
+        for i, container in enumerate(containers)
+        for j, each in enumerate(container.get("env", []))
+        if each.get("value") and "valueFrom" in each
+    ]
 
 
 def check_change(place: Place, before: Object, after: Object) -> None:

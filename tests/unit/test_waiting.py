@@ -1,12 +1,12 @@
 """Every wait has an end, and tells what it sees; the clock stands still between looks here."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from clinical_ai.errors import TimedOut
-from clinical_ai.waiting import Sighting, wait_until
+from clinical_ai.errors import Locked, NeedsOperator, PlatformError, TimedOut, Transient
+from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 
 class Clock:
@@ -68,3 +68,32 @@ def test_the_log_tells_each_change_once(caplog: pytest.LogCaptureFixture) -> Non
         "waiting for the server: refused",
         "waiting for the server: starting",
     ]
+
+
+def meets(*errors: PlatformError) -> Callable[[], None]:
+    """A guard that meets these, one a call, and then none."""
+    coming = iter(errors)
+
+    def beat() -> None:
+        if error := next(coming, None):
+            raise error
+
+    return beat
+
+
+def test_an_outage_is_waited_out_whether_the_guard_or_the_look_meets_it(clock: Clock) -> None:
+    looks = seen("starting", "it answers")
+    look = outlasting(lambda: next(looks), meets(Transient("away"), TimedOut("late")))
+    assert wait_until("the server", look, seconds=5, every=1).summary == "it answers"
+    assert clock.now == 1003
+
+
+@pytest.mark.parametrize(
+    "error", [Locked("lost to bob"), NeedsOperator("it is stopped", "let it go on")], ids=str
+)
+def test_a_guard_that_forbids_to_go_on_ends_the_wait(clock: Clock, error: PlatformError) -> None:
+    looks = seen("starting", "it answers")
+    look = outlasting(lambda: next(looks), meets(Transient("away"), error))
+    with pytest.raises(type(error), match=str(error)):
+        wait_until("the server", look, seconds=5, every=1)
+    assert clock.now == 1001

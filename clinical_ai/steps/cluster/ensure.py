@@ -6,15 +6,26 @@ from dataclasses import dataclass
 from typing import Final
 
 from clinical_ai.change import Change, Did
-from clinical_ai.names import SCALE_MANAGER
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.names import FIELD_MANAGER, SCALE_MANAGER
 from clinical_ai.object_diff import FieldChange, differences
 from clinical_ai.object_paths import without
-from clinical_ai.ports_cluster import Changed, Cluster, Conflicts, FieldConflict, Object, Ref
+from clinical_ai.ports_cluster import (
+    Changed,
+    Cluster,
+    Conflicts,
+    FieldConflict,
+    Invalid,
+    Object,
+    Ref,
+)
 
 Guard = Callable[[], None]
 _SCALED: Final = frozenset({"Deployment", "StatefulSet"})
 _MOST_SHOWN: Final = 5
 _MOST_LOOKS: Final = 3
+_NOBODY_ELSE: Final = frozenset({FIELD_MANAGER, SCALE_MANAGER, "kube-controller-manager"})
+_WHOLE: Final = "."
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,9 @@ def ensure_objects(
 
     Compared as Flux does: the live object with a server-side dry run, so that defaults and what
     others added are no difference. A field that somebody else set to another value stays theirs
-    and is told. `replicas` counts when the object is made, and never again. `guard` is called
-    before each write, and raises when there may be none.
+    and is told; so is an object that is left alone, since what they set excludes a field of ours.
+    `replicas` counts when the object is made, and never again. `guard` is called before each
+    write, and raises when there may be none.
 
     One list for several objects of a kind, one request for a single one and for each Secret (who
     may list Secrets may read all of them), and one dry run for each object; a second one only when
@@ -115,7 +127,10 @@ def _update(
     if "deletionTimestamp" in live["metadata"]:
         raise Changed(f"{ref} is being deleted; it is made anew when it has gone")
     for _ in range(_MOST_LOOKS):
-        applied, would, conflicts = _dry_run(cluster, _applied(wanted))
+        try:
+            applied, would, conflicts = _dry_run(cluster, _applied(wanted))
+        except Invalid as refused:
+            return _left_alone(cluster, wanted, live, refused)
         if would["metadata"].get("resourceVersion") == live["metadata"]["resourceVersion"]:
             break
         live = cluster.get(ref)  # a controller wrote in between: that is no difference of ours
@@ -141,6 +156,37 @@ def _dry_run(cluster: Cluster, wanted: Object) -> tuple[Object, Object, tuple[Fi
                 raise
             reduced = less
         return reduced, cluster.apply(reduced, dry_run=True), refused.conflicts
+
+
+def _left_alone(cluster: Cluster, wanted: Object, live: Object, refused: Invalid) -> ObjectChange:
+    """The object stays as it is: valid by itself, it is not beside what others set in it.
+
+    As our `valueFrom` beside their `value`: no field has two owners, so that is no conflict to the
+    server. Raises the refusal when nobody else has a part in it.
+    """
+    others = _others(live)
+    if not others or not _is_valid_alone(cluster, _applied(wanted)):
+        raise refused
+    ref, uid = Ref.of(wanted), live["metadata"]["uid"]
+    told = f"left alone: beside fields of {', '.join(others)} it is not valid: {refused.faults}"
+    conflicts = tuple(FieldConflict(_WHOLE, each) for each in others)
+    return ObjectChange(str(ref), Did.UNCHANGED, told, ref, uid, conflicts=conflicts)
+
+
+def _others(live: Object) -> list[str]:
+    """Who else manages fields of it; not of its status or scale."""
+    managed = live["metadata"].get("managedFields", [])
+    found = {each["manager"] for each in managed if not each.get("subresource")}
+    return sorted(found - _NOBODY_ELSE)
+
+
+def _is_valid_alone(cluster: Cluster, wanted: Object) -> bool:
+    """Whether it could be made, if it were not there."""
+    try:
+        cluster.create(wanted, dry_run=True)
+    except NeedsOperator:
+        return False
+    return True
 
 
 def _applied(wanted: Object) -> Object:

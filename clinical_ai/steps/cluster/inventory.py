@@ -84,9 +84,9 @@ def prune(
     """Objects of the inventory that are wanted no more go, while they are still ours.
 
     One without our labels, or made anew by somebody else, is left alone and forgotten. More than
-    the limit are refused, and so is a wanted set without anything. `write` off: what would go. The
-    inventory is given back, not written. `read`: names of Secrets that pods go on to read; they
-    stay when the ExternalSecret goes that made them.
+    the limit are refused, and so is a wanted set without anything. `write` off: all that would go,
+    also more than the limit. The inventory is given back, not written. `read`: names of Secrets
+    that pods go on to read; they stay when the ExternalSecret goes that made them.
     """
     kept = list(wanted)
     if not kept:
@@ -100,7 +100,8 @@ def prune(
         for ref, found in there.items()
         if is_ours(found, inventory.uids[ref], ownership.labels, names.FIELD_MANAGER)
     }
-    _refuse_many(list(going), ownership.limit)
+    if write:
+        _refuse_many(list(going), ownership.limit)
     changes = [
         ObjectChange(str(ref), Did.UNCHANGED, "not ours any more, left alone", ref)
         for ref in there

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from clinical_ai.diagnosis import Facts
-from clinical_ai.errors import Transient
 from clinical_ai.pod_faults import shortened
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.rollout import RolloutFailed, Watch, await_gone, events_of
-from clinical_ai.waiting import Sighting, wait_until
+from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 _JOB: Final = "batch.kubernetes.io/job-name"
 _OLD_JOB: Final = "job-name"  # before Kubernetes 1.27
@@ -33,18 +32,14 @@ def await_job(
     found: list[Object] = []
 
     def look() -> Sighting:
-        beat()
-        try:
-            job = cluster.get(ref)
-            ended = _ended(job)
-            if ended is None:
-                watch.judge(_facts(cluster, job))
-        except Transient as error:
-            return Sighting(done=False, summary=str(error))
+        job = cluster.get(ref)
+        ended = _ended(job)
+        if ended is None:
+            watch.judge(_facts(cluster, job))
         found[:] = [job]
         return Sighting(ended is not None, "; ".join([_state(job), *watch.causes]))
 
-    wait_until(f"the end of Job {name}", look, seconds=seconds, every=every)
+    wait_until(f"the end of Job {name}", outlasting(look, beat), seconds=seconds, every=every)
     [job] = found
     lines = _last_lines(cluster, job, tail)
     if has_failed(job):

@@ -1,12 +1,14 @@
 """Accounts and rights, which bootstrap alone may write: compared without the right to write."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import covers
-from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.ports_cluster import Cluster, Forbidden, Object, Ref
 
 _HEAL: Final = "heal it with `python -m bootstrap --runtime kubernetes`"
 _COMPARED: Final = ("rules", "roleRef", "subjects", "automountServiceAccountToken")
@@ -15,6 +17,22 @@ _COMPARED: Final = ("rules", "roleRef", "subjects", "automountServiceAccountToke
 def look_at_rights(cluster: Cluster, wanted: Sequence[Object]) -> list[Change]:
     """Whether each is as wanted. A dry run would need the right to write: they are compared."""
     return [_look(each, cluster.find(Ref.of(each))) for each in wanted]
+
+
+@contextmanager
+def blaming(rights: Sequence[Change]) -> Iterator[None]:
+    """What is forbidden meanwhile is told with those of the rights that are not as wanted.
+
+    New settings may need rights that only bootstrap can give, as for the first ingress.
+    """
+    try:
+        yield
+    except Forbidden as refused:
+        differing = [f"{each.what}: {each.detail}" for each in rights if each.differs]
+        if not differing:
+            raise
+        problem = f"{refused.problem}, and rights are not as the settings want them"
+        raise NeedsOperator(problem, "; ".join(differing)) from refused
 
 
 def _look(wanted: Object, found: Object | None) -> Change:

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from clinical_ai import names
 from clinical_ai.diagnosis import Facts, explain
-from clinical_ai.errors import NeedsOperator, PlatformError, Transient
+from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.pod_faults import Diagnosis
 from clinical_ai.ports_cluster import Cluster, Object, Ref, in_namespace
-from clinical_ai.waiting import Sighting, wait_until
+from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +46,14 @@ def await_rollout(
     watch = Watch(cluster, str(ref))
 
     def look() -> Sighting:
-        beat()
-        try:
-            found = cluster.get(ref)
-            state = rollout_state(found)
-            if not state.done and _is_seen(found):  # until then it tells of the change before
-                watch.judge(_facts(cluster, found))
-        except Transient as error:
-            return Sighting(done=False, summary=str(error))
+        found = cluster.get(ref)
+        state = rollout_state(found)
+        if not state.done and _is_seen(found):  # until then it tells of the change before
+            watch.judge(_facts(cluster, found))
         return Sighting(state.done, "; ".join([state.summary, *watch.causes]))
 
-    return wait_until(f"the rollout of {ref}", look, seconds=seconds, every=every)
+    what = f"the rollout of {ref}"
+    return wait_until(what, outlasting(look, beat), seconds=seconds, every=every)
 
 
 def await_gone(
@@ -65,10 +62,9 @@ def await_gone(
     """What was deleted is gone, and the pods before it where that was asked for."""
 
     def look() -> Sighting:
-        beat()
         return Sighting(cluster.find(ref) is None, "its pods are stopping")
 
-    wait_until(f"the end of {ref.short}", look, seconds=seconds)
+    wait_until(f"the end of {ref.short}", outlasting(look, beat), seconds=seconds)
 
 
 def rollout_state(found: Object) -> Sighting:

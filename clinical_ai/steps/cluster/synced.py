@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final
 
-from clinical_ai.errors import NeedsOperator, PlatformError, Transient
+from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.pod_faults import conditions_of, shortened
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.rollout import RolloutFailed
-from clinical_ai.waiting import Sighting, wait_until
+from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 KIND: Final = "ExternalSecret"
 _PATIENCE: Final = 60.0  # for a Vault or an operator that is just starting
@@ -37,14 +37,7 @@ def await_synced(
     operator waits longer after each failure, so it is asked to look again: Vault may be mended.
     """
     watch = _Watch(cluster, ref, since=monotonic())
-
-    def look() -> Sighting:
-        beat()
-        try:
-            return watch.look()
-        except Transient as error:
-            return Sighting(done=False, summary=str(error))
-
+    look = outlasting(watch.look, beat)
     return wait_until(f"the sync of {ref}", look, seconds=seconds, every=every)
 
 
