@@ -40,7 +40,7 @@ def forbid(site: Site) -> None:
 
 
 def forbid_what_a_role_grants(site: Site) -> None:
-    site.fake.denied = {("get", "endpointslices")}
+    site.fake.denied = {("list", "endpointslices")}
 
 
 def forbid_forwarding(site: Site) -> None:
@@ -77,7 +77,7 @@ FAULTS: Final[dict[str, tuple[Callable[[Site], object], str, str]]] = {
     ),
     "granted right": (
         forbid_what_a_role_grants,
-        "you may not get endpointslices.discovery.k8s.io",
+        "you may not list endpointslices.discovery.k8s.io",
         "ask an administrator",
     ),
     "forwarding": (forbid_forwarding, "you may not create pods/portforward", "administrator"),
