@@ -302,8 +302,9 @@ def _settle(plan: Plan, platform: ClusterPlatform) -> ClusterPlatform:
     """The block exists; from then on it is the truth. Other settings are refused, or replace it."""
     api, block = platform.api, platform.rendered["block"]
     ensure_block_schema(api, block)
-    saved = find_settings(api)
-    if saved is None or plan.request.replace:
+    # What is to be replaced is not read: it may be wrong.
+    saved = None if plan.request.replace else find_settings(api)
+    if saved is None:
         save_settings(api, plan.settings, block["checksum"])
         return platform
     wanted.refuse_difference(plan.request, saved, plan.settings)

@@ -25,6 +25,7 @@ from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.cluster.break_glass import stop
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.roll import hold, new_journal
+from clinical_ai.steps.settings_block import find_settings
 from clinical_ai.steps.verify import Result, as_rows
 from tests.support.clock import Clock
 from tests.support.fake_docker import FakeDocker
@@ -56,8 +57,10 @@ class DayZero(Installed):
                 wanted = [each for stage in self.stages.values() for each in stage]
                 Records(self.cluster).write_objects(wanted)
 
-    def up(self) -> int:
-        return install.up(self.plan(), Terminal())
+    def up(self, **asked: Any) -> int:
+        plan = self.plan()
+        plan = replace(plan, request=replace(plan.request, **asked))
+        return install.up(plan, Terminal())
 
     def known(self) -> dict[str, Any]:
         """What Prefect holds."""
@@ -171,6 +174,17 @@ def test_pools_that_a_killed_run_of_deploy_self_held_are_open_again(site: DayZer
     assert site.up() == 0
     assert not site.prefect.pools[names.PLATFORM_POOL]["is_paused"]
     assert site.stage() is Stage.DONE
+
+
+def test_a_wrong_block_is_told_and_can_be_replaced(site: DayZero) -> None:
+    site.up()
+    where = f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}/block_documents/name/"
+    block = site.prefect.get(where + names.SETTINGS_BLOCK)["id"]
+    site.prefect.patch(f"/block_documents/{block}", {"data": {"log_level": "LOUD"}})
+    with pytest.raises(ManyFaults, match="log-level"):
+        site.up()
+    assert site.up(replace=True) == 0
+    assert find_settings(site.prefect) == site.settings
 
 
 def test_a_check_that_fails_leaves_no_pod_and_no_server(site: DayZero) -> None:
