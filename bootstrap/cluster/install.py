@@ -39,7 +39,6 @@ from clinical_ai.steps.cluster.hold import finish_abandoned_hold
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
-from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
 from clinical_ai.steps.registration import ensure_deployments
 from clinical_ai.steps.runs import read_table, run_to_end
@@ -119,8 +118,7 @@ def up(plan: Plan, terminal: Terminal) -> int:
         platform = _settle(plan, platform)
         terminal.step("registration", register(platform))
         terminal.step("platform worker", _bring_rest(platform))
-        applied = Records(plan.cluster).find_objects()
-        if ensure_deployed(platform, terminal, anew=not applied):
+        if ensure_deployed(platform, terminal, anew=_differs(platform)):
             verify(platform, terminal)
     _tell_where(plan, terminal)
     return 0
@@ -269,6 +267,11 @@ def _bring_rest(platform: ClusterPlatform) -> list[Change]:
     with cluster_lease(platform.cluster, _who()) as lease:
         site = replace(site, guard=guarded(platform.cluster, lease.renew))
         return deploy(site, stages, all_of_it=False)
+
+
+def _differs(platform: ClusterPlatform) -> bool:
+    """Whether something that deploy/self keeps is not as it is wanted now; writes nothing."""
+    return any(each.differs for each in look(platform.site(), platform.stages))
 
 
 def _unchanged(cluster: Cluster, stages: Stages) -> list[Change] | None:

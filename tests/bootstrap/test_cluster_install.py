@@ -1,7 +1,7 @@
 """Day zero in a cluster, as far as a cluster and a Prefect in memory carry it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -23,9 +23,13 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.cluster.break_glass import stop
+from clinical_ai.steps.cluster.deploy import look
+from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.cluster.uninstall import Options, plan_removal, remove
 from clinical_ai.steps.roll import hold, new_journal
-from clinical_ai.steps.settings_block import find_settings
+from clinical_ai.steps.runs import find_deployment
+from clinical_ai.steps.settings_block import find_settings, save_settings
 from clinical_ai.steps.verify import Result, as_rows
 from tests.support.clock import Clock
 from tests.support.fake_docker import FakeDocker
@@ -54,8 +58,23 @@ class DayZero(Installed):
                 self.prefect.post("/artifacts/", left)
                 ended = {"state": {"type": "COMPLETED", "message": "well"}}
                 self.prefect.post(f"/flow_runs/{run}/set_state", ended)
-                wanted = [each for stage in self.stages.values() for each in stage]
-                Records(self.cluster).write_objects(wanted)
+                self.apply()
+
+    def apply(self) -> None:
+        """What deploy/self does to the objects that it keeps."""
+        wanted = [each for stage in self.stages.values() for each in stage]
+        reconcile(self.cluster, wanted, self.platform().ownership, write=True)
+
+    def differing(self) -> list[str]:
+        """Objects that are not as wanted."""
+        platform = self.platform()
+        return [str(it) for it in look(platform.site(), platform.stages) if it.differs]
+
+    def applied(self) -> int:
+        """How often deploy/self was started."""
+        deploy = find_deployment(self.prefect, names.DEPLOY_SELF) or {}
+        runs = self.prefect.runs.values()
+        return sum(not it["auto_scheduled"] and it["deployment_id"] == deploy["id"] for it in runs)
 
     def up(self, **asked: Any) -> int:
         plan = self.plan()
@@ -140,6 +159,40 @@ def test_the_second_time_nothing_is_written(
     assert site.fake.writes == []
     assert site.known() == before
     assert "created" not in capsys.readouterr().out
+
+
+def edit_and_apply(site: DayZero) -> None:
+    """Other settings, applied by a run of deploy/self that somebody started in the UI."""
+    mine = site.settings
+    other = {"drain_seconds": mine.drain_seconds + 7}
+    site.settings = mine.model_copy(update=other)
+    save_settings(site.prefect, site.settings, site.rendered["block"]["checksum"])
+    site.apply()
+    site.settings = mine
+
+
+def lose_the_worker(site: DayZero) -> None:
+    ref = Ref("apps/v1", "Deployment", names.WORKER)
+    site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
+
+
+def uninstall(site: DayZero) -> None:
+    """The database stays, and with it what Prefect knows of the runs."""
+    remove(site.cluster, plan_removal(site.cluster, Options()), site.beat, lambda _: None)
+
+
+@pytest.mark.parametrize("change", [edit_and_apply, lose_the_worker, uninstall])
+def test_deploy_self_is_started_again_when_what_it_did_is_there_no_more(
+    site: DayZero, change: Callable[[DayZero], None]
+) -> None:
+    """It has completed for this release and these settings, but something came after."""
+    site.up()
+    change(site)
+    assert site.differing() != []
+    for _ in range(2):
+        assert site.up(replace=True) == 0
+        assert site.differing() == []
+        assert site.applied() == 2
 
 
 def test_nothing_is_written_while_self_management_is_stopped(site: DayZero) -> None:
