@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from bootstrap import wanted
 from bootstrap.cluster import checks
-from bootstrap.cluster.from_pod import check_from_pod, is_left
+from bootstrap.cluster.from_pod import check_beside, check_from_pod, is_left
 from bootstrap.cluster.image import Found, ensure_release, look_for_release, render
 from bootstrap.request import Request
 from bootstrap.runs import demand, ensure_deployed, link
@@ -158,7 +158,7 @@ def check_only(plan: Plan, terminal: Terminal) -> int:
         told = "database and storage are tried once image, accounts and Secrets are there"
         terminal.line("from a pod", told)
         return 0
-    for line in check_from_pod(plan.cluster, plan.settings, release):
+    for line in check_beside(plan.cluster, plan.settings, release):
         terminal.line("from a pod", line)
     return 0
 
@@ -251,7 +251,7 @@ def _bring(plan: Plan, release: Release, chosen: Sequence[str], terminal: Termin
         site = replace(site, guard=guarded(plan.cluster, lease.renew))
         before = {name: stages.pop(name) for name in chosen if name != "server" and name in stages}
         changes = deploy(site, before, all_of_it=False)
-        for line in check_from_pod(plan.cluster, plan.settings, release):
+        for line in check_from_pod(plan.cluster, plan.settings, release, site.guard):
             terminal.line("from a pod", line)
         last = migration(plan.settings, release)
         return [*changes, *deploy(site, stages, last, all_of_it=False)]

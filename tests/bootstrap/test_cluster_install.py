@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from itertools import repeat
+from itertools import chain, islice, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +216,41 @@ def test_a_check_that_a_killed_installation_left_is_made_anew(
     site.cluster.create(pod_check(site.settings, RELEASE))  # all else was as wanted by then
     assert site.up() == 0
     assert ("Job", names.POD_CHECK) not in site.there()
+
+
+def test_whoever_waits_for_a_check_keeps_the_lease(
+    site: DayZero, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the check of an earlier bootstrap takes its time to go."""
+    monkeypatch.setattr("clinical_ai.steps.cluster.lease.monotonic", lambda: clock.now)
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    job = pod_check(site.settings, RELEASE)
+    job["metadata"]["finalizers"] = ["foregroundDeletion"]
+    site.cluster.create(job)
+
+    def end() -> None:
+        gone: dict[str, list[str]] = {"finalizers": []}
+        site.fake.edit("Job", names.POD_CHECK, "gc", lambda it: it["metadata"].update(gone))
+
+    signs: list[float] = []
+    site.fake.on_write = lambda it: signs.append(clock.now) if it.served.kind == "Lease" else None
+    still = repeat(lambda: None)
+    clock.then = chain(islice(still, 140), [end], islice(still, 200), repeat(site.work))
+    assert site.up() == 0
+    assert clock.now > 240
+    assert max(after - before for before, after in pairwise(signs)) < 30
+
+
+def test_a_check_by_itself_leaves_that_of_an_installation_alone(site: DayZero) -> None:
+    site.up()
+    site.cluster.create(pod_check(site.settings, RELEASE))
+    before = site.there()
+    assert install.check_only(site.plan(), Terminal()) == 0
+    assert site.there() == before
+    site.broken = {names.POD_CHECK}
+    with pytest.raises(NeedsOperator, match=names.POD_CHECK):
+        install.check_only(site.plan(), Terminal())
+    assert site.there() == before
 
 
 def test_pools_that_a_killed_run_of_deploy_self_held_are_open_again(site: DayZero) -> None:
