@@ -21,7 +21,8 @@ _SHOWN: Final = 8  # tables
 def ensure_deployed(platform: AnyPlatform, terminal: Terminal, *, anew: bool = False) -> bool:
     """deploy/self has completed once for this release and these settings; whether only now.
 
-    `anew`: what it did is gone, as after an uninstallation that left the database.
+    `anew`: what it did is there no more, as after other settings, or an uninstallation that left
+    the database. A run that is under way for them is followed all the same.
     """
     settings = sha256(json.dumps(dump(platform.settings), sort_keys=True).encode()).hexdigest()[:12]
     tag = f"applies:{platform.release_tag}-{settings}"

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from bootstrap import wanted
 from bootstrap.cluster import checks
-from bootstrap.cluster.from_pod import check_from_pod, is_left
+from bootstrap.cluster.from_pod import check_beside, check_from_pod, is_left
 from bootstrap.cluster.image import Found, ensure_release, look_for_release, render
 from bootstrap.request import Request
 from bootstrap.runs import demand, ensure_deployed, link
@@ -39,7 +39,6 @@ from clinical_ai.steps.cluster.hold import finish_abandoned_hold
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
-from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
 from clinical_ai.steps.registration import ensure_deployments
 from clinical_ai.steps.runs import read_table, run_to_end
@@ -119,8 +118,7 @@ def up(plan: Plan, terminal: Terminal) -> int:
         platform = _settle(plan, platform)
         terminal.step("registration", register(platform))
         terminal.step("platform worker", _bring_rest(platform))
-        applied = Records(plan.cluster).find_objects()
-        if ensure_deployed(platform, terminal, anew=not applied):
+        if ensure_deployed(platform, terminal, anew=_differs(platform)):
             verify(platform, terminal)
     _tell_where(plan, terminal)
     return 0
@@ -160,7 +158,7 @@ def check_only(plan: Plan, terminal: Terminal) -> int:
         told = "database and storage are tried once image, accounts and Secrets are there"
         terminal.line("from a pod", told)
         return 0
-    for line in check_from_pod(plan.cluster, plan.settings, release):
+    for line in check_beside(plan.cluster, plan.settings, release):
         terminal.line("from a pod", line)
     return 0
 
@@ -253,7 +251,7 @@ def _bring(plan: Plan, release: Release, chosen: Sequence[str], terminal: Termin
         site = replace(site, guard=guarded(plan.cluster, lease.renew))
         before = {name: stages.pop(name) for name in chosen if name != "server" and name in stages}
         changes = deploy(site, before, all_of_it=False)
-        for line in check_from_pod(plan.cluster, plan.settings, release):
+        for line in check_from_pod(plan.cluster, plan.settings, release, site.guard):
             terminal.line("from a pod", line)
         last = migration(plan.settings, release)
         return [*changes, *deploy(site, stages, last, all_of_it=False)]
@@ -269,6 +267,11 @@ def _bring_rest(platform: ClusterPlatform) -> list[Change]:
     with cluster_lease(platform.cluster, _who()) as lease:
         site = replace(site, guard=guarded(platform.cluster, lease.renew))
         return deploy(site, stages, all_of_it=False)
+
+
+def _differs(platform: ClusterPlatform) -> bool:
+    """Whether something that deploy/self keeps is not as it is wanted now; writes nothing."""
+    return any(each.differs for each in look(platform.site(), platform.stages))
 
 
 def _unchanged(cluster: Cluster, stages: Stages) -> list[Change] | None:
@@ -302,8 +305,9 @@ def _settle(plan: Plan, platform: ClusterPlatform) -> ClusterPlatform:
     """The block exists; from then on it is the truth. Other settings are refused, or replace it."""
     api, block = platform.api, platform.rendered["block"]
     ensure_block_schema(api, block)
-    saved = find_settings(api)
-    if saved is None or plan.request.replace:
+    # What is to be replaced is not read: it may be wrong.
+    saved = None if plan.request.replace else find_settings(api)
+    if saved is None:
         save_settings(api, plan.settings, block["checksum"])
         return platform
     wanted.refuse_difference(plan.request, saved, plan.settings)

@@ -1,11 +1,11 @@
 """Day zero in a cluster, as far as a cluster and a Prefect in memory carry it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
-from itertools import repeat
+from itertools import chain, islice, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,13 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.cluster.break_glass import stop
+from clinical_ai.steps.cluster.deploy import look
+from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.cluster.uninstall import Options, plan_removal, remove
 from clinical_ai.steps.roll import hold, new_journal
+from clinical_ai.steps.runs import find_deployment
+from clinical_ai.steps.settings_block import find_settings, save_settings
 from clinical_ai.steps.verify import Result, as_rows
 from tests.support.clock import Clock
 from tests.support.fake_docker import FakeDocker
@@ -53,11 +58,28 @@ class DayZero(Installed):
                 self.prefect.post("/artifacts/", left)
                 ended = {"state": {"type": "COMPLETED", "message": "well"}}
                 self.prefect.post(f"/flow_runs/{run}/set_state", ended)
-                wanted = [each for stage in self.stages.values() for each in stage]
-                Records(self.cluster).write_objects(wanted)
+                self.apply()
 
-    def up(self) -> int:
-        return install.up(self.plan(), Terminal())
+    def apply(self) -> None:
+        """What deploy/self does to the objects that it keeps."""
+        wanted = [each for stage in self.stages.values() for each in stage]
+        reconcile(self.cluster, wanted, self.platform().ownership, write=True)
+
+    def differing(self) -> list[str]:
+        """Objects that are not as wanted."""
+        platform = self.platform()
+        return [str(it) for it in look(platform.site(), platform.stages) if it.differs]
+
+    def applied(self) -> int:
+        """How often deploy/self was started."""
+        deploy = find_deployment(self.prefect, names.DEPLOY_SELF) or {}
+        runs = self.prefect.runs.values()
+        return sum(not it["auto_scheduled"] and it["deployment_id"] == deploy["id"] for it in runs)
+
+    def up(self, **asked: Any) -> int:
+        plan = self.plan()
+        plan = replace(plan, request=replace(plan.request, **asked))
+        return install.up(plan, Terminal())
 
     def known(self) -> dict[str, Any]:
         """What Prefect holds."""
@@ -139,6 +161,40 @@ def test_the_second_time_nothing_is_written(
     assert "created" not in capsys.readouterr().out
 
 
+def edit_and_apply(site: DayZero) -> None:
+    """Other settings, applied by a run of deploy/self that somebody started in the UI."""
+    mine = site.settings
+    other = {"drain_seconds": mine.drain_seconds + 7}
+    site.settings = mine.model_copy(update=other)
+    save_settings(site.prefect, site.settings, site.rendered["block"]["checksum"])
+    site.apply()
+    site.settings = mine
+
+
+def lose_the_worker(site: DayZero) -> None:
+    ref = Ref("apps/v1", "Deployment", names.WORKER)
+    site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
+
+
+def uninstall(site: DayZero) -> None:
+    """The database stays, and with it what Prefect knows of the runs."""
+    remove(site.cluster, plan_removal(site.cluster, Options()), site.beat, lambda _: None)
+
+
+@pytest.mark.parametrize("change", [edit_and_apply, lose_the_worker, uninstall])
+def test_deploy_self_is_started_again_when_what_it_did_is_there_no_more(
+    site: DayZero, change: Callable[[DayZero], None]
+) -> None:
+    """It has completed for this release and these settings, but something came after."""
+    site.up()
+    change(site)
+    assert site.differing() != []
+    for _ in range(2):
+        assert site.up(replace=True) == 0
+        assert site.differing() == []
+        assert site.applied() == 2
+
+
 def test_nothing_is_written_while_self_management_is_stopped(site: DayZero) -> None:
     site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
     stop(site.cluster, "ann", "incident 12")
@@ -162,6 +218,41 @@ def test_a_check_that_a_killed_installation_left_is_made_anew(
     assert ("Job", names.POD_CHECK) not in site.there()
 
 
+def test_whoever_waits_for_a_check_keeps_the_lease(
+    site: DayZero, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while the check of an earlier bootstrap takes its time to go."""
+    monkeypatch.setattr("clinical_ai.steps.cluster.lease.monotonic", lambda: clock.now)
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    job = pod_check(site.settings, RELEASE)
+    job["metadata"]["finalizers"] = ["foregroundDeletion"]
+    site.cluster.create(job)
+
+    def end() -> None:
+        gone: dict[str, list[str]] = {"finalizers": []}
+        site.fake.edit("Job", names.POD_CHECK, "gc", lambda it: it["metadata"].update(gone))
+
+    signs: list[float] = []
+    site.fake.on_write = lambda it: signs.append(clock.now) if it.served.kind == "Lease" else None
+    still = repeat(lambda: None)
+    clock.then = chain(islice(still, 140), [end], islice(still, 200), repeat(site.work))
+    assert site.up() == 0
+    assert clock.now > 240
+    assert max(after - before for before, after in pairwise(signs)) < 30
+
+
+def test_a_check_by_itself_leaves_that_of_an_installation_alone(site: DayZero) -> None:
+    site.up()
+    site.cluster.create(pod_check(site.settings, RELEASE))
+    before = site.there()
+    assert install.check_only(site.plan(), Terminal()) == 0
+    assert site.there() == before
+    site.broken = {names.POD_CHECK}
+    with pytest.raises(NeedsOperator, match=names.POD_CHECK):
+        install.check_only(site.plan(), Terminal())
+    assert site.there() == before
+
+
 def test_pools_that_a_killed_run_of_deploy_self_held_are_open_again(site: DayZero) -> None:
     """The platform's own, too: while it is paused no deploy/self begins that would open it."""
     assert site.up() == 0
@@ -171,6 +262,17 @@ def test_pools_that_a_killed_run_of_deploy_self_held_are_open_again(site: DayZer
     assert site.up() == 0
     assert not site.prefect.pools[names.PLATFORM_POOL]["is_paused"]
     assert site.stage() is Stage.DONE
+
+
+def test_a_wrong_block_is_told_and_can_be_replaced(site: DayZero) -> None:
+    site.up()
+    where = f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}/block_documents/name/"
+    block = site.prefect.get(where + names.SETTINGS_BLOCK)["id"]
+    site.prefect.patch(f"/block_documents/{block}", {"data": {"log_level": "LOUD"}})
+    with pytest.raises(ManyFaults, match="log-level"):
+        site.up()
+    assert site.up(replace=True) == 0
+    assert find_settings(site.prefect) == site.settings
 
 
 def test_a_check_that_fails_leaves_no_pod_and_no_server(site: DayZero) -> None:
