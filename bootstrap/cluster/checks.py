@@ -44,6 +44,7 @@ def _looks(
     yield lambda: room.check_limits(cluster, settings)
     yield lambda: check_names(cluster, settings)
     yield lambda: check_secrets(settings, secrets, kept)
+    yield lambda: check_key(cluster, secrets)
     yield lambda: check_volumes(cluster, settings)
     yield lambda: check_exposure(cluster, settings)
 
@@ -154,6 +155,18 @@ def check_secrets(settings: Settings, secrets: SecretStore, kept: set[str]) -> s
     if faults:
         raise ManyFaults(faults)
     return f"{sum(map(len, wanted.values()))} secrets"
+
+
+def check_key(cluster: Cluster, secrets: SecretStore) -> str:
+    """The key of an installed platform is there: a new one would open none of its blocks."""
+    installed = cluster.find(Ref("v1", "ConfigMap", names.INVENTORY)) is not None
+    if installed and secrets.find(names.ENCRYPTION_KEY) is None:
+        raise NeedsOperator(
+            f"{names.ENCRYPTION_KEY} is gone, without which nobody opens the platform's blocks",
+            "put that Secret back from your backup; when it is lost for good, "
+            "`clinical-ai uninstall --database` and install anew: runs and blocks go",
+        )
+    return ""
 
 
 def check_volumes(cluster: Cluster, settings: Settings) -> str:

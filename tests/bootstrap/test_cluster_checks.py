@@ -216,6 +216,17 @@ def test_secrets_that_bootstrap_makes_or_is_about_to_copy_may_be_absent(site: Si
     site.check()
 
 
+def test_the_key_of_an_installed_platform_is_never_made_anew(site: Site) -> None:
+    """It opens what is in the database."""
+    site.put(thing("ConfigMap", names.INVENTORY))
+    site.check()
+    site.remove("Secret", f"{names.PRODUCT}-encryption")
+    fault = site.fault()
+    assert f"{names.ENCRYPTION_KEY} is gone" in fault.problem
+    assert "from your backup" in fault.remedy
+    assert "uninstall --database" in fault.remedy
+
+
 def test_secrets_that_external_secrets_bring_may_be_absent(site: Site) -> None:
     site.remove("Secret", names.AWS_CREDENTIALS)
     site.check()
