@@ -48,9 +48,12 @@ def crash(site: ClusterSite) -> Run:
 
 
 def fill(site: ClusterSite) -> Run:
-    """Room for the run's own pod, and for none that replaces another."""
+    """Room for the run's own pod, and for none that replaces another.
+
+    Counted is what stays: the pod of the run before may not have ended yet.
+    """
     site.add_to("server", annotations={"e2e/changed": "1"})
-    room = len(site.running_pods()) + 1
+    room = len(names.WORKLOADS) + 1
     site.kubectl("create", "quota", QUOTA, f"--hard=pods={room}")
     try:
         return site.deploy().run
