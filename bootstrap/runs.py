@@ -29,7 +29,8 @@ def ensure_deployed(platform: AnyPlatform, terminal: Terminal, *, anew: bool = F
     asked = {"report_only": False}
     run, started = _ensure_run(platform, names.DEPLOY_SELF, asked, tag, anew=anew)
     if not run.completed:
-        run = follow_run(platform.api, run.id, seconds=_SECONDS, tell=terminal.note)
+        longest = _SECONDS + platform.settings.drain_seconds  # running work may be waited for
+        run = follow_run(platform.api, run.id, seconds=longest, tell=terminal.note)
     demand(platform, run)
     terminal.line(names.DEPLOY_SELF, _told(platform, run) if started else "unchanged")
     return started

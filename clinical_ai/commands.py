@@ -23,7 +23,7 @@ from clinical_ai.state_folder import StateFolder
 from clinical_ai.wiring import Platform, open_platform, running_flow_runs
 
 _LOCK_SECONDS: Final = 900
-_DEPLOY_SECONDS: Final = 1800
+_DEPLOY_SECONDS: Final = 90_000  # the longest drain-seconds, and an hour
 _IN_CLUSTER: Final = ("break-glass", "uninstall")
 
 
