@@ -44,9 +44,14 @@ def of_pod(spec: Mapping[str, Any]) -> Amounts:
 
 def of_live_pod(pod: Object) -> Amounts:
     """One that has ended takes nothing any more, but for being an object."""
-    if pod.get("status", {}).get("phase") in _ENDED:
+    if has_ended(pod):
         return {"count/pods": _ITSELF["count/pods"]}
     return of_pod(pod["spec"])
+
+
+def has_ended(pod: Object) -> bool:
+    """Well or not: no container of it runs any more."""
+    return pod.get("status", {}).get("phase") in _ENDED
 
 
 def together(parts: Iterable[Amounts]) -> Amounts:

@@ -10,9 +10,8 @@ from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.ensure import Guard, free
-from clinical_ai.steps.cluster.job import await_job
+from clinical_ai.steps.cluster.job import await_job, remove_job
 from clinical_ai.steps.cluster.rollout import RolloutFailed
-from clinical_ai.waiting import Sighting, wait_until
 
 _SECONDS: Final = 300
 _REMOVAL_SECONDS: Final = 90  # longer than its pod may take to end
@@ -64,15 +63,8 @@ def _told(cluster: Cluster, made: Object, guard: Guard) -> list[str]:
 
 def _make_anew(cluster: Cluster, job: Object, guard: Guard) -> Object:
     """The same Job, once that of a bootstrap that was killed is gone."""
-
-    def look() -> Sighting:
-        guard()
-        old = cluster.find(_REF)
-        if old is not None and not old["metadata"].get("deletionTimestamp"):
-            cluster.delete(_REF, uid=old["metadata"]["uid"], propagation="Foreground")
-        return Sighting(old is None, "it is being removed")
-
-    wait_until(f"the end of an earlier {_REF.short}", look, seconds=_REMOVAL_SECONDS)
+    if (old := cluster.find(_REF)) is not None:
+        remove_job(cluster, old, seconds=_REMOVAL_SECONDS, beat=guard)
     made = cluster.create(job)
     if made is None:
         raise Locked("somebody else checks from a pod at the same moment")

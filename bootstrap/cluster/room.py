@@ -32,7 +32,6 @@ _JOBS: Final = "jobs.batch"
 _RUNS: Final = 4
 _REMEDY: Final = "raise it, or ask for less below kubernetes.components in settings"
 _NOTHING: Final = Fraction(0)
-_REQUEST: Final = "requests."
 
 
 def check_quota(cluster: Cluster, settings: Settings) -> str:
@@ -139,11 +138,10 @@ def _bounded(settings: Settings) -> Iterator[tuple[str, str, Amounts]]:
 def _impossible(settings: Settings) -> Iterator[NeedsOperator]:
     """A fault for each request above the limit beside it, which may be the platform's own."""
     for kind, name, amounts in _bounded(settings):
-        requests = {it: amounts[it] for it in amounts if kind == "Container" and _REQUEST in it}
-        for each, request in requests.items():
-            resource = each.removeprefix(_REQUEST)
-            limit = amounts.get(f"limits.{resource}", request)
-            if request > limit:
+        for each, limit in amounts.items() if kind == "Container" else ():
+            side, _, resource = each.partition(".")
+            request = amounts[f"requests.{resource}"]  # where none is given, the limit is one
+            if side == "limits" and request > limit:
                 yield NeedsOperator(
                     f"{name} requests {told(request, resource)} of {resource}, its limit is "
                     f"{told(limit, resource)}",

@@ -14,10 +14,6 @@ _BEGINS_OR_WAITS: Final = (
     *("Running", "Retrying", "Resuming", "Cancelling", "Scheduled", "Late"),
     *("AwaitingConcurrencySlot", "AwaitingRetry", "InfrastructurePending"),
 )
-_OURS: Final = {
-    "prefect.resource.role": "work-pool",
-    "prefect.resource.name": [names.POOL, names.PLATFORM_POOL],
-}
 
 
 def pools(
@@ -78,8 +74,8 @@ def zombie_automation() -> dict[str, Any]:
             "within": None,
             "triggers": [
                 _silence("heartbeat", SILENCE_SECONDS, {}),
-                _silence("Running", SILENCE_SECONDS, _OURS),
-                _silence("Pending", START_SECONDS, _OURS, _BEGINS_OR_WAITS),
+                _silence("Running", SILENCE_SECONDS, _of_our_pools()),
+                _silence("Pending", START_SECONDS, _of_our_pools(), _BEGINS_OR_WAITS),
             ],
         },
         "actions": [
@@ -94,15 +90,20 @@ def zombie_automation() -> dict[str, Any]:
     }
 
 
+def _of_our_pools() -> dict[str, Any]:
+    pools = [names.POOL, names.PLATFORM_POOL]
+    return {"prefect.resource.role": "work-pool", "prefect.resource.name": pools}
+
+
 def _silence(
-    since: str, seconds: int, related: Mapping[str, Any], more: tuple[str, ...] = ()
+    since: str, seconds: int, related: dict[str, Any], more: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """No heartbeat, no ending and none of `more` for so long after this event of a run."""
     signs = dict.fromkeys((since, "heartbeat", *more, *_ENDINGS))
     return {
         "type": "event",
         "match": {"prefect.resource.id": f"{_RUN}.*"},
-        "match_related": deepcopy(dict(related)),
+        "match_related": related,
         "after": [f"{_RUN}.{since}"],
         "expect": [f"{_RUN}.{sign}" for sign in signs],
         "for_each": ["prefect.resource.id"],

@@ -7,7 +7,7 @@ from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, PlatformError, Transient
 from clinical_ai.ports import Database, PrefectApi, Runtime
 from clinical_ai.steps.orchestration import find_workers
-from clinical_ai.waiting import Sighting, wait_until
+from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 _MOST_STARTS: Final = 3
 
@@ -16,13 +16,10 @@ def await_database(database: Database, *, seconds: float = 60) -> None:
     """`SELECT 1` is answered."""
 
     def look() -> Sighting:
-        try:
-            database.query("select 1")
-        except Transient as error:
-            return Sighting(done=False, summary=str(error))
+        database.query("select 1")
         return Sighting(done=True, summary="answers")
 
-    wait_until("the database", look, seconds=seconds, every=0.1)
+    wait_until("the database", outlasting(look), seconds=seconds, every=0.1)
 
 
 def await_api(api: PrefectApi, runtime: Runtime, *, seconds: float = 120) -> None:

@@ -121,7 +121,7 @@ def deploy(
 
 def _mounted(wanted: Iterable[Object]) -> set[str]:
     """Names of the Secrets in volumes of these workloads' pods."""
-    pods = [each["spec"]["template"]["spec"] for each in wanted if each["kind"] == "Deployment"]
+    pods = [each["spec"]["template"]["spec"] for each in wanted if each["kind"] == _WORKLOAD]
     volumes = [volume for pod in pods for volume in pod.get("volumes", [])]
     return {volume["secret"]["secretName"] for volume in volumes if "secret" in volume}
 
@@ -219,7 +219,8 @@ class _Work:
                 raise
             except Transient as error:
                 log.warning("no pool is held, Prefect does not answer: %s", error)
-            [back] = ensure_objects(site.cluster, [before], write=True, guard=site.guard)
+            if back.wrote:
+                [back] = ensure_objects(site.cluster, [before], write=True, guard=site.guard)
             if before["kind"] in _AWAITED:
                 await_up(site, Ref.of(before))
         return back

@@ -10,7 +10,7 @@ from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.inventory import Inventory, as_rows, from_rows, is_ours
 from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
 from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, free
-from clinical_ai.steps.cluster.synced import KIND
+from clinical_ai.steps.cluster.synced import KIND, secret_of
 
 _KEY: Final = "objects.json"
 
@@ -114,20 +114,14 @@ def prune(
     for ref, found in going.items():
         guard()  # what it raises ends everything: there may be no write at all
         try:
-            how: Propagation = "Orphan" if _made(found) in read else "Background"
+            stays = found["kind"] == KIND and secret_of(found) in read
+            how: Propagation = "Orphan" if stays else "Background"
             cluster.delete(ref, uid=found["metadata"]["uid"], propagation=how)
         except PlatformError as error:
             failed[ref] = error
         else:
             changes.append(ObjectChange(str(ref), Did.REMOVED, ref=ref))
     return Pruned(changes, inventory.only([*kept, *failed]), list(failed.values()))
-
-
-def _made(found: Object) -> str:
-    """The Secret that an ExternalSecret owns."""
-    if found["kind"] != KIND:
-        return ""
-    return str(found["spec"].get("target", {}).get("name") or found["metadata"]["name"])
 
 
 def _find(cluster: Cluster, ref: Ref) -> Object | None:

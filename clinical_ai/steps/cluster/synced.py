@@ -70,7 +70,7 @@ def check_synced(cluster: Cluster, ref: Ref, now: datetime) -> str:
             f" and should be every {found['spec']['refreshInterval']}",
             "see whether External Secrets Operator runs",
         )
-    name = found["spec"].get("target", {}).get("name") or ref.name
+    name = secret_of(found)
     secret = cluster.get(Ref("v1", "Secret", name, ref.namespace))
     owners = [it.get("uid") for it in secret["metadata"].get("ownerReferences", [])]
     if found["metadata"]["uid"] not in owners:
@@ -79,6 +79,11 @@ def check_synced(cluster: Cluster, ref: Ref, now: datetime) -> str:
             f"delete that Secret; {ref.short} makes it anew",
         )
     return f"Secret {name} {state.summary}"
+
+
+def secret_of(external: Object) -> str:
+    """The name of the Secret that an ExternalSecret keeps."""
+    return str(external["spec"].get("target", {}).get("name") or external["metadata"]["name"])
 
 
 @dataclass

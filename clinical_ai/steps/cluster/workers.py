@@ -1,15 +1,13 @@
 """Workers of a cluster are named by their pods: those whose pod is gone are forgotten."""
 
-from typing import Final
 from urllib.parse import quote
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
+from clinical_ai.pod_amounts import has_ended
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Object
 from clinical_ai.steps.orchestration import find_workers
-
-_ENDED: Final = frozenset({"Succeeded", "Failed"})
 
 
 def pods_of(cluster: Cluster, name: str) -> list[Object]:
@@ -18,12 +16,9 @@ def pods_of(cluster: Cluster, name: str) -> list[Object]:
     An evicted pod, or one of a node that was shut down, stays Failed for days beside its successor.
     """
     pods = cluster.find_all("v1", "Pod", labels={"app": name})
-    return [pod for pod in pods if not _is_over(pod)]
-
-
-def _is_over(pod: Object) -> bool:
-    ended = pod.get("status", {}).get("phase") in _ENDED
-    return ended or bool(pod["metadata"].get("deletionTimestamp"))
+    return [
+        pod for pod in pods if not pod["metadata"].get("deletionTimestamp") and not has_ended(pod)
+    ]
 
 
 def forget_workers(cluster: Cluster, api: PrefectApi) -> list[Change]:
