@@ -1,5 +1,7 @@
 """deploy/self: the platform brings itself to its settings."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from prefect import flow, runtime
@@ -29,18 +31,20 @@ def deploy(report_only: bool = False, drift_check: bool = False) -> State[Any]:
     platform = open_here()
     report_only = report_only or (drift_check and not platform.heals_drift)
     told = report_last_change(platform)
-    check_settings(platform)
-    changes = ensure_tables(platform, report_only)
-    templates = read_templates(platform, report_only)
-    changes += ensure_pools(platform, report_only)
-    changes += ensure_automation(platform, report_only)
-    changes += ensure_deployments(platform, report_only)
-    try:
-        changes += ensure_runtime(platform, report_only)
-    except PlatformError:
-        put_back_templates(platform, templates)
-        raise
-    proof = prove(platform, changes, report_only)
+    changes: list[Change] = []
+    with telling_failure(changes, told, report_only):
+        check_settings(platform)
+        changes += ensure_tables(platform, report_only)
+        templates = read_templates(platform, report_only)
+        changes += ensure_pools(platform, report_only)
+        changes += ensure_automation(platform, report_only)
+        changes += ensure_deployments(platform, report_only)
+        try:
+            changes += ensure_runtime(platform, report_only)
+        except PlatformError:
+            put_back_templates(platform, templates)
+            raise
+        proof = prove(platform, changes, report_only)
     if starts_no_run(proof):
         put_back_templates(platform, templates)
     publish(platform, changes, proof, told, report_only)
@@ -48,6 +52,20 @@ def deploy(report_only: bool = False, drift_check: bool = False) -> State[Any]:
     if all(result.passed for result in proof):
         return Completed(message=message)
     return Failed(message=f"{message} It does not prove good: {sentence(proof)}.")
+
+
+@contextmanager
+def telling_failure(changes: list[Change], told: str, report_only: bool) -> Iterator[None]:
+    """What was found and done before a failure is published, and the failure goes on.
+
+    Nothing that goes wrong with the report takes its place: its own task tells of that.
+    """
+    try:
+        yield
+    except PlatformError as error:
+        why = deploy_report.cause(error)
+        publish_failure(changes, told, why, report_only, return_state=True)
+        raise
 
 
 @acting
@@ -133,14 +151,28 @@ def publish(
         create_table_artifact(key="deploy-self-proof", table=as_rows(proof))
     differing = [str(change) for change in changes if change.differs]
     if differing or not report_only:
+        good = "finished" if all(result.passed for result in proof) else "failed"
         emit_event(
-            f"{names.EVENT_PREFIX}.deploy.{'drift' if report_only else 'finished'}",
+            f"{names.EVENT_PREFIX}.deploy.{'drift' if report_only else good}",
             resource={"prefect.resource.id": f"{names.EVENT_PREFIX}.platform"},
             payload={"changes": differing},
         )
     if not report_only:
         run = str(runtime.flow_run.id)
         platform.record(deploy_report.ledger_entry(platform.release_name, changes, proof, run))
+
+
+@acting
+def publish_failure(changes: list[Change], told: str, why: str, report_only: bool) -> None:
+    """Leave the report of what came before the failure as artifacts and an event."""
+    report = deploy_report.markdown(changes, told, report_only=report_only, failed=why)
+    create_markdown_artifact(key="deploy-self", markdown=report, description="deploy/self")
+    create_table_artifact(key="deploy-self-changes", table=deploy_report.rows(changes))
+    emit_event(
+        f"{names.EVENT_PREFIX}.deploy.failed",
+        resource={"prefect.resource.id": f"{names.EVENT_PREFIX}.platform"},
+        payload={"failed": why, "changes": [str(each) for each in changes if each.differs]},
+    )
 
 
 def _who() -> str:

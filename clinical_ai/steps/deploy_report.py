@@ -31,10 +31,12 @@ def rows(changes: Sequence[Change]) -> list[dict[str, Any]]:
     ]
 
 
-def markdown(changes: Sequence[Change], told: str, *, report_only: bool) -> str:
-    """The report a person reads."""
+def markdown(changes: Sequence[Change], told: str, *, report_only: bool, failed: str = "") -> str:
+    """The report a person reads. `failed`: why there is nothing after these changes."""
     title = "Drift report" if report_only else "deploy/self"
     lines = [f"# {title}", "", sentence(changes, report_only=report_only), ""]
+    if failed:
+        lines += [f"Then it failed: {failed}", ""]
     if told:
         lines += [told, ""]
     wrote = [change for change in changes if change.differs or change.contested]
@@ -44,13 +46,18 @@ def markdown(changes: Sequence[Change], told: str, *, report_only: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
+def cause(error: object) -> str:
+    """What is kept of an error: not the lines of a log."""
+    return str(error).partition("; its last lines")[0]
+
+
 def failed_entry(release: str, why: str, run: str) -> dict[str, Any]:
     """What the ledger keeps of a change that was taken back; not the lines of a log."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "release": release,
         "run": run,
-        "failed": why.partition("; its last lines")[0],
+        "failed": cause(why),
     }
 
 

@@ -338,6 +338,23 @@ def test_job_templates_of_before_are_put_back(
     assert platform.api.pools[names.PLATFORM_POOL]["base_job_template"] == before
 
 
+def test_a_run_that_fails_halfway_leaves_what_it_found_and_why_it_failed(
+    platform: FakePlatform, events: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise NeedsOperator("web does not come up", "mend it")
+
+    monkeypatch.setattr(platform, "bring", fails)
+    state = flows.deploy.deploy(return_state=True)
+    assert state.is_failed()
+    assert "web does not come up. mend it" in str(state.message)
+    assert "Then it failed: web does not come up. mend it." in left()["deploy-self"]
+    assert f"| work pool {names.POOL} | created |" in left()["deploy-self"]
+    told = events["clinical-ai.deploy.failed"]
+    assert told["failed"] == "web does not come up. mend it."
+    assert f"work pool {names.POOL}: created" in told["changes"]
+
+
 def test_a_change_that_does_not_prove_good_fails_the_run_and_leaves_all_it_found(
     platform: FakePlatform, events: dict[str, Any]
 ) -> None:
@@ -353,6 +370,7 @@ def test_a_change_that_does_not_prove_good_fails_the_run_and_leaves_all_it_found
     assert rows == {"pods ready": "passed", "canary runs": "FAILED"}
     [entry] = platform.files.entries
     assert entry["verified"] == "failed: canary runs"
+    assert set(events) == {"clinical-ai.deploy.failed"}
 
 
 def test_a_change_that_proves_good_is_told_with_its_changes(
@@ -393,7 +411,7 @@ def test_settings_that_the_machine_can_not_run_with_fail_the_run_before_any_writ
     assert state.is_failed()
     assert "port 4201 is taken. choose another" in str(state.message)
     assert platform.written() == before
-    assert events == {}
+    assert set(events) == {"clinical-ai.deploy.failed"}
 
 
 def test_deploy_of_a_platform_that_is_as_wanted_writes_nothing_but_its_report(

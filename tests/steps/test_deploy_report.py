@@ -31,6 +31,14 @@ def test_rows_of_a_report_are_all_things_with_changed_ones_first() -> None:
     }
 
 
+def test_the_markdown_tells_why_it_ends_early_without_the_lines_of_a_log() -> None:
+    failed = deploy_report.cause("web does not come up: exit code 1; its last lines:\na line\n")
+    text = deploy_report.markdown(CHANGES, "", report_only=False, failed=failed)
+    assert "Then it failed: web does not come up: exit code 1\n" in text
+    assert "a line" not in text
+    assert "| work pool platform | updated | concurrency_limit |" in text
+
+
 def test_the_markdown_names_what_changed_and_how_the_last_roll_ended() -> None:
     text = deploy_report.markdown(CHANGES, "The roll of noon: done.", report_only=False)
     assert text.startswith("# deploy/self\n")
