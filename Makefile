@@ -56,8 +56,8 @@ coverage: .venv  ## the same, and the lines that they never reach; takes twice t
 e2e: .venv  ## what only a real Kubernetes can show (KUBECONFIG)
 	@$(if $(ARGS),exec $(pytest) -m cluster $(ARGS);) \
 	mkdir -p build; status=0; \
-	{ $(pytest) -m "cluster and parts" --durations 20 tests/cluster || status=$$?; \
-	$(pytest) -m cluster --ignore=tests/cluster && exit $$status; } > build/beside.log 2>&1 & beside=$$!; \
+	{ $(pytest) -m cluster --ignore=tests/cluster || status=$$?; \
+	$(pytest) -m "cluster and parts" --durations 20 tests/cluster && exit $$status; } > build/beside.log 2>&1 & beside=$$!; \
 	$(pytest) -m "cluster and not parts" --durations 20 tests/cluster || status=$$?; \
 	wait $$beside || status=$$?; cat build/beside.log; exit $$status
 
