@@ -1,7 +1,8 @@
 """What only a pod can tell: whether the database and the storage are reached from the cluster.
 
 Run as `python -m clinical_ai.pod_check` by the Job that bootstrap starts and removes. Prints one
-line a check; exit code 1 when one failed. No value of a secret, a row or an object is told.
+line a check; exit code 1 when one failed. No value of a secret, a row or an object is told. With
+`--no-storage` the storage is left out.
 """
 
 import json
@@ -15,6 +16,7 @@ from clinical_ai import names
 from clinical_ai.adapters.mounted_secrets import MountedSecrets
 from clinical_ai.adapters.postgres import PostgresDatabase
 from clinical_ai.errors import NeedsOperator, PlatformError
+from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE
 from clinical_ai.ports import SecretStore
 from clinical_ai.settings import Settings, parse
 from clinical_ai.wiring import open_storage
@@ -31,15 +33,23 @@ def main() -> int:
         except PlatformError as error:
             passed = False
             sys.stdout.write(f"FAIL  {what}: {error}\n")
+    if _without_storage():
+        sys.stdout.write("skip  storage: its credentials come from Vault, which `up` prepares\n")
     return 0 if passed else 1
 
 
 def _looks(settings: Settings, secrets: SecretStore) -> list[tuple[str, Callable[[], str]]]:
-    return [
+    looks = [
         ("database", lambda: _database(secrets)),
         ("Prefect's schema", lambda: _schema(secrets)),
-        ("storage", lambda: _storage(settings, secrets)),
     ]
+    if not _without_storage():
+        looks.append(("storage", lambda: _storage(settings, secrets)))
+    return looks
+
+
+def _without_storage() -> bool:
+    return sys.argv[1:] == [NO_STORAGE]
 
 
 def _database(secrets: SecretStore) -> str:

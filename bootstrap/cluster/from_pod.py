@@ -1,11 +1,19 @@
 """What a pod finds of the database and the storage, before anything depends on them."""
 
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from secrets import token_hex
 from typing import Final
 
+from pydantic import SecretStr
+
 from clinical_ai import names
+from clinical_ai.adapters.cluster_secrets import ClusterSecrets
+from clinical_ai.adapters.secret_text import encoded
 from clinical_ai.errors import Locked, NeedsOperator
-from clinical_ai.manifests.kubernetes.pod_check import pod_check
+from clinical_ai.manifests.kubernetes import credentials
+from clinical_ai.manifests.kubernetes.pod_check import StandIn, lent_secret, pod_check, reads
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings
@@ -16,6 +24,7 @@ from clinical_ai.steps.cluster.rollout import RolloutFailed
 _SECONDS: Final = 300
 _REMOVAL_SECONDS: Final = 90  # longer than its pod may take to end
 _REF: Final = Ref("batch/v1", "Job", names.POD_CHECK)
+_ANY_ACCOUNT: Final = "default"  # Kubernetes makes it in each namespace
 
 
 def check_from_pod(
@@ -28,20 +37,28 @@ def check_from_pod(
     job = pod_check(settings, release)
     guard()
     made = cluster.create(job) or _make_anew(cluster, job, guard)
-    return _told(cluster, made, guard)
+    with _removed_at_the_end(cluster, made):
+        return _told(cluster, made, guard)
 
 
-def check_beside(cluster: Cluster, settings: Settings, release: Release) -> list[str]:
+def check_beside(
+    cluster: Cluster, settings: Settings, release: Release, given: Mapping[str, SecretStr]
+) -> list[str]:
     """The same without the lease, under a name that nobody else waits for or removes.
 
-    One that is killed leaves a Job that Kubernetes itself removes.
+    Also before an installation: values of `given` that no Secret of the namespace has yet are lent
+    to the pod in one of its own, which goes with the Job. One that is killed leaves a Job that
+    Kubernetes itself removes; so the Job comes first, and its pod waits for the Secret.
     """
-    job = pod_check(settings, release)
-    job["metadata"]["name"] += f"-{token_hex(4)}"
+    instead = _stand_in(cluster, settings, given)
+    job = pod_check(settings, release, instead, name=f"{names.POD_CHECK}-{token_hex(4)}")
     made = cluster.create(job)
     if made is None:
         raise Locked(f"{Ref.of(job).short} is somebody else's")
-    return _told(cluster, made, free)
+    with _removed_at_the_end(cluster, made):
+        if instead.lent:
+            _lend(cluster, made, {each: given[each] for each in sorted(instead.lent)})
+        return _told(cluster, made, free)
 
 
 def is_left(cluster: Cluster) -> bool:
@@ -49,15 +66,44 @@ def is_left(cluster: Cluster) -> bool:
     return cluster.find(_REF) is not None
 
 
-def _told(cluster: Cluster, made: Object, guard: Guard) -> list[str]:
-    ref = Ref.of(made)
+def _stand_in(cluster: Cluster, settings: Settings, given: Mapping[str, SecretStr]) -> StandIn:
+    """Nothing of it where a platform is installed."""
+    secrets = ClusterSecrets(cluster)
+    absent = {each for each in reads(settings) if secrets.find(each) is None}
+    account = cluster.find(Ref("v1", "ServiceAccount", names.PLATFORM_JOB))
+    storage = absent <= given.keys()
+    if credentials.agent(settings):  # Vault lets in our account alone
+        agent = cluster.find(Ref("v1", "ConfigMap", names.VAULT_AGENT))
+        storage = account is not None and agent is not None
+    return StandIn(
+        account=names.PLATFORM_JOB if account else _ANY_ACCOUNT,
+        lent=frozenset(absent & given.keys()),
+        storage=storage,
+    )
+
+
+def _lend(cluster: Cluster, job: Object, values: Mapping[str, SecretStr]) -> None:
+    data = {each: b64encode(encoded(each, value)).decode() for each, value in values.items()}
+    secret = lent_secret(job, data)
+    if cluster.create(secret) is None:
+        raise Locked(f"{Ref.of(secret).short} is somebody else's")
+
+
+@contextmanager
+def _removed_at_the_end(cluster: Cluster, job: Object) -> Iterator[None]:
+    """The Job goes, and what it owns with it."""
     try:
-        told = await_job(cluster, ref.name, seconds=_SECONDS, beat=guard)
+        yield
+    finally:
+        cluster.delete(Ref.of(job), uid=job["metadata"]["uid"])
+
+
+def _told(cluster: Cluster, job: Object, guard: Guard) -> list[str]:
+    try:
+        told = await_job(cluster, job["metadata"]["name"], seconds=_SECONDS, beat=guard)
     except RolloutFailed as error:  # its remedy is the log of a Job that is gone now
         problem, _, _ = error.args
         raise NeedsOperator(problem, "do what its lines say, then run this again") from None
-    finally:
-        cluster.delete(ref, uid=made["metadata"]["uid"])
     return told.splitlines()
 
 

@@ -148,19 +148,26 @@ def verify(platform: ClusterPlatform, terminal: Terminal) -> None:
 
 
 def check_only(plan: Plan, terminal: Terminal) -> int:
-    """0 when nothing stands in the way; from a pod as well, when there is an image to start."""
+    """0 when nothing stands in the way; from a pod as well, once it has an image and a place."""
     release, would = plan.found.release, plan.found.change
     terminal.line("image", str(would) if release else f"{_NOT_BUILT} {would.what}")
-    if (
-        release is None
-        or plan.cluster.find(Ref("v1", "ServiceAccount", names.PLATFORM_JOB)) is None
-    ):
-        told = "database and storage are tried once image, accounts and Secrets are there"
+    missing = _missing_for_a_pod(plan)
+    if release is None or missing:
+        told = f"database and storage are not tried: {'; '.join(missing)}"
         terminal.line("from a pod", told)
         return 0
-    for line in check_beside(plan.cluster, plan.settings, release):
+    for line in check_beside(plan.cluster, plan.settings, release, plan.kept):
         terminal.line("from a pod", line)
     return 0
+
+
+def _missing_for_a_pod(plan: Plan) -> list[str]:
+    """Each with what makes it."""
+    space = plan.cluster.namespace
+    missing = [] if plan.found.release else ["there is no image, which `up` builds"]
+    if plan.cluster.find(Ref("v1", "Namespace", space)) is None:
+        missing.append(f"there is no namespace, which `kubectl create namespace {space}` makes")
+    return missing
 
 
 def show_difference(plan: Plan, terminal: Terminal) -> int:

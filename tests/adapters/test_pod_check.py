@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from clinical_ai import names
+from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE
 from clinical_ai.notation_kubernetes import parts
 from clinical_ai.pod_check import main
 from tests.support.postgres import PostgresServer
@@ -90,6 +91,7 @@ def pod(
     }
     monkeypatch.setenv(names.SETTINGS_VARIABLE, json.dumps(settings))
     monkeypatch.setenv(names.SECRETS_VARIABLE, str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["pod_check"])
     return made
 
 
@@ -105,6 +107,16 @@ def test_what_is_reached_is_told_with_its_evidence(pod: Pod, role: str) -> None:
     assert told["database"].startswith("ok SELECT 1 in test_")
     assert told["Prefect's schema"] == (f"ok schema may be made, pg_trgm may be made, role {role}")
     assert told["storage"] == "ok 0 bucket(s) listed"
+
+
+def test_a_storage_whose_credentials_are_still_to_come_is_left_out_and_told(
+    pod: Pod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod.unmount(names.MINIO_ACCESS_KEY)
+    monkeypatch.setattr("sys.argv", ["pod_check", NO_STORAGE])
+    code, told = pod.check()
+    assert code == 0
+    assert told["storage"].startswith("skip its credentials come from Vault")
 
 
 def test_what_is_there_needs_no_right_to_make_it(pod: Pod, role: str, run: Statements) -> None:

@@ -1,6 +1,7 @@
 """Day zero in a cluster, as far as a cluster and a Prefect in memory carry it."""
 
 import json
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from bootstrap.cluster import install
 from bootstrap.cluster.install import Plan
@@ -17,7 +19,8 @@ from bootstrap.request import Request
 from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.errors import ManyFaults, NeedsOperator
-from clinical_ai.manifests.kubernetes.pod_check import pod_check
+from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE, pod_check, reads
+from clinical_ai.notation_kubernetes import parts
 from clinical_ai.plans import Stage
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
@@ -34,7 +37,7 @@ from clinical_ai.steps.verify import Result, as_rows
 from tests.support.clock import Clock
 from tests.support.fake_docker import FakeDocker
 from tests.support.installed import SPACE, Installed, Prepare
-from tests.support.kubernetes_examples import RELEASE
+from tests.support.kubernetes_examples import RELEASE, settings_of
 from tests.support.platform import CHECKOUT
 
 
@@ -251,6 +254,134 @@ def test_a_check_by_itself_leaves_that_of_an_installation_alone(site: DayZero) -
     with pytest.raises(NeedsOperator, match=names.POD_CHECK):
         install.check_only(site.plan(), Terminal())
     assert site.there() == before
+
+
+GIVEN = {
+    reference: SecretStr(f"not-secret-of-a-test: {reference}")
+    for reference in (
+        names.DATABASE_URL,
+        names.PREFECT_DATABASE_URL,
+        names.MINIO_ACCESS_KEY,
+        names.MINIO_SECRET_KEY,
+    )
+}
+
+
+def made_by_a_check(site: DayZero, kept: dict[str, SecretStr]) -> list[Any]:
+    """What a check by itself makes in an empty namespace, in order; nothing of it is left."""
+    made: list[Any] = []
+    site.fake.admit = lambda it: made.append(deepcopy(it))
+    before = site.there()
+    try:
+        assert install.check_only(site.plan(kept=kept), Terminal()) == 0
+    finally:
+        assert site.there() == before
+    return made
+
+
+def read_by(job: Any) -> set[tuple[str, str, str]]:
+    """Secret, key and file of all that its pod mounts."""
+    pod = job["spec"]["template"]["spec"]
+    folders = {it["name"]: it["mountPath"] for it in pod["containers"][0]["volumeMounts"]}
+    return {
+        (source["secret"]["name"], item["key"], f"{folders[volume['name']]}/{item['path']}")
+        for volume in pod["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+        for item in source["secret"]["items"]
+    }
+
+
+def test_a_check_before_the_first_installation_tries_from_a_pod_with_what_is_given(
+    site: DayZero,
+) -> None:
+    """No account, no Secret, no policy is there yet, and none is left."""
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    job, lent = made_by_a_check(site, GIVEN)
+    assert job["metadata"]["name"].startswith(f"{names.POD_CHECK}-")
+    pod = job["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == "default"
+    assert pod["automountServiceAccountToken"] is False
+    for reference, value in GIVEN.items():
+        name, key = parts(reference)
+        [(own, where)] = [
+            (own, where)
+            for own, where, path in read_by(job)
+            if path == f"{names.SECRETS_FOLDER}/{name}/{key}"
+        ]
+        assert own == lent["metadata"]["name"]
+        assert b64decode(lent["data"][where]).decode() == value.get_secret_value()
+        assert value.get_secret_value() not in json.dumps(job)
+
+
+def test_a_check_lends_what_the_namespace_lacks_and_nothing_else(site: DayZero) -> None:
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    site.plan().secrets.put(names.DATABASE_URL, SecretStr("not-secret-of-a-test"))
+    more = {"secret:connection-lab/credentials": SecretStr("not-secret-of-a-test")}
+    job, lent = made_by_a_check(site, GIVEN | more)
+    assert len(lent["data"]) == len(GIVEN) - 1
+    assert (*parts(names.DATABASE_URL),) in {read[:2] for read in read_by(job)}
+
+
+def test_what_a_check_lends_is_the_jobs_and_goes_also_after_a_failure(site: DayZero) -> None:
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    site.broken = {names.POD_CHECK}
+    seen: list[Any] = []
+    site.fake.on_write = lambda it: seen.append((it.verb, it.served.kind, it.body))
+    before = site.there()
+    with pytest.raises(NeedsOperator, match=names.POD_CHECK) as refused:
+        install.check_only(site.plan(kept=GIVEN), Terminal())
+    assert site.there() == before
+    assert [(verb, kind) for verb, kind, _ in seen] == [
+        ("create", "Job"),
+        ("create", "Secret"),
+        ("delete", "Job"),
+    ]
+    [owner] = seen[1][2]["metadata"]["ownerReferences"]
+    assert owner["name"] == seen[0][2]["metadata"]["name"]
+    assert "not-secret" not in str(refused.value)
+
+
+def test_a_check_whose_secret_is_refused_leaves_no_job(site: DayZero) -> None:
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    site.fake.denied = {("create", "secrets")}
+    before = site.there()
+    with pytest.raises(NeedsOperator, match="secrets"):
+        install.check_only(site.plan(kept=GIVEN), Terminal())
+    assert site.there() == before
+
+
+@pytest.mark.parametrize("kind", ["production", "vault-agent"])
+def test_a_check_leaves_the_storage_out_while_vault_gives_nothing(site: DayZero, kind: str) -> None:
+    site.settings = settings_of(kind)
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    job, _ = made_by_a_check(site, GIVEN)
+    pod = job["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"] == [NO_STORAGE]
+    assert "initContainers" not in pod
+    folders = {path.split("/")[-2] for _, _, path in read_by(job)}
+    assert folders == {names.SECRETS}
+
+
+@pytest.mark.parametrize("kind", ["production", "vault-agent"])
+def test_a_check_of_what_is_installed_lends_nothing(site: DayZero, kind: str) -> None:
+    site.settings = settings_of(kind)
+    site.install()
+    for reference in reads(site.settings):
+        site.plan().secrets.put(reference, SecretStr("not-secret-of-a-test"))
+    [job] = made_by_a_check(site, GIVEN)
+    assert job["spec"] == pod_check(site.settings, RELEASE)["spec"]
+
+
+def test_a_check_without_image_or_namespace_tells_what_makes_them(
+    site: DayZero, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = site.plan()
+    plan.__dict__["found"] = replace(plan.found, release=None)
+    assert install.check_only(plan, Terminal()) == 0
+    [line] = [it for it in capsys.readouterr().out.splitlines() if "from a pod" in it]
+    assert "there is no image, which `up` builds" in line
+    assert f"which `kubectl create namespace {SPACE}` makes" in line
+    assert site.fake.writes == []
 
 
 def test_pools_that_a_killed_run_of_deploy_self_held_are_open_again(site: DayZero) -> None:

@@ -52,6 +52,7 @@ def test_the_pod_may_nothing_in_the_cluster(settings: Settings) -> None:
         source["serviceAccountToken"]["audience"]
         for volume in pod(settings)["volumes"]
         for source in volume.get("projected", {}).get("sources", [])
+        if "serviceAccountToken" in source
     ]
     assert set(sources) <= {"vault"}  # a token that the API server does not take
 
@@ -77,13 +78,22 @@ def test_the_kubelet_finds_no_variable_to_replace_in_the_settings() -> None:
 
 
 @every_example
-def test_the_pod_can_read_the_secrets_that_it_looks_with(settings: Settings) -> None:
+def test_the_pod_mounts_the_secrets_that_it_looks_with_and_no_other(settings: Settings) -> None:
     mounted = {
-        f"secret:{volume['secret']['secretName']}/{item['key']}"
+        f"secret:{source['secret']['name']}/{item['key']}"
         for volume in pod(settings)["volumes"]
-        for item in volume.get("secret", {}).get("items", [])
+        for source in volume.get("projected", {}).get("sources", [])
+        for item in source.get("secret", {}).get("items", [])
     }
     wanted = {names.DATABASE_URL, names.PREFECT_DATABASE_URL}
     if credentials.agent(settings) is None:
         wanted |= set(credentials.storage(settings))
-    assert wanted <= mounted
+    assert mounted == wanted
+
+
+def test_an_addition_that_names_a_password_to_come_does_not_stop_the_pod() -> None:
+    variables = {"jobs": {"environment": {"PASSWORD": names.API_AUTH}}}
+    settings = parse({"kubernetes": {"registry": "r.test", "components": variables}})
+    [container] = pod(settings)["containers"]
+    [chosen] = [it["valueFrom"] for it in container["env"] if it["name"] == "PASSWORD"]
+    assert chosen["secretKeyRef"]["optional"] is True

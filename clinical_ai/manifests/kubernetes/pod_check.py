@@ -1,38 +1,131 @@
 """The Job that looks at the database and the storage from inside the cluster."""
 
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from clinical_ai import names
-from clinical_ai.manifests.kubernetes import environment, pods, pools
+from clinical_ai.manifests.kubernetes import credentials, environment, pods, pools, vault_agent
 from clinical_ai.manifests.kubernetes.metadata import Manifest, made
+from clinical_ai.notation_kubernetes import parts
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings, dump
 
-_SECONDS: int = 300
+NO_STORAGE: Final = "--no-storage"
+_SECONDS: Final = 300
 
 
-def pod_check(settings: Settings, release: Release) -> Manifest:
-    """As a run of the platform's own flows is started, without rights in the cluster."""
-    work = pools.work(settings, release)
-    settings_text = json.dumps(dump(settings), sort_keys=True)  # references, never a secret
-    settings_text = settings_text.replace("$", "\\u0024")  # or the kubelet replaces $(NAME)
-    container = {
-        **work.container,
-        "name": "check",
-        "command": ["python", "-m", "clinical_ai.pod_check"],
-        "env": [
-            *work.container["env"],
-            *environment.plain({names.SETTINGS_VARIABLE: settings_text}),
-        ],
-    }
-    work = replace(work, container=container, api_access=False, scratch="100Mi")
-    template = pods.template(settings, release, work)
-    template["spec"]["restartPolicy"] = "Never"
+@dataclass(frozen=True)
+class StandIn:
+    """What a check has in place of what only an installation makes.
+
+    `lent`: references whose values are in the check's own Secret, of the Job's name. `storage` off:
+    nobody has its credentials yet.
+    """
+
+    account: str = names.PLATFORM_JOB
+    lent: frozenset[str] = frozenset()
+    storage: bool = True
+
+
+def pod_check(
+    settings: Settings,
+    release: Release,
+    instead: StandIn = StandIn(),
+    name: str = names.POD_CHECK,
+) -> Manifest:
+    """A pod like one of the platform's own runs, without rights in the cluster."""
+    template = pods.template(settings, release, _work(settings, release, instead, name))
+    template["spec"] |= {"restartPolicy": "Never", "serviceAccountName": instead.account}
+    for each in template["spec"]["containers"][0]["env"]:
+        # An operator's addition, which may name a password that only `up` makes.
+        if chosen := each.get("valueFrom", {}).get("secretKeyRef"):
+            chosen["optional"] = True
     body = {
         "backoffLimit": 0,
         "activeDeadlineSeconds": _SECONDS,
         "ttlSecondsAfterFinished": _SECONDS,
         "template": template,
     }
-    return made("batch/v1/Job", names.POD_CHECK, settings, {"spec": body}, of=names.PLATFORM_JOB)
+    return made("batch/v1/Job", name, settings, {"spec": body}, of=names.PLATFORM_JOB)
+
+
+def reads(settings: Settings) -> list[str]:
+    """References that the pod reads from Secrets."""
+    return [names.DATABASE_URL, names.PREFECT_DATABASE_URL, *_of_storage(settings)]
+
+
+def lent_secret(job: Manifest, values: Mapping[str, str]) -> Manifest:
+    """The check's own Secret: it goes with the Job. `values`: in base64, by reference."""
+    owner = {key: job[key] for key in ("apiVersion", "kind")}
+    owner |= {key: job["metadata"][key] for key in ("name", "uid")}
+    metadata = {
+        "name": job["metadata"]["name"],
+        "namespace": job["metadata"]["namespace"],
+        # Not those of the platform's Secrets, which uninstall asks about.
+        "labels": {"app": names.POD_CHECK},
+        "ownerReferences": [owner],
+    }
+    data = {_lent_key(reference): value for reference, value in values.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
+
+
+def _work(settings: Settings, release: Release, instead: StandIn, name: str) -> pods.Work:
+    settings_text = json.dumps(dump(settings), sort_keys=True)  # references, never a secret
+    settings_text = settings_text.replace("$", "\\u0024")  # or the kubelet replaces $(NAME)
+    given = {names.SECRETS_VARIABLE: names.SECRETS_FOLDER, names.SETTINGS_VARIABLE: settings_text}
+    container = {
+        "name": "check",
+        "command": ["python", "-m", "clinical_ai.pod_check"],
+        **({} if instead.storage else {"args": [NO_STORAGE]}),
+        "env": [*environment.python(settings), *environment.plain(given)],
+    }
+    parts_of_pod = [_secrets(settings, instead, name)]
+    if instead.storage:
+        parts_of_pod.append(vault_agent.containers(settings, sidecar=False))
+    return replace(
+        pools.work(settings, release),
+        container=container,
+        parts=pods.joined(parts_of_pod),
+        api_access=False,
+        scratch="100Mi",
+    )
+
+
+def _of_storage(settings: Settings) -> list[str]:
+    """Vault's agent renders them into the pod's memory, past all Secrets."""
+    return [] if credentials.agent(settings) else credentials.storage(settings)
+
+
+def _secrets(settings: Settings, instead: StandIn, name: str) -> pods.Parts:
+    """A folder for each Secret; a file in it may come from the check's own."""
+    wanted = reads(settings)
+    if not instead.storage:
+        wanted = [each for each in wanted if each not in _of_storage(settings)]
+    sources: dict[str, list[dict[str, Any]]] = {}
+    for each in wanted:
+        secret, key = parts(each)
+        lent = each in instead.lent
+        item = {"key": _lent_key(each) if lent else key, "path": key}
+        source = {"name": name if lent else secret, "items": [item]}
+        sources.setdefault(secret, []).append({"secret": source})
+    return pods.Parts(
+        mounts=[
+            {"name": f"secret-{number}", "mountPath": _folder(secret), "readOnly": True}
+            for number, secret in enumerate(sources)
+        ],
+        volumes=[
+            {"name": f"secret-{number}", "projected": {"defaultMode": 0o440, "sources": each}}
+            for number, each in enumerate(sources.values())
+        ],
+    )
+
+
+def _folder(secret: str) -> str:
+    return f"{names.SECRETS_FOLDER}/{secret}"
+
+
+def _lent_key(reference: str) -> str:
+    """No Secret's name has an underscore, so two references never share a key."""
+    return "_".join(parts(reference))
