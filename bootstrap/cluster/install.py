@@ -245,6 +245,11 @@ def _ensure_secrets(plan: Plan) -> list[Change]:
 def _bring(plan: Plan, release: Release, chosen: Sequence[str], terminal: Terminal) -> list[Change]:
     """These stages are as wanted and up, the server last, and only when its database is reached.
 
+    The pod that tries that comes after rights, Secrets and policies, on purpose: it finds what
+    later pods find, below the policies that bind them, with what Vault gives to our account alone.
+    What a failure leaves is nothing that runs, and the next bootstrap goes on from it. `--check`
+    tries it with none of this, and leaves nothing.
+
     When nothing differs, nothing is written, no lease either, and no pod is started; but for the
     check of a bootstrap that was killed, which is repeated.
     """
