@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from bootstrap.cluster import needs, room
+from bootstrap.cluster.exposure import check_exposure
 from clinical_ai import names
 from clinical_ai.errors import ManyFaults, NeedsOperator, all_found
 from clinical_ai.manifests.kubernetes import access, credentials
@@ -11,7 +12,7 @@ from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of
 from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Object, Permission, Ref, group_of
 from clinical_ai.settings import Settings
-from clinical_ai.settings_kubernetes import Ingress
+from clinical_ai.steps.cluster.synced import STORE, against_store
 
 _LEAST: Final = (1, 24)
 _SHOWN: Final = (1, 25)
@@ -47,6 +48,7 @@ def _looks(
     yield lambda: check_key(cluster, secrets)
     yield lambda: check_volumes(cluster, settings)
     yield lambda: check_exposure(cluster, settings)
+    yield lambda: check_store(cluster, settings)
 
 
 def check_version(cluster: Cluster) -> str:
@@ -188,21 +190,15 @@ def check_volumes(cluster: Cluster, settings: Settings) -> str:
     return ""
 
 
-def check_exposure(cluster: Cluster, settings: Settings) -> str:
-    """The class exists, and somebody may reach the server through it."""
-    chosen = cluster_of(settings)
-    if chosen.exposure is None:
-        return ""
-    faults = []
-    if isinstance(chosen.exposure, Ingress):
-        name = chosen.exposure.ingress_class
-        if cluster.find(Ref("networking.k8s.io/v1", "IngressClass", name)) is None:
-            remedy = "name one of `kubectl get ingressclass`"
-            faults.append(NeedsOperator(f"there is no ingress class {name}", remedy))
-    if not chosen.clients:
-        problem = "kubernetes.exposure is given, and no client may reach the server"
-        remedy = "name the ingress controller below kubernetes.clients"
-        faults.append(NeedsOperator(problem, remedy))
-    if faults:
-        raise ManyFaults(faults)
-    return f"host {chosen.exposure.host}"
+def check_store(cluster: Cluster, settings: Settings) -> str:
+    """What External Secrets last said against our SecretStore, when it is there.
+
+    No fault: Vault may have been mended since, and the operator looks again when `up` asks it to.
+    That waits for the Secret before anything is started, and fails with the same words.
+    """
+    for each in credentials.external_secrets(settings):
+        ref = Ref.of(each)
+        if ref.kind == STORE and cluster.serves(ref.api_version, ref.kind):
+            told = against_store(cluster, ref)
+            return f"{ref.short} was not ready when last looked at ({told})" if told else ""
+    return ""

@@ -8,7 +8,7 @@ import pytest
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.settings import parse
-from tests.support.cluster_to_install import NAMESPACE, Site, thing
+from tests.support.cluster_to_install import NAMESPACE, Site, gateway, thing
 from tests.support.kubernetes_examples import ALL, settings_of
 
 PULLING: Final = {"image-pull-secrets": ["registry-credentials"]}
@@ -160,6 +160,79 @@ def test_a_gateway_that_nobody_may_use_is_told() -> None:
     fault = Site(settings_of("gateway")).fault()
     assert "no client may reach the server" in fault.problem
     assert "kubernetes.clients" in fault.remedy
+
+
+def gateway_site(**parent: Any) -> Site:
+    """One that an HTTPRoute makes known, to clients that may reach it."""
+    raw = ALL["gateway"]
+    cluster = {**raw["kubernetes"], "clients": {"gateway": {"namespace": "gateways"}}}
+    [named] = cluster["exposure"]["parents"]
+    cluster["exposure"] = {**cluster["exposure"], "parents": [{**named, **parent}]}
+    return Site(parse({**raw, "kubernetes": cluster}))
+
+
+def test_a_gateway_that_is_ready_stands_in_nobodys_way() -> None:
+    assert "host prefect.example.org" in gateway_site().check()
+    assert "host prefect.example.org" in gateway_site(port=443).check()
+
+
+def test_a_gateway_that_is_missing_is_told_with_its_namespace() -> None:
+    site = gateway_site()
+    site.remove("Gateway", "public")
+    fault = site.fault()
+    assert fault.problem == "there is no Gateway gateways/public"
+    assert "kubectl get gateway" in fault.remedy
+
+
+@pytest.mark.parametrize("kind", ["Accepted", "Programmed"])
+def test_a_gateway_that_is_not_ready_is_told_in_its_controllers_words(kind: str) -> None:
+    site = gateway_site()
+    told = {"status": "False", "reason": "AddressNotAssigned", "message": "the pool is empty"}
+    site.put(gateway(**{kind: told}))
+    fault = site.fault()
+    assert f"{kind}: AddressNotAssigned: the pool is empty" in fault.problem
+    assert "kubectl describe gateway public -n gateways" in fault.remedy
+
+
+def test_a_gateway_that_no_controller_has_looked_at_is_told() -> None:
+    site = gateway_site()
+    site.put({**gateway(), "status": {}})
+    assert "no controller has looked at it" in site.fault().problem
+
+
+@pytest.mark.parametrize("parent", [{"section-name": "http"}, {"port": 80}])
+def test_a_listener_that_the_gateway_does_not_have_is_told(parent: dict[str, Any]) -> None:
+    fault = gateway_site(**parent).fault()
+    [(key, value)] = parent.items()
+    assert f"{key} {value}" in fault.problem
+    assert "it has https (443)" in fault.remedy
+
+
+def test_a_gateway_that_may_not_be_read_is_told_as_not_looked_at() -> None:
+    site = gateway_site()
+    site.remove("Gateway", "public")
+    site.fake.denied = {("get", "gateways")}
+    [told] = [each for each in site.check() if "host" in each]
+    assert told.endswith("Gateway public not looked at (you may not get it)")
+
+
+def test_a_cluster_without_the_gateway_api_is_told_once() -> None:
+    site = gateway_site()
+    group = "gateway.networking.k8s.io/v1"
+    site.fake.served = [row for row in site.fake.served if row.api_version != group]
+    assert f"serves no HTTPRoute of {group}" in site.fault().problem
+
+
+def test_a_store_that_was_not_ready_is_told_and_stops_nothing(site: Site) -> None:
+    """Vault may have been mended since; the operator looks again when `up` asks it."""
+    site.apply_all()
+    assert not any("SecretStore" in each for each in site.check())
+    reason = {"reason": "InvalidProviderConfig", "message": "permission denied"}
+    status = {"conditions": [{"type": "Ready", "status": "False", **reason}]}
+    site.fake.edit("SecretStore", names.VAULT, "operator", lambda it: it.update(status=status))
+    [told] = [each for each in site.check() if "SecretStore" in each]
+    assert f"{names.VAULT} was not ready" in told
+    assert "InvalidProviderConfig: permission denied" in told
 
 
 def test_an_exposure_whose_class_is_missing_and_that_nobody_may_use_is_told_as_both() -> None:

@@ -17,7 +17,7 @@ from tests.support.kubernetes_examples import RELEASE
 NAMESPACE: Final = "clinical-ai"
 MORE_KINDS: Final = {
     "external-secrets.io/v1": ("SecretStore", "ExternalSecret"),
-    "gateway.networking.k8s.io/v1": ("HTTPRoute",),
+    "gateway.networking.k8s.io/v1": ("HTTPRoute", "Gateway"),
     "v1": ("PersistentVolumeClaim",),
 }
 
@@ -25,6 +25,23 @@ MORE_KINDS: Final = {
 def thing(kind: str, name: str, api_version: str = "v1", **body: Any) -> Object:
     place = {} if kind == "IngressClass" else {"namespace": NAMESPACE}
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, **place}, **body}
+
+
+def gateway(**told: dict[str, str]) -> Object:
+    """That of another namespace; `told`: conditions that are not as usual, by type."""
+    usual = {"status": "True", "reason": "Ready", "message": ""}
+    conditions = {"Accepted": usual, "Programmed": usual} | told
+    status = {"conditions": [{"type": kind, **each} for kind, each in conditions.items()]}
+    listeners = [{"name": "https", "port": 443, "protocol": "HTTPS"}]
+    made = thing(
+        "Gateway",
+        "public",
+        "gateway.networking.k8s.io/v1",
+        spec={"gatewayClassName": "theirs", "listeners": listeners},
+        status=status,
+    )
+    made["metadata"]["namespace"] = "gateways"
+    return made
 
 
 class Site:
@@ -40,6 +57,7 @@ class Site:
                 self.fake.serve(version, kind, f"{kind.lower()}s")
         self.kept: set[str] = set()
         self.put(thing("IngressClass", "nginx", "networking.k8s.io/v1"))
+        self.put(gateway())
         self.put(thing("PersistentVolumeClaim", "clinical-ai-leases"))
         self.put(thing("ConfigMap", "hospital-ca"))
         for name in ("registry-credentials", "worker-registry"):
@@ -49,7 +67,7 @@ class Site:
             self.put(thing("Secret", name, data=data))
 
     def put(self, content: Object) -> None:
-        if "namespace" in content["metadata"]:
+        if content["metadata"].get("namespace") == NAMESPACE:
             content["metadata"]["namespace"] = self.namespace
         self.fake.put(content)
 

@@ -14,6 +14,7 @@ from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 KIND: Final = "ExternalSecret"
+STORE: Final = "SecretStore"
 _PATIENCE: Final = 60.0  # for a Vault or an operator that is just starting
 _NUDGED: Final = 15.0  # seconds between two
 # Any change of an annotation makes the operator look at once; this one is its documentation's.
@@ -81,6 +82,16 @@ def check_synced(cluster: Cluster, ref: Ref, now: datetime) -> str:
     return f"Secret {name} {state.summary}"
 
 
+def against_store(cluster: Cluster, ref: Ref) -> str:
+    """Why a store is not ready; empty when it is, is not there, or nobody has looked at it yet."""
+    found = cluster.find(ref)
+    ready = _ready(found) if found else None
+    if found is None or ready is None or ready["status"] == "True":
+        return ""
+    told = shortened(f"{ready.get('reason', '')}: {ready.get('message', '')}")
+    return "; ".join(filter(None, [told, _warning(cluster, found)]))
+
+
 def secret_of(external: Object) -> str:
     """The name of the Secret that an ExternalSecret keeps."""
     return str(external["spec"].get("target", {}).get("name") or external["metadata"]["name"])
@@ -139,7 +150,7 @@ def _fault(cluster: Cluster, found: Object, state: Sighting) -> RolloutFailed:
 
 def _store_of(found: Object) -> Ref:
     ref, reference = Ref.of(found), found["spec"].get("secretStoreRef", {})
-    return Ref(ref.api_version, "SecretStore", reference.get("name", ""), ref.namespace)
+    return Ref(ref.api_version, STORE, reference.get("name", ""), ref.namespace)
 
 
 def _warning(cluster: Cluster, found: Object) -> str:
