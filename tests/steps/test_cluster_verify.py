@@ -10,10 +10,12 @@ from clinical_ai import names
 from clinical_ai.adapters.postgres import PostgresDatabase
 from clinical_ai.ports import Database, ObjectStore
 from clinical_ai.ports_cluster import Ref
-from clinical_ai.steps.cluster import verify
+from clinical_ai.settings import Settings, parse
+from clinical_ai.steps.cluster import network
 from clinical_ai.steps.cluster.verify import verify_cluster
 from clinical_ai.steps.verify import Result
 from clinical_ai.wiring_cluster import ClusterPlatform
+from tests.support.clock import Clock
 from tests.support.fakes import MemorySecrets, MemoryStore
 from tests.support.installed import Installed
 
@@ -22,6 +24,8 @@ OWN = (
     *("network policies", "workers online", "storage"),
 )
 AWAY = PostgresDatabase(SecretStr("postgresql://u:p@127.0.0.1:9/d"))
+ADDRESSES = {name: f"10.0.0.{n}" for n, name in enumerate(names.WORKLOADS, start=1)}
+HEALTH = (ADDRESSES[names.WORKER], names.HEALTH_PORT)
 READY = {"type": "Ready", "status": "True"}
 
 
@@ -37,11 +41,15 @@ class Parts(ClusterPlatform):
 
 
 class Network:
-    """What a run reaches. `open`: hosts that answer; `known`: those that have an address."""
+    """What a run reaches. `open`: places that answer; `tried`: those that a run turned to."""
 
     def __init__(self) -> None:
-        self.open = {f"{names.SERVER}.{names.NAMESPACE}.svc.cluster.local"}
-        self.known = {"kube-dns.kube-system.svc"}
+        self.open = {(f"{names.SERVER}.{names.NAMESPACE}.svc.cluster.local", names.API_PORT)}
+        self.tried: list[tuple[str, int]] = []
+
+    def connects(self, host: str, port: int) -> bool:
+        self.tried.append((host, port))
+        return (host, port) in self.open
 
 
 class Site:
@@ -54,7 +62,7 @@ class Site:
             self.pod(f"{name}-1", name)
             slices = {
                 "addressType": "IPv4",
-                "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}],
+                "endpoints": [{"addresses": [ADDRESSES[name]], "conditions": {"ready": True}}],
             }
             labels = {"kubernetes.io/service-name": name}
             installed.put("EndpointSlice", name, "discovery.k8s.io/v1", labels=labels, **slices)
@@ -73,6 +81,14 @@ class Site:
         [place] = [it for it in self.fake.objects.all if (it[1], it[3]) == (kind, name)]
         del self.fake.objects.all[place]
 
+    def not_ready(self, service: str) -> None:
+        """The kubelet's probe of its pod fails."""
+
+        def edit(found: dict[str, Any]) -> None:
+            found["endpoints"] = [{"addresses": ["10.0.0.9"], "conditions": {"ready": False}}]
+
+        self.fake.edit("EndpointSlice", service, "c", edit)
+
     def log(self, name: str, *lines: str) -> None:
         self.fake.logs[f"{name}-1", "main", False] = "\n".join(lines)
 
@@ -86,12 +102,9 @@ class Site:
 
 @pytest.fixture
 def site(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> Site:
-    network = Network()
-    monkeypatch.setattr(verify, "_connects", lambda host, _port: host in network.open)
-    monkeypatch.setattr(verify, "_resolves", lambda host: host in network.known)
-    host = installed.settings.prefect_api_url.partition("//")[2].partition(":")[0]
-    network.open = {host}
-    return Site(installed, network)
+    made = Network()
+    monkeypatch.setattr(network, "_connects", made.connects)
+    return Site(installed, made)
 
 
 def test_a_sound_platform_passes_with_evidence(site: Site) -> None:
@@ -143,10 +156,7 @@ def _other_selector(site: Site) -> None:
 
 
 def _no_endpoint(site: Site) -> None:
-    def edit(found: dict[str, Any]) -> None:
-        found["endpoints"] = [{"addresses": ["10.0.0.1"], "conditions": {"ready": False}}]
-
-    site.fake.edit("EndpointSlice", names.SERVER, "c", edit)
+    site.not_ready(names.SERVER)
 
 
 def _no_endpoints(site: Site) -> None:
@@ -167,7 +177,7 @@ def _server_cut_off(site: Site) -> None:
 
 
 def _no_policies(site: Site) -> None:
-    site.network.open |= site.network.known
+    site.network.open.add(HEALTH)
 
 
 def _offline(site: Site) -> None:
@@ -203,7 +213,7 @@ def _silent_pod(site: Site) -> None:
         (_no_endpoints, "services", "has no endpoint", "endpointslices"),
         (_no_secret, "secrets", names.DATABASE_URL, "kubectl"),
         (_server_cut_off, "network policies", "can't be reached from a run", "NetworkPolicy"),
-        (_no_policies, "network policies", "which no policy allows", "enforce NetworkPolicies"),
+        (_no_policies, "network policies", f"reaches the health port of {names.WORKER}", "enforce"),
         (_offline, "workers online", f"{names.WORKER}-1", "log"),
         (_silent_pod, "workers online", f"{names.PLATFORM_WORKER}-2", "log"),
     ],
@@ -228,11 +238,53 @@ def test_what_runs_write_into_the_log_of_their_worker_is_theirs(site: Site) -> N
     assert "logs free of errors" in site.failed()
 
 
-def test_a_cluster_without_that_dns_is_told_to_have_tried_nothing_forbidden(site: Site) -> None:
-    site.network.known.clear()
-    results = {result.check: result for result in site.verify()}
-    assert results["network policies"].passed
-    assert "nothing forbidden was tried" in results["network policies"].evidence
+# Policies in force.
+
+
+def policies(site: Site) -> Result:
+    return next(it for it in site.verify() if it.check == "network policies")
+
+
+def test_what_must_fail_is_a_connection_to_a_port_at_which_a_ready_pod_listens(site: Site) -> None:
+    assert policies(site).passed
+    assert site.network.tried[-1] == HEALTH
+    site.not_ready(names.WORKER)
+    assert policies(site).passed
+    assert site.network.tried[-1] == (ADDRESSES[names.PLATFORM_WORKER], names.HEALTH_PORT)
+
+
+def test_without_anything_that_listens_nothing_is_proved(site: Site) -> None:
+    for name in names.WORKERS.values():
+        site.not_ready(name)
+    found = policies(site)
+    assert not found.passed
+    assert "no worker is ready" in found.evidence
+    assert "deploy/self" in found.remedy
+
+
+def test_a_policy_that_is_in_force_a_moment_later_is_waited_for(site: Site, clock: Clock) -> None:
+    site.network.open.add(HEALTH)
+    clock.happens(lambda: None, lambda: site.network.open.discard(HEALTH))
+    assert policies(site).passed
+
+
+def settings_with(**cluster: Any) -> Settings:
+    return parse({"kubernetes": {"registry": "registry.example.org", **cluster}})
+
+
+@pytest.mark.parametrize("enforced", [True, False])
+def test_settings_that_allow_it_are_told_and_what_is_refused_proves_it_all_the_same(
+    site: Site, *, enforced: bool
+) -> None:
+    site.installed.settings = settings_with(
+        clients={"all": {"cidrs": ["10.0.0.0/8"], "ports": ["health"]}},
+        egress={"proxy": [{"cidrs": ["0.0.0.0/0"], "ports": [names.HEALTH_PORT]}]},
+    )
+    if not enforced:
+        site.network.open.add(HEALTH)
+    found = policies(site)
+    assert found.passed
+    assert ("as clients and egress of the settings allow" in found.evidence) is not enforced
 
 
 def test_a_pod_that_goes_between_two_looks_is_no_error_in_a_log(site: Site) -> None:
@@ -256,4 +308,4 @@ def test_a_pod_that_goes_between_two_looks_is_no_error_in_a_log(site: Site) -> N
 def test_a_cluster_and_a_server_that_are_away_fail_checks_and_end_none(site: Site) -> None:
     site.fake.down = True
     site.installed.prefect.down = True
-    assert {*site.failed()} == {*OWN} - {"secrets", "network policies", "storage"}
+    assert {*site.failed()} == {*OWN} - {"secrets", "storage"}

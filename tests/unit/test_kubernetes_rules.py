@@ -292,6 +292,48 @@ def test_the_metadata_service_of_a_cloud_is_out_of_reach() -> None:
                         assert "169.254.0.0/16" in block["except"]
 
 
+_ANYWHERE: Final = {"cidrs": ["0.0.0.0/0"]}
+_PROMETHEUS: Final = {"pod-labels": {"app": "prometheus"}}
+
+
+@every_example
+def test_no_run_of_the_platform_reaches_a_worker(settings: Settings) -> None:
+    for worker in names.WORKERS.values():
+        assert not network.may_reach(settings, names.PLATFORM_JOB, worker, names.HEALTH_PORT)
+    assert network.may_reach(settings, names.PLATFORM_JOB, names.SERVER, names.API_PORT)
+
+
+@pytest.mark.parametrize(
+    ("client", "egress", "reached"),
+    [
+        ({"namespace": "clinical-ai"}, _ANYWHERE, True),
+        ({"pod-labels": {"app": names.PLATFORM_JOB}}, {"namespace": "clinical-ai"}, True),
+        ({"cidrs": ["10.0.0.0/8"]}, {"pod-labels": {"app": names.WORKER}}, True),
+        ({"namespace-labels": {"kind": "clinical"}}, _ANYWHERE, True),
+        ({"namespace": "monitoring"}, _ANYWHERE, False),
+        ({"namespace": "monitoring", "pod-labels": {"app": "any"}}, _ANYWHERE, False),
+        (_PROMETHEUS, _ANYWHERE, False),
+        ({"namespace": "clinical-ai"}, {"namespace": "proxies"}, False),
+        ({"namespace": "clinical-ai"}, None, False),
+    ],
+)
+def test_a_run_reaches_a_worker_only_where_settings_open_both_ends(
+    client: dict[str, Any], egress: dict[str, Any] | None, *, reached: bool
+) -> None:
+    targets = [{**egress, "ports": [names.HEALTH_PORT]}] if egress else []
+    settings = parse(
+        {
+            "kubernetes": {
+                "registry": "r",
+                "clients": {"some": {**client, "ports": ["health"]}},
+                "egress": {"proxy": targets},
+            }
+        }
+    )
+    found = network.may_reach(settings, names.PLATFORM_JOB, names.WORKER, names.HEALTH_PORT)
+    assert found is reached
+
+
 def test_a_stranger_reaches_nothing_unless_settings_name_it() -> None:
     for policy in network.policies(settings_of("development")):
         for rule in policy["spec"]["ingress"]:

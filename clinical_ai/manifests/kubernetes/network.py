@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes import targets
-from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of, made, selector
+from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of, labels, made, selector
 from clinical_ai.settings import Settings
 from clinical_ai.settings_network import Peer, Target
 
@@ -42,6 +42,31 @@ def policies(settings: Settings) -> list[Manifest]:
     ]
 
 
+def may_reach(settings: Settings, one: str, other: str, port: int) -> bool:
+    """Whether pods named `one` may connect to this port of those named `other`, as these policies
+    have it: one side has to let it out, the other in. A block of addresses may hold any pod.
+    """
+    out = [rule["to"] for rule in _to(settings, one) if _has(rule, port)]
+    into = [rule["from"] for rule in _from(settings, other) if _has(rule, port)]
+    return any(_may_hold(settings, peers, other) for peers in out) and any(
+        _may_hold(settings, peers, one) for peers in into
+    )
+
+
+def _has(rule: Rule, port: int) -> bool:
+    return any(each["port"] == port for each in rule["ports"])
+
+
+def _may_hold(settings: Settings, peers: list[dict[str, Any]], name: str) -> bool:
+    space, own = cluster_of(settings).namespace, labels(settings, name).items()
+    for peer in peers:
+        spaces = peer.get("namespaceSelector", {}).get("matchLabels", {})
+        pods = peer.get("podSelector", {}).get("matchLabels", {})
+        if "ipBlock" in peer or (spaces.get(_NAMESPACE, space) == space and pods.items() <= own):
+            return True
+    return False
+
+
 def _from(settings: Settings, name: str) -> list[Rule]:
     """Who may connect to pods of this name."""
     match name:
@@ -52,11 +77,7 @@ def _from(settings: Settings, name: str) -> list[Rule]:
                 *_clients(settings, "api", names.API_PORT),
             ]
         case names.WORKER | names.PLATFORM_WORKER:
-            verify = [{"podSelector": {"matchLabels": selector(names.PLATFORM_JOB)}}]
-            return [
-                {"from": verify, "ports": _ports((names.HEALTH_PORT,))},
-                *_clients(settings, "health", names.HEALTH_PORT),
-            ]
+            return _clients(settings, "health", names.HEALTH_PORT)
         case _:
             return []
 
@@ -76,8 +97,6 @@ def _to(settings: Settings, name: str) -> list[Rule]:
             found = (*_clinical(settings), *egress.api_server, *egress.registry)
     rules = [_rule(target) for target in targets.unique(found)]
     inside = [_inside(names.SERVER, names.API_PORT)] if name in _CALLERS else []
-    if name == names.PLATFORM_JOB:
-        inside += [_inside(each, names.HEALTH_PORT) for each in _CALLERS[:2]]
     dns = [_rule(each, protocols=("UDP", "TCP")) for each in egress.dns]
     return [*dns, *inside, *rules]
 

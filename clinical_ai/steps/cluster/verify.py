@@ -1,12 +1,10 @@
 """Checks of a platform in a cluster: the guide's, from inside, each with its evidence."""
 
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, TimedOut
@@ -14,6 +12,7 @@ from clinical_ai.manifests.kubernetes.credentials import agent, external_secrets
 from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Object, Ref, in_namespace
 from clinical_ai.steps import verify
+from clinical_ai.steps.cluster.network import check_policies, ready_addresses
 from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.cluster.synced import KIND, check_synced
 from clinical_ai.steps.cluster.workers import pods_of
@@ -27,10 +26,6 @@ _TAIL: Final = 500  # lines of a log
 _LATELY: Final = 60
 _WRONG: Final = (" ERROR ", " CRITICAL ", "Traceback (most recent call last)")
 _OF_RUNS: Final = ("Flow run '", "Task run '")
-_SERVICE: Final = "kubernetes.io/service-name"
-# Of a pod that no policy of ours lets a run reach: the cluster's own DNS, at its metrics.
-_FORBIDDEN: Final = ("kube-dns", "kube-system", 9153)
-_PATIENCE: Final = 3.0
 _HEARTBEAT_SECONDS: Final = 45  # a worker sends one each half minute
 
 
@@ -144,15 +139,7 @@ def _services(parts: Parts) -> str:
                 f"Service {name} selects {selector}, its pods are labelled app={name}",
                 "run deploy/self, or undo the edit",
             )
-        slices = parts.cluster.find_all(
-            "discovery.k8s.io/v1", "EndpointSlice", labels={_SERVICE: name}
-        )
-        ready = sum(
-            len(each["addresses"])
-            for piece in slices
-            for each in piece.get("endpoints") or []
-            if each.get("conditions", {}).get("ready")
-        )
+        ready = len(ready_addresses(parts.cluster, name))
         if not ready:
             raise NeedsOperator(f"Service {name} has no endpoint", "kubectl get endpointslices")
         told.append(f"{name}: {ready} endpoint(s)")
@@ -184,20 +171,7 @@ def _storage(parts: Parts) -> str:
 
 
 def _policies(parts: Parts) -> str:
-    """A connection that must fail does, while one that may be made is."""
-    server = urlsplit(parts.settings.prefect_api_url)
-    if not _connects(server.hostname or "", server.port or 80):
-        raise NeedsOperator("the server can't be reached from a run", "look at its NetworkPolicy")
-    name, space, port = _FORBIDDEN
-    host = f"{name}.{space}.svc"
-    if not _resolves(host):
-        return f"the server is reached; {host} does not exist, so nothing forbidden was tried"
-    if _connects(host, port):
-        raise NeedsOperator(
-            f"a run reaches {host}:{port}, which no policy allows",
-            "the network of this cluster does not enforce NetworkPolicies: use one that does",
-        )
-    return f"the server is reached, {host}:{port} is not"
+    return check_policies(parts.cluster, parts.settings)
 
 
 def await_workers(parts: Parts) -> str:
@@ -226,19 +200,3 @@ def await_workers(parts: Parts) -> str:
 def _is_ready(pod: Object) -> bool:
     conditions = pod.get("status", {}).get("conditions", [])
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
-
-def _resolves(host: str) -> bool:
-    try:
-        socket.getaddrinfo(host, None)
-    except socket.gaierror:
-        return False
-    return True
-
-
-def _connects(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=_PATIENCE):
-            return True
-    except OSError:
-        return False
