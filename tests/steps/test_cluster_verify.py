@@ -21,7 +21,7 @@ from tests.support.installed import Installed
 
 OWN = (
     *("workloads up", "pods ready", "logs free of errors", "services", "secrets"),
-    *("network policies", "workers online", "storage"),
+    *("network policies", "exposure", "workers online", "storage"),
 )
 AWAY = PostgresDatabase(SecretStr("postgresql://u:p@127.0.0.1:9/d"))
 ADDRESSES = {name: f"10.0.0.{n}" for n, name in enumerate(names.WORKLOADS, start=1)}
@@ -308,4 +308,4 @@ def test_a_pod_that_goes_between_two_looks_is_no_error_in_a_log(site: Site) -> N
 def test_a_cluster_and_a_server_that_are_away_fail_checks_and_end_none(site: Site) -> None:
     site.fake.down = True
     site.installed.prefect.down = True
-    assert {*site.failed()} == {*OWN} - {"secrets", "storage"}
+    assert {*site.failed()} == {*OWN} - {"secrets", "exposure", "storage"}

@@ -94,16 +94,23 @@ def _platform_job(settings: Settings) -> list[Rule]:
         _rule("", ["serviceaccounts"], ["get"]),
         _rule("rbac.authorization.k8s.io", ["roles", "rolebindings"], ["get"]),
         _rule("", ["pods/log"], ["get"]),
-        *_synced_secret(settings),
+        *_read_secrets(settings),
     ]
 
 
-def _synced_secret(settings: Settings) -> list[Rule]:
-    """That a Secret is in step with Vault is told by an annotation on it; pods mount the others."""
-    if not credentials.external(settings):
-        return []
-    own = sorted({parts(reference)[0] for reference in credentials.storage(settings)})
-    return [_rule("", ["secrets"], ["get"], names_of=own)]
+def _read_secrets(settings: Settings) -> list[Rule]:
+    """Those whose state no mount tells; the others are mounted.
+
+    An annotation says that a Secret is in step with Vault. The Ingress's certificate is looked for:
+    there is no verb for that alone, and whoever keeps Kubernetes Deployments could mount it anyway.
+    """
+    own = set()
+    if credentials.external(settings):
+        own |= {parts(reference)[0] for reference in credentials.storage(settings)}
+    exposure = cluster_of(settings).exposure
+    if isinstance(exposure, Ingress) and exposure.tls:
+        own.add(exposure.tls_secret)
+    return [_rule("", ["secrets"], ["get"], names_of=sorted(own))] if own else []
 
 
 def _granted(settings: Settings, name: str, rules: list[Rule]) -> list[Manifest]:

@@ -12,6 +12,7 @@ from clinical_ai.manifests.kubernetes.credentials import agent, external_secrets
 from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Object, Ref, in_namespace
 from clinical_ai.steps import verify
+from clinical_ai.steps.cluster.exposure import check_exposure
 from clinical_ai.steps.cluster.network import check_policies, ready_addresses
 from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.cluster.synced import KIND, check_synced
@@ -57,6 +58,7 @@ def verify_cluster(parts: Parts, *, fly: bool = True, history: bool = True) -> l
         ("services", _services),
         ("secrets", _secrets),
         ("network policies", _policies),
+        ("exposure", _exposure),
         ("workers online", await_workers),
         ("storage", _storage),
     ]
@@ -172,6 +174,10 @@ def _storage(parts: Parts) -> str:
 
 def _policies(parts: Parts) -> str:
     return check_policies(parts.cluster, parts.settings)
+
+
+def _exposure(parts: Parts) -> str:
+    return check_exposure(parts.cluster, parts.settings)
 
 
 def await_workers(parts: Parts) -> str:
