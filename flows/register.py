@@ -76,7 +76,7 @@ def carry_out(
 ) -> list[Step]:
     """Write what differs; a failure undoes what was written."""
     who = f"flow run {runtime.flow_run.name}"
-    return registration.follow(platform.api, wanted, steps, who, confirmed=confirmed)
+    return registration.follow(platform.managed, wanted, steps, who, confirmed=confirmed)
 
 
 @acting

@@ -7,6 +7,8 @@ from typing import Any, Final
 from clinical_ai.ports import PrefectApi
 
 _READS: Final = ("/filter", "/paginate", "/count", "/read")  # of Prefect's POST requests
+# Whoever stops gives back what is leased to them, or the next one would wait in vain.
+_RETURNS: Final = ("/decrement-with-lease",)
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class GuardedApi:
     def post(
         self, path: str, body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> Any:
-        """The answer; a question is asked unguarded."""
-        if not path.endswith(_READS):
+        """The answer; a question is asked, and a lease given back, unguarded."""
+        if not path.endswith((*_READS, *_RETURNS)):
             self.guard()
         return self.api.post(path, body)
 

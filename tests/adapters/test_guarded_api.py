@@ -50,6 +50,20 @@ def test_questions_are_answered_also_while_there_may_be_no_write(fake: FakePrefe
     assert [row["name"] for row in api.pages("/work_pools/filter")] == ["p"]
 
 
+def test_a_lease_is_given_back_but_not_taken_while_there_may_be_no_write(
+    fake: FakePrefect,
+) -> None:
+    """Or whoever goes on would wait for it in vain."""
+    limits, api = "/v2/concurrency_limits", GuardedApi(fake, refused)
+    fake.post(f"{limits}/", {"name": "one", "limit": 1, "active": True})
+    body = {"slots": 1, "names": ["one"], "lease_duration": 60}
+    with pytest.raises(NeedsOperator, match="stopped"):
+        api.post(f"{limits}/increment-with-lease", body)
+    key = fake.post(f"{limits}/increment-with-lease", body)["lease_id"]
+    api.post(f"{limits}/decrement-with-lease", {"lease_id": key})
+    assert fake.leases == {}
+
+
 def test_a_write_that_is_allowed_is_carried_out_and_answered(fake: FakePrefect) -> None:
     asked: list[None] = []
     api = GuardedApi(fake, lambda: asked.append(None))
