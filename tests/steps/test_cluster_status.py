@@ -118,8 +118,8 @@ def test_a_change_that_was_taken_back_is_told_beside_the_release_that_runs(
 
 
 def test_who_changes_it_and_who_stopped_that_is_told(installed: Installed) -> None:
-    stop(installed.cluster, "ann", "incident 12")
     with cluster_lease(installed.cluster, "deploy by ann", seconds=1):
+        stop(installed.cluster, "ann", "incident 12")
         seen = look(installed)
         assert "deploy by ann, since 2" in str(seen["lease"])
     assert "incident 12" in seen["break_glass"]

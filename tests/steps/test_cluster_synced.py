@@ -7,11 +7,11 @@ import pytest
 
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports_cluster import Object, Ref
-from clinical_ai.steps.cluster.break_glass import guarded
+from clinical_ai.steps.cluster.break_glass import Stopped, guarded, stop
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.cluster.synced import await_synced, check_synced
 from tests.support.clock import Clock
-from tests.support.fake_cluster import FakeCluster
+from tests.support.fake_cluster import FakeCluster, Request
 from tests.support.objects import secret
 
 API: Final = "external-secrets.io/v1"
@@ -98,6 +98,21 @@ def test_an_operator_that_waits_after_failures_is_asked_to_look_again(clock: Clo
     await_synced(site.cluster, REF, seconds=300)
     assert [list(each) for each in asked] == [["force-sync"]] * 4
     assert len(site.fake.writes) == 4  # twice, each time the store, too
+
+
+def test_a_stop_between_store_and_secret_leaves_the_secret_alone(clock: Clock) -> None:
+    site = Site()
+    site.tell("ExternalSecret", "aws", "False", reason="SecretSyncedError")
+
+    def pull(_: Request) -> None:
+        site.fake.on_write = lambda _: None
+        stop(site.cluster, "ann", "incident 12")
+
+    site.fake.on_write = pull
+    with pytest.raises(Stopped):
+        await_synced(site.cluster, REF, seconds=300, beat=guarded(site.cluster))
+    assert "annotations" in site.cluster.get(Ref(API, "SecretStore", "vault"))["metadata"]
+    assert "annotations" not in site.cluster.get(REF)["metadata"]
 
 
 def test_what_is_only_being_synced_is_left_to_the_operator(clock: Clock) -> None:

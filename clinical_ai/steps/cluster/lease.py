@@ -14,6 +14,7 @@ from typing import Any, Final
 from clinical_ai import names
 from clinical_ai.errors import Locked, PlatformError, TimedOut
 from clinical_ai.ports_cluster import Changed, Cluster, Object, Ref
+from clinical_ai.steps.cluster.break_glass import refuse_when_stopped
 from clinical_ai.waiting import Sighting, wait_until
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ def cluster_lease(
 
     Waits `seconds` for whoever has it, then raises Locked with their name. That of a killed holder
     is free after a minute without a sign of life, as this process has seen it: clocks of others
-    are not trusted.
+    are not trusted. None is taken while self-management is stopped; one that is held is given back
+    even so.
     """
     lease = _take(cluster, _ref(name), who, seconds)
     try:
@@ -125,6 +127,7 @@ def _take(cluster: Cluster, ref: Ref, who: str, seconds: float) -> ClusterLease:
         at = monotonic()
         if found is not None and not seen.is_over(found, at):
             return Sighting(done=False, summary=f"held by {_told(found)}")
+        refuse_when_stopped(cluster)
         held = _make(cluster, ref, who) if found is None else _take_over(cluster, found, who)
         if held is None:
             return Sighting(done=False, summary="somebody else was faster")

@@ -37,7 +37,7 @@ def await_synced(
     RolloutFailed, with what the operator or Vault says, when it has been wrong for a minute. The
     operator waits longer after each failure, so it is asked to look again: Vault may be mended.
     """
-    watch = _Watch(cluster, ref, since=monotonic())
+    watch = _Watch(cluster, ref, beat, since=monotonic())
     look = outlasting(watch.look, beat)
     return wait_until(f"the sync of {ref}", look, seconds=seconds, every=every)
 
@@ -103,6 +103,7 @@ class _Watch:
 
     cluster: Cluster
     ref: Ref
+    guard: Callable[[], None]
     since: float
     nudged: float = float("-inf")
 
@@ -124,6 +125,7 @@ class _Watch:
         stamp = datetime.now(UTC).isoformat(timespec="seconds")
         for ref in (_store_of(found), self.ref):
             if self.cluster.find(ref) is not None:
+                self.guard()
                 self.cluster.patch(ref, {"metadata": {"annotations": {_NUDGE: stamp}}})
 
 

@@ -141,6 +141,7 @@ def _carry_out(cluster: Cluster, job: Object, guard: Callable[[], None]) -> Chan
     cluster.create(job)
     await_job(cluster, name, seconds=_SECONDS, beat=guard)
     made = cluster.get(ref)
+    guard()
     cluster.delete(ref, uid=made["metadata"]["uid"], propagation="Foreground")
     return Change(f"schema {names.PREFECT_SCHEMA}", Did.REMOVED)
 
