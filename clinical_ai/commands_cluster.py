@@ -9,13 +9,14 @@ from typing import Final
 from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.adapters.change_lock import who
+from clinical_ai.adapters.guarded_api import GuardedApi
 from clinical_ai.adapters.kubernetes_api import open_kubernetes
 from clinical_ai.change import Change, Did
 from clinical_ai.commands import follow_deploy, show
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Ref
-from clinical_ai.steps.cluster.break_glass import guarded, resume, stop
+from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped, resume, stop
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
 from clinical_ai.steps.cluster.lease import cluster_lease, remove_lease
 from clinical_ai.wiring_cluster import reach_api
@@ -57,7 +58,8 @@ def deploy(options: argparse.Namespace, environ: Mapping[str, str], terminal: Te
     cluster = _open(options, environ)
     with reach_api(cluster, environ, options.context) as api:
         if not options.report_only:
-            finish_abandoned_hold(cluster, api, f"deploy by {who()}")
+            managed = GuardedApi(api, guarded(cluster))
+            finish_abandoned_hold(cluster, managed, f"deploy by {who()}")
         return follow_deploy(api, terminal, report_only=options.report_only)
 
 
@@ -94,6 +96,7 @@ def uninstall(options: argparse.Namespace, environ: Mapping[str, str], terminal:
         remove(cluster, removal, guard, lambda change: terminal.plain(str(change)))
     remove_lease(cluster)
     if space is not None:
+        refuse_when_stopped(cluster)
         terminal.plain(str(_delete(cluster, space)))
     return 0
 

@@ -168,7 +168,7 @@ class ClusterPlatform:
         """The ledger ends with this entry."""
         from clinical_ai.steps.cluster.records import Records
 
-        Records(self.cluster).write_ledger(entry)
+        Records(self.cluster, self.guard).write_ledger(entry)
 
     @cached_property
     def stages(self) -> "dict[str, list[Manifest]]":
@@ -274,7 +274,7 @@ class ClusterPlatform:
         from clinical_ai.steps.cluster.deploy import Site
 
         drain = self.settings.drain_seconds
-        return Site(self.cluster, self.ownership, api=self.api, drain_seconds=drain)
+        return Site(self.cluster, self.ownership, api=self.managed, drain_seconds=drain)
 
     def rights(self) -> "list[Change]":
         """What differs of the objects that bootstrap keeps, with the command that heals it."""

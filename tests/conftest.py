@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.support.prefect_server",
     "tests.support.production_site",
     "tests.support.s3",
+    "tests.support.switch",
     "tests.support.world",
 ]
 

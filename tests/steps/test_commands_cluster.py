@@ -11,12 +11,13 @@ import pytest
 from clinical_ai import cli, names
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
-from clinical_ai.steps.cluster.break_glass import find_stop
+from clinical_ai.steps.cluster.break_glass import find_stop, stop
 from clinical_ai.steps.cluster.lease import cluster_lease, find_holder
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.roll import hold, new_journal
 from clinical_ai.steps.verify import Result, as_rows
 from tests.support.clock import Clock
+from tests.support.fake_cluster import Request
 from tests.support.installed import SPACE, Installed
 
 Run = Callable[..., int]
@@ -198,6 +199,22 @@ def test_deploy_opens_a_pool_that_a_killed_run_held(
     assert installed.prefect.pools[names.PLATFORM_POOL]["is_paused"] is paused
 
 
+def test_deploy_opens_no_pool_while_self_management_is_stopped(
+    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(installed, names.DEPLOY_SELF)
+    journal = new_journal("a worker is replaced").held({names.PLATFORM_POOL: False})
+    Records(installed.cluster).write_journal(journal)
+    hold(installed.prefect, [names.PLATFORM_POOL])
+    run("break-glass", "on", "--reason", "incident 12")
+    installed.fake.requests.clear()
+    assert run("deploy", *KUBERNETES) == 1
+    assert "incident 12" in capsys.readouterr().err
+    assert installed.fake.writes == []
+    assert installed.prefect.pools[names.PLATFORM_POOL]["is_paused"] is True
+    assert installed.prefect.runs == {}
+
+
 def test_what_is_not_registered_yet_is_told(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("deploy", *KUBERNETES) == 1
     assert f"{names.DEPLOY_SELF} is not registered" in capsys.readouterr().err
@@ -281,6 +298,18 @@ def test_nothing_is_removed_while_self_management_is_stopped(
     assert "incident 12" in capsys.readouterr().err
     assert before <= installed.there()
     assert find_holder(installed.cluster) is None
+
+
+def test_a_stop_at_the_end_of_an_uninstallation_keeps_the_namespace(
+    run: Run, installed: Installed
+) -> None:
+    def pull(asked: Request) -> None:
+        if (asked.verb, asked.served.kind) == ("delete", "Lease"):
+            stop(installed.cluster, "ann", "incident 12")
+
+    installed.fake.on_write = pull
+    assert run("uninstall", "--yes", "--whole-namespace") == 1
+    assert installed.cluster.find(Ref("v1", "Namespace", SPACE)) is not None
 
 
 JOB = {

@@ -41,8 +41,8 @@ Stages = Mapping[str, Sequence[Object]]
 class Site:
     """Where objects are deployed. `guard` is called before each write and while waiting.
 
-    `api`: None while no server runs yet, so that there is nothing to hold. `drain_seconds`: how
-    long runs may take to end before the clinical worker is replaced.
+    `api`: itself guarded; None while no server runs yet, so that there is nothing to hold.
+    `drain_seconds`: how long runs may take to end before the clinical worker is replaced.
     """
 
     cluster: Cluster
@@ -56,7 +56,7 @@ class Site:
     @property
     def records(self) -> Records:
         """Journal and ledger."""
-        return Records(self.cluster)
+        return Records(self.cluster, self.guard)
 
 
 def look(site: Site, stages: Stages) -> list[ObjectChange]:

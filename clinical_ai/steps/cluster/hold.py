@@ -9,6 +9,7 @@ from clinical_ai.errors import Locked, PlatformError
 from clinical_ai.plans import Journal, Stage, pools_to_restore
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster
+from clinical_ai.steps.cluster.break_glass import guarded
 from clinical_ai.steps.cluster.ensure import Guard, free
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.records import Records
@@ -24,7 +25,8 @@ def holding(
     """The pool's earlier pause state is in the journal before it is paused, so a kill loses none.
 
     Runs of the clinical pool are processes of its worker, and are waited for; those of the
-    platform's pool are Jobs, which live on without theirs.
+    platform's pool are Jobs, which live on without theirs. Who is stopped in the middle may not
+    write any more: the pool stays held, which the journal tells to whoever goes on.
     """
     found = api.get(f"/work_pools/{pool}")
     journal = new_journal(f"the worker of pool {pool} is replaced")
@@ -54,13 +56,13 @@ def finish_abandoned_hold(cluster: Cluster, api: PrefectApi, who: str) -> None:
     """The same for whoever starts a run of deploy/self, which a held pool would never hand out.
 
     One whose holder lives is its own affair. Writes nothing, no lease either, without a hold.
+    `api`: guarded.
     """
-    records = Records(cluster)
-    if find_open(records) is None:
+    if find_open(Records(cluster)) is None:
         return
     try:
-        with cluster_lease(cluster, who):
-            finish_hold(records, api)
+        with cluster_lease(cluster, who) as lease:
+            finish_hold(Records(cluster, guarded(cluster, lease.renew)), api)
     except Locked as error:
         log.info("its pools stay held: %s", error)
 

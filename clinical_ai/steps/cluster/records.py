@@ -16,6 +16,7 @@ from clinical_ai import names
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.plans import Journal, from_dict
 from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.steps.cluster.ensure import Guard, free
 
 _ENTRIES: Final = 50
 _JOURNAL: Final = "journal.json"
@@ -25,9 +26,10 @@ _OBJECTS: Final = "objects.json.gz"
 
 @dataclass(frozen=True)
 class Records:
-    """A JournalKeeper, and more, over ConfigMaps of the namespace."""
+    """A JournalKeeper, and more, over ConfigMaps of the namespace. `guard`: before each write."""
 
     cluster: Cluster
+    guard: Guard = free
 
     def find_journal(self) -> Journal | None:
         """The last hold of pools, or None."""
@@ -81,6 +83,7 @@ class Records:
         about = {"name": name, "labels": {"app.kubernetes.io/part-of": names.PRODUCT}}
         record: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about}
         record |= {"data": data} if data else {"binaryData": binary}
+        self.guard()
         self.cluster.apply(record)
 
 
