@@ -86,7 +86,7 @@ def _ensure_run(
     anew: bool = False,
 ) -> tuple[Run, bool]:
     """The run with this tag that completed or is under way, else a new one (then True)."""
-    api = platform.api
+    api = platform.managed
     found = find_tagged_run(api, deployment, tag, completed=not anew)
     if found is not None:
         return found, found.state not in FINAL

@@ -30,14 +30,14 @@ _ANY_ACCOUNT: Final = "default"  # Kubernetes makes it in each namespace
 def check_from_pod(
     cluster: Cluster, settings: Settings, release: Release, guard: Guard
 ) -> list[str]:
-    """What a pod finds; the pod is removed, also when it fails.
+    """What a pod finds; the pod is removed, also when it fails, unless `guard` raises.
 
     For the holder of the lease, which `guard` renews: a check that is there is of nobody who lives.
     """
     job = pod_check(settings, release)
     guard()
     made = cluster.create(job) or _make_anew(cluster, job, guard)
-    with _removed_at_the_end(cluster, made):
+    with _removed_at_the_end(cluster, made, guard):
         return _told(cluster, made, guard)
 
 
@@ -46,16 +46,17 @@ def check_beside(
 ) -> list[str]:
     """The same without the lease, under a name that nobody else waits for or removes.
 
-    Also before an installation: values of `given` that no Secret of the namespace has yet are lent
-    to the pod in one of its own, which goes with the Job. One that is killed leaves a Job that
-    Kubernetes itself removes; so the Job comes first, and its pod waits for the Secret.
+    Unguarded, as it changes nothing of the platform. Also before an installation: values of
+    `given` that no Secret of the namespace has yet are lent to the pod in one of its own, which
+    goes with the Job. One that is killed leaves a Job that Kubernetes itself removes; so the Job
+    comes first, and its pod waits for the Secret.
     """
     instead = _stand_in(cluster, settings, given)
     job = pod_check(settings, release, instead, name=f"{names.POD_CHECK}-{token_hex(4)}")
     made = cluster.create(job)
     if made is None:
         raise Locked(f"{Ref.of(job).short} is somebody else's")
-    with _removed_at_the_end(cluster, made):
+    with _removed_at_the_end(cluster, made, free):
         if instead.lent:
             _lend(cluster, made, {each: given[each] for each in sorted(instead.lent)})
         return _told(cluster, made, free)
@@ -90,11 +91,12 @@ def _lend(cluster: Cluster, job: Object, values: Mapping[str, SecretStr]) -> Non
 
 
 @contextmanager
-def _removed_at_the_end(cluster: Cluster, job: Object) -> Iterator[None]:
+def _removed_at_the_end(cluster: Cluster, job: Object, guard: Guard) -> Iterator[None]:
     """The Job goes, and what it owns with it."""
     try:
         yield
     finally:
+        guard()
         cluster.delete(Ref.of(job), uid=job["metadata"]["uid"])
 
 
@@ -111,6 +113,7 @@ def _make_anew(cluster: Cluster, job: Object, guard: Guard) -> Object:
     """The same Job, once that of a bootstrap that was killed is gone."""
     if (old := cluster.find(_REF)) is not None:
         remove_job(cluster, old, seconds=_REMOVAL_SECONDS, beat=guard)
+    guard()
     made = cluster.create(job)
     if made is None:
         raise Locked("somebody else checks from a pod at the same moment")

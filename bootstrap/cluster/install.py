@@ -139,8 +139,9 @@ def _refuse_other_settings(plan: Plan) -> None:
 
 def verify(platform: ClusterPlatform, terminal: Terminal) -> None:
     """A run of verify/platform finds everything good; NeedsOperator with its table otherwise."""
-    run = run_to_end(platform.api, names.VERIFY, {}, seconds=_VERIFY_SECONDS, tell=terminal.note)
-    results = from_rows(read_table(platform.api, run.id, "verify"))
+    api = platform.managed
+    run = run_to_end(api, names.VERIFY, {}, seconds=_VERIFY_SECONDS, tell=terminal.note)
+    results = from_rows(read_table(api, run.id, "verify"))
     for line in table(results):
         terminal.plain(f"{'':10}{line}")
     demand(platform, run)
@@ -235,11 +236,14 @@ def _rights_ownership(settings: Settings) -> Ownership:
 
 def _ensure_secrets(plan: Plan) -> list[Change]:
     """What `env:` and `file:` named is kept when absent; passwords and keys are made once."""
-    secrets = plan.secrets
+    guard, changes = guarded(plan.cluster), []
     made = {names.ENCRYPTION_KEY: SecretStr(urlsafe_b64encode(token_bytes(32)).decode())}
     if plan.settings.auth == "basic":
         made[names.API_AUTH] = SecretStr(f"admin:{token_hex(16)}")
-    return [secrets.ensure(reference, value) for reference, value in {**plan.kept, **made}.items()]
+    for reference, value in {**plan.kept, **made}.items():
+        guard()
+        changes.append(plan.secrets.ensure(reference, value))
+    return changes
 
 
 def _bring(plan: Plan, release: Release, chosen: Sequence[str], terminal: Terminal) -> list[Change]:
@@ -271,7 +275,7 @@ def _bring(plan: Plan, release: Release, chosen: Sequence[str], terminal: Termin
 
 def _bring_rest(platform: ClusterPlatform) -> list[Change]:
     """What deploy/self needs, its worker and an open pool; all else it brings itself."""
-    finish_abandoned_hold(platform.cluster, platform.api, _who())
+    finish_abandoned_hold(platform.cluster, platform.managed, _who())
     stages = {name: platform.stages[name] for name in _SECOND}
     if (seen := _unchanged(platform.cluster, stages)) is not None:
         return seen
@@ -315,7 +319,7 @@ def _platform(plan: Plan, release: Release, api: PrefectApi) -> ClusterPlatform:
 
 def _settle(plan: Plan, platform: ClusterPlatform) -> ClusterPlatform:
     """The block exists; from then on it is the truth. Other settings are refused, or replace it."""
-    api, block = platform.api, platform.rendered["block"]
+    api, block = platform.managed, platform.rendered["block"]
     ensure_block_schema(api, block)
     # What is to be replaced is not read: it may be wrong.
     saved = None if plan.request.replace else find_settings(api)

@@ -3,10 +3,10 @@
 import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
-from itertools import chain, islice, pairwise, repeat
+from itertools import chain, count, islice, pairwise, repeat
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,12 @@ from clinical_ai.plans import Stage
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.state_folder import StateFolder
-from clinical_ai.steps.cluster.break_glass import stop
+from clinical_ai.steps.cluster.break_glass import Stopped, stop
 from clinical_ai.steps.cluster.deploy import look
 from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.uninstall import Options, plan_removal, remove
+from clinical_ai.steps.registration_lease import Unfinished
 from clinical_ai.steps.roll import hold, new_journal
 from clinical_ai.steps.runs import find_deployment
 from clinical_ai.steps.settings_block import find_settings, save_settings
@@ -39,6 +40,7 @@ from tests.support.fake_docker import FakeDocker
 from tests.support.installed import SPACE, Installed, Prepare
 from tests.support.kubernetes_examples import RELEASE, settings_of
 from tests.support.platform import CHECKOUT
+from tests.support.switch import Switch
 
 
 class DayZero(Installed):
@@ -91,25 +93,36 @@ class DayZero(Installed):
 
 
 @pytest.fixture
-def site(
+def anew(
     prepare: Prepare,
     clock: Clock,
     rendered: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-) -> DayZero:
-    made = DayZero(prepare("development").settings)
-    made.rendered = rendered
-    made.prefect.pools.clear()
-    clock.then = repeat(made.work)
-
-    @contextmanager
-    def reach(*_: Any) -> Iterator[PrefectApi]:
-        yield made.prefect
-
-    monkeypatch.setattr(install, "reach_api", reach)
+) -> Callable[[], DayZero]:
+    """An empty cluster each time, which takes the place of the one before."""
+    settings = prepare("development").settings
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
-    return made
+
+    def make() -> DayZero:
+        made = DayZero(settings)
+        made.rendered = rendered
+        made.prefect.pools.clear()
+        clock.then = repeat(made.work)
+
+        @contextmanager
+        def reach(*_: Any) -> Iterator[PrefectApi]:
+            yield made.prefect
+
+        monkeypatch.setattr(install, "reach_api", reach)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def site(anew: Callable[[], DayZero]) -> DayZero:
+    return anew()
 
 
 def test_what_stands_in_the_way_here_and_in_the_cluster_is_told_at_once(site: DayZero) -> None:
@@ -206,6 +219,29 @@ def test_nothing_is_written_while_self_management_is_stopped(site: DayZero) -> N
         site.up()
     assert site.fake.writes == []
     assert site.prefect.deployments == {}
+
+
+def test_a_stop_before_any_write_of_an_installation_lets_no_more_be_written(
+    anew: Callable[[], DayZero], clock: Clock, few: dict[str, Any]
+) -> None:
+    """Neither to the cluster nor to Prefect; no check begins, and no run."""
+    for after in count():
+        site = anew()
+        site.rendered = few
+        switch = Switch(site, after)
+
+        def work(site: DayZero = site, switch: Switch = switch) -> None:
+            with switch.world():
+                site.work()
+
+        clock.then = repeat(work)
+        with suppress(Stopped, Unfinished):
+            assert site.up() == 0
+        assert switch.later == [], after
+        if not switch.pulled:
+            break
+    assert after > 50
+    assert site.differing() == []
 
 
 def test_a_check_that_a_killed_installation_left_is_made_anew(
@@ -382,6 +418,15 @@ def test_a_check_without_image_or_namespace_tells_what_makes_them(
     assert "there is no image, which `up` builds" in line
     assert f"which `kubectl create namespace {SPACE}` makes" in line
     assert site.fake.writes == []
+
+
+def test_a_check_by_itself_goes_on_while_self_management_is_stopped(site: DayZero) -> None:
+    """It changes nothing of the platform."""
+    site.up()
+    stop(site.cluster, "ann", "incident 12")
+    before = site.there()
+    assert install.check_only(site.plan(), Terminal()) == 0
+    assert site.there() == before
 
 
 def test_pools_that_a_killed_run_of_deploy_self_held_are_open_again(site: DayZero) -> None:
