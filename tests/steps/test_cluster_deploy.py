@@ -19,6 +19,7 @@ from tests.support.deploying import (
     SLOW,
     Namespace,
     container_of,
+    each_of,
     job,
     stages,
 )
@@ -36,12 +37,11 @@ def did(changes: Sequence[Change]) -> dict[str, Did]:
 # What is wanted comes to be.
 
 
-def test_all_stages_come_up_and_are_remembered_as_good(namespace: Namespace) -> None:
+def test_all_stages_come_up_and_are_not_good_before_they_are_proved(namespace: Namespace) -> None:
     changes = deploy(namespace.site(), stages(), job())
     assert {change.did for change in changes} == {Did.CREATED}
     assert namespace.images() == [GOOD] * 3
-    good = [each for stage in stages().values() for each in stage]
-    assert namespace.records.find_objects() == good
+    assert namespace.records.find_objects() == []
 
 
 def test_the_second_time_nothing_is_written(namespace: Namespace) -> None:
@@ -56,7 +56,6 @@ def test_a_stage_begins_when_the_one_before_is_up(namespace: Namespace) -> None:
     with pytest.raises(RolloutFailed, match=names.SERVER):
         deploy(namespace.site(), stages(server=BROKEN))
     assert namespace.images() == [BROKEN, None, None]
-    assert namespace.records.find_objects() == []
 
 
 def test_what_is_wanted_no_more_goes_once_the_rest_is_up(namespace: Namespace) -> None:
@@ -102,16 +101,12 @@ def test_a_secret_stays_for_pods_that_read_it_when_its_external_secret_goes(
     assert (namespace.cluster.find(Ref("v1", "Secret", "filled")) is not None) is mounted
 
 
-def test_a_part_that_others_follow_prunes_nothing_and_is_not_good_by_itself(
-    namespace: Namespace,
-) -> None:
+def test_a_part_that_others_follow_prunes_nothing(namespace: Namespace) -> None:
     deploy(namespace.site(), stages(more=[config("old")]))
-    before = namespace.records.find_objects()
     deploy(namespace.site(), {"configuration": [config(server=BETTER)]}, all_of_it=False)
     assert namespace.data() == {"server": BETTER}
     assert namespace.images() == [GOOD] * 3
     assert namespace.data("old") is not None
-    assert namespace.records.find_objects() == before
 
 
 def test_what_a_part_made_is_known_to_whoever_prunes_later(namespace: Namespace) -> None:
@@ -152,7 +147,7 @@ def test_nothing_is_written_when_the_guard_refuses(namespace: Namespace) -> None
 def test_what_was_changed_is_put_back_when_something_does_not_come_up(
     namespace: Namespace, image: str, error: type[PlatformError]
 ) -> None:
-    deploy(namespace.site(), stages())
+    namespace.stand()
     before = namespace.records.find_objects()
     with pytest.raises(error, match=names.SERVER):
         deploy(namespace.site(), stages(server=image, worker=BETTER))
@@ -162,7 +157,7 @@ def test_what_was_changed_is_put_back_when_something_does_not_come_up(
 
 
 def test_what_a_killed_one_changed_is_put_back_by_the_next(namespace: Namespace) -> None:
-    deploy(namespace.site(), stages())
+    namespace.stand()
 
     def killed() -> None:
         if namespace.image(names.PLATFORM_WORKER) == BROKEN:
@@ -177,7 +172,7 @@ def test_what_a_killed_one_changed_is_put_back_by_the_next(namespace: Namespace)
 
 
 def test_stages_before_the_bad_one_are_put_back_too(namespace: Namespace) -> None:
-    deploy(namespace.site(), stages())
+    namespace.stand()
     with pytest.raises(RolloutFailed, match=names.PLATFORM_WORKER):
         deploy(namespace.site(), stages(server=BETTER, worker=BROKEN))
     assert namespace.images() == [GOOD] * 3
@@ -185,7 +180,7 @@ def test_stages_before_the_bad_one_are_put_back_too(namespace: Namespace) -> Non
 
 
 def test_what_was_put_back_is_good_and_a_better_one_follows(namespace: Namespace) -> None:
-    deploy(namespace.site(), stages())
+    namespace.stand()
     with pytest.raises(RolloutFailed):
         deploy(namespace.site(), stages(server=BROKEN))
     assert not any(change.wrote for change in deploy(namespace.site(), stages()))
@@ -194,7 +189,7 @@ def test_what_was_put_back_is_good_and_a_better_one_follows(namespace: Namespace
 
 
 def test_what_only_the_bad_one_had_goes_with_the_next_good_one(namespace: Namespace) -> None:
-    deploy(namespace.site(), stages())
+    namespace.stand()
     with pytest.raises(RolloutFailed):
         deploy(namespace.site(), stages(server=BROKEN, more=[config("new")]))
     assert namespace.data("new") is not None
@@ -202,10 +197,24 @@ def test_what_only_the_bad_one_had_goes_with_the_next_good_one(namespace: Namesp
     assert namespace.data("new") is None
 
 
+def test_what_an_unproved_one_pruned_is_put_back_with_what_needs_it(namespace: Namespace) -> None:
+    good = stages(more=[config("old")])
+    deploy(namespace.site(), good)
+    namespace.records.write_objects(each_of(good))
+    deploy(namespace.site(), stages(server=BETTER))
+    assert namespace.data("old") is None
+    with pytest.raises(RolloutFailed):
+        deploy(namespace.site(), stages(server=BROKEN))
+    assert namespace.images() == [GOOD] * 3
+    assert namespace.data("old") is not None
+    deploy(namespace.site(), stages(server=BETTER))
+    assert namespace.data("old") is None
+
+
 def test_one_that_cannot_be_put_back_keeps_no_other_from_it(
     namespace: Namespace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    deploy(namespace.site(), stages())
+    namespace.stand()
 
     def refuse(content: Object) -> None:
         if _is_workload(content, names.SERVER) and container_of(content)["image"] == GOOD:
@@ -227,7 +236,7 @@ def _is_workload(content: Object, name: str) -> bool:
 def test_damaged_records_hide_no_bad_rollout(
     namespace: Namespace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    deploy(namespace.site(), stages())
+    namespace.stand()
     good = Ref("v1", "ConfigMap", names.GOOD_OBJECTS)
     namespace.cluster.patch(good, {"binaryData": {"objects.json.gz": "b29wcw=="}})
     with pytest.raises(RolloutFailed, match=names.SERVER):
@@ -239,7 +248,7 @@ def test_damaged_records_hide_no_bad_rollout(
 
 
 def test_the_database_is_migrated_before_the_server_is_changed(namespace: Namespace) -> None:
-    deploy(namespace.site(), stages())
+    namespace.stand()
     with pytest.raises(RolloutFailed, match="Job migration-1 has failed"):
         deploy(namespace.site(), stages(server=BETTER), job(BROKEN))
     assert namespace.images() == [GOOD] * 3

@@ -117,7 +117,7 @@ def test_a_pool_that_is_not_there_needs_no_hold(namespace: Namespace) -> None:
 def test_an_outage_of_prefect_hides_no_bad_rollout_and_keeps_nothing_from_being_put_back(
     namespace: Namespace,
 ) -> None:
-    deploy(namespace.site(), stages())
+    namespace.stand()
 
     def fall(asked: Request) -> None:
         if asked.name == names.WORKER:
@@ -138,7 +138,7 @@ def test_runs_that_a_bad_worker_took_end_before_it_is_put_back(
     namespace: Namespace, clock: Clock
 ) -> None:
     """One of its pods may work, and poll as soon as it is there."""
-    deploy(namespace.site(), stages())
+    namespace.stand()
     run, left = "", 5
 
     def takes_one_that_ends_after_a_while() -> None:
@@ -164,7 +164,7 @@ def test_runs_that_a_bad_worker_took_end_before_it_is_put_back(
 def test_a_bad_worker_whose_runs_do_not_end_stays_and_cuts_none(
     namespace: Namespace, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    deploy(namespace.site(), stages())
+    namespace.stand()
 
     def takes_one() -> None:
         namespace.controllers()
@@ -269,7 +269,6 @@ def test_a_kill_before_any_write_is_healed_by_the_next_run(
     assert namespace.images() == [BETTER] * 3
     assert (namespace.data("old"), namespace.data("new")) == (None, {})
     assert namespace.paused() == [False, False]
-    assert namespace.records.find_objects() == [each for it in wanted.values() for each in it]
     assert set(read_inventory(namespace.cluster, OURS).uids) == {
         Ref.of(each) for it in wanted.values() for each in it
     }

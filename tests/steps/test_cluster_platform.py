@@ -1,7 +1,7 @@
 """A cluster's platform: what it wants, brings, proves, and leaves in its ledger."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -16,9 +16,13 @@ from clinical_ai.steps.cluster.break_glass import resume, stop
 from clinical_ai.steps.cluster.lease import find_holder
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.progress import unheard
+from clinical_ai.steps.verify import CANARIES, Result
+from tests.support.deploying import each_of
 from tests.support.fakes import MemorySecrets
 from tests.support.installed import Installed, Prepare
 from tests.support.kubernetes_examples import DEVELOPMENT, RELEASE, settings_of
+
+BETTER: Final = replace(RELEASE, image=RELEASE.image.replace("0", "f"))
 
 
 def bring(site: Installed, *, write: bool = True, who: str = "flow run a-run") -> list[Change]:
@@ -169,10 +173,9 @@ def test_its_role_grants_each_verb_that_it_asks_for(prepare: Prepare, example: s
     site.fake.requests.clear()
     bring(site, write=False)
     bring(site)
-    later = replace(RELEASE, image=RELEASE.image.replace("0", "f"))
     site.broken = {names.WORKER}
     with pytest.raises(RolloutFailed):
-        site.platform(release=later).bring("flow run a-run", write=True, tell=unheard)
+        site.platform(release=BETTER).bring("flow run a-run", write=True, tell=unheard)
     asked = {
         (it.verb, group_of(it.served.api_version), "/".join(filter(None, parts)))
         for it in site.fake.requests
@@ -275,22 +278,91 @@ def test_a_change_that_may_not_be_made_is_no_failed_rollout(installed: Installed
 # What proves it.
 
 
+class Proof:
+    """What the checks find, and whether they were asked for canary runs."""
+
+    def __init__(self) -> None:
+        self.results = [Result("pods ready", passed=True, evidence="3 pods")]
+        self.flown: list[bool] = []
+
+    def verify(self, _parts: Any, *, fly: bool, history: bool) -> list[Result]:
+        assert not history
+        self.flown.append(fly)
+        return self.results
+
+
+@pytest.fixture
+def proof(monkeypatch: pytest.MonkeyPatch) -> Proof:
+    made = Proof()
+    monkeypatch.setattr("clinical_ai.steps.cluster.verify.verify_cluster", made.verify)
+    return made
+
+
 @pytest.mark.parametrize(
     ("did", "flown"), [(Did.UPDATED, True), (Did.UNCHANGED, False), (Did.DRIFTED, False)]
 )
 def test_canaries_fly_only_after_a_change(
-    installed: Installed, monkeypatch: pytest.MonkeyPatch, did: Did, *, flown: bool
+    installed: Installed, proof: Proof, did: Did, *, flown: bool
 ) -> None:
-    asked: list[bool] = []
-
-    def verify(_parts: Any, *, fly: bool, history: bool) -> list[Any]:
-        assert not history
-        asked.append(fly)
-        return []
-
-    monkeypatch.setattr("clinical_ai.steps.cluster.verify.verify_cluster", verify)
     installed.platform().prove([Change("a", Did.UNCHANGED), Change("b", did)])
-    assert asked == [flown]
+    assert proof.flown == [flown]
+
+
+def test_what_came_up_and_does_not_prove_good_is_not_what_an_undo_restores(
+    installed: Installed, proof: Proof
+) -> None:
+    before = installed.records.find_objects()
+    better = installed.platform(release=BETTER)
+    proof.results.append(Result(CANARIES, passed=False, evidence="is pending"))
+    better.prove(better.bring("flow run a-run", write=True, tell=unheard))
+    assert installed.records.find_objects() == before != []
+    installed.broken = {names.WORKER}
+    worse = installed.platform(release=replace(RELEASE, image=RELEASE.image.replace("0", "e")))
+    with pytest.raises(RolloutFailed):
+        worse.bring("flow run a-run", write=True, tell=unheard)
+    assert installed.image(names.SERVER) == RELEASE.image
+
+
+def test_what_a_killed_run_brought_and_did_not_prove_the_next_one_proves(
+    installed: Installed, proof: Proof
+) -> None:
+    better = installed.platform(release=BETTER)
+    better.bring("flow run a-run", write=True, tell=unheard)
+    again = better.bring("flow run b-run", write=True, tell=unheard)
+    assert not any(change.wrote for change in again)
+    better.prove(again)
+    assert installed.records.find_objects() == each_of(better.stages)
+    installed.fake.requests.clear()
+    better.prove(again)
+    assert proof.flown == [True, False]
+    assert installed.fake.writes == []
+
+
+def test_nothing_is_good_yet_when_the_first_install_does_not_prove_good(
+    installed: Installed, proof: Proof
+) -> None:
+    good = Ref("v1", "ConfigMap", names.GOOD_OBJECTS)
+    installed.cluster.delete(good, uid=installed.cluster.get(good)["metadata"]["uid"])
+    proof.results.append(Result(CANARIES, passed=False, evidence="is pending"))
+    platform = installed.platform()
+    platform.prove(bring(installed))
+    assert installed.records.find_objects() == []
+    proof.results.pop()
+    platform.prove(bring(installed))
+    assert proof.flown == [True, True]
+    assert installed.records.find_objects() == each_of(platform.stages)
+
+
+def test_nothing_is_written_of_a_proof_while_self_management_is_stopped(
+    installed: Installed, proof: Proof
+) -> None:
+    before = installed.records.find_objects()
+    better = installed.platform(release=BETTER)
+    changes = better.bring("flow run a-run", write=True, tell=unheard)
+    stop(installed.cluster, "ann", "incident 12")
+    with pytest.raises(NeedsOperator, match="incident 12"):
+        better.prove(changes)
+    assert installed.records.find_objects() == before
 
 
 def test_a_browser_finds_prefect_at_its_exposure_or_at_a_forwarded_port(prepare: Prepare) -> None:

@@ -66,7 +66,7 @@ def test_a_namespace_without_a_platform_is_told_as_such(prepare: Prepare) -> Non
     assert seen["healthy"] is False
     assert {each["state"] for each in seen["workloads"]} == {"is not there"}
     assert "release      none yet" in told(site)
-    assert "drift        not known: deploy/self has not completed yet" in told(site)
+    assert "drift        not known: deploy/self has proved nothing good yet" in told(site)
 
 
 @pytest.mark.parametrize("name", names.WORKLOADS)

@@ -1,6 +1,6 @@
 """A namespace whose controllers work while others sleep, and the Prefect server in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from itertools import repeat
 from typing import Any, Final
@@ -10,7 +10,7 @@ import pytest
 from clinical_ai import names
 from clinical_ai.plans import Stage
 from clinical_ai.ports_cluster import Object, Ref
-from clinical_ai.steps.cluster.deploy import Site
+from clinical_ai.steps.cluster.deploy import Site, deploy
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.records import Records
 from tests.support.clock import Clock
@@ -36,6 +36,11 @@ class Namespace:
 
     def site(self, **more: Any) -> Site:
         return Site(self.cluster, OURS, self.beat, **{"api": self.prefect, **more})
+
+    def stand(self) -> None:
+        """A platform of good images is up, and has proved good."""
+        deploy(self.site(), stages())
+        self.records.write_objects(each_of(stages()))
 
     def beat(self) -> None:
         self.beats += 1
@@ -146,6 +151,11 @@ def stages(
         "platform worker": [workload(names.PLATFORM_WORKER, worker, **spec)],
         "worker": [workload(names.WORKER, worker, **spec)],
     }
+
+
+def each_of(wanted: Mapping[str, Sequence[Object]]) -> list[Object]:
+    """The objects of all stages."""
+    return [each for stage in wanted.values() for each in stage]
 
 
 def job(image: str = GOOD) -> Object:

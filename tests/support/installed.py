@@ -19,7 +19,7 @@ from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.wiring_cluster import ClusterPlatform
 from tests.support.clock import Clock
-from tests.support.deploying import BROKEN, GOOD, Namespace
+from tests.support.deploying import BROKEN, GOOD, Namespace, each_of
 from tests.support.fake_cluster import FakeCluster
 from tests.support.fake_objects import Objects
 from tests.support.fakes import MemorySecrets
@@ -77,6 +77,7 @@ class Installed(Namespace):
         reconcile(self.cluster, rights, Ownership(own, 9, names.RIGHTS_INVENTORY), write=True)
         site = Site(self.cluster, Ownership(ownership(SPACE), 9), lambda: None)
         deploy(site, self.stages, migration(self.settings, RELEASE))
+        self.records.write_objects(each_of(self.stages))
 
     def platform(self, **more: Any) -> ClusterPlatform:
         """It, as its own runs open it."""

@@ -74,8 +74,9 @@ def deploy(
     """All stages are applied in order and have come up, and what is wanted no more is gone.
 
     `migration` runs to its end before the server is changed. When something does not come up, what
-    this call changed is put back as it was last found good, and RolloutFailed tells why.
-    `all_of_it` off: others follow, so nothing is pruned yet.
+    this call changed is put back as it was last found good, and RolloutFailed tells why. That
+    all came up makes it no good one yet: a proof does. `all_of_it` off: others follow, so nothing
+    is pruned yet.
     """
     wanted = [each for stage in stages.values() for each in stage]
     refs = [Ref.of(each) for each in wanted]
@@ -110,7 +111,6 @@ def deploy(
     write_inventory(site.cluster, pruned.inventory, site.ownership, guard=site.guard)
     for fault in pruned.faults:
         log.warning("tried again next time: %s", fault)
-    site.records.write_objects(wanted)
     done = [*work.changes, *pruned.changes]
     if migration is not None:
         done += _forget_migrations(site, migration["metadata"]["name"])
@@ -195,17 +195,29 @@ class _Work:
         except PlatformError as error:
             log.error("nothing is put back: %s", error)  # noqa: TRY400
             return
-        for change in reversed(self.objects):
-            before = good.get(change.ref) if change.ref else None
-            if before is None:
-                continue
+        looked_at = [change.ref for change in reversed(self.objects) if change.ref in good]
+        for ref in [*self._dropped(good), *looked_at]:
             try:
-                back = self._put_back(before)
+                back = self._put_back(good[ref])
             except PlatformError as error:
-                log.error("%s could not be put back: %s", change.ref, error)  # noqa: TRY400
+                log.error("%s could not be put back: %s", ref, error)  # noqa: TRY400
             else:
                 if back.wrote:
-                    log.warning("%s is put back as it was last found good", change.ref)
+                    log.warning("%s is put back as it was last found good", ref)
+
+    def _dropped(self, good: Iterable[Ref]) -> list[Ref]:
+        """Good objects that are wanted no more, as before; none that the next prune would not find.
+
+        A change that came up and did not prove good has pruned them: what is put back needs them.
+        """
+        site, dropped = self.site, [ref for ref in good if ref not in self.seen]
+        try:
+            known = read_inventory(site.cluster, site.ownership).with_wanted(dropped)
+            write_inventory(site.cluster, known, site.ownership, guard=site.guard)
+        except PlatformError as error:
+            log.error("what is wanted no more is not put back: %s", error)  # noqa: TRY400
+            return []
+        return dropped
 
     def _put_back(self, before: Object) -> ObjectChange:
         site = self.site

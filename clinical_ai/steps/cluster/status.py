@@ -100,11 +100,11 @@ def _held(cluster: Cluster) -> str | None:
 
 
 def _drift(cluster: Cluster) -> dict[str, Any]:
-    """What differs from the objects that deploy/self applied last."""
+    """What differs from the objects that were last found good."""
     try:
         stage = Records(cluster).find_objects()
         if not stage:
-            return {"known": False, "why": "deploy/self has not completed yet"}
+            return {"known": False, "why": "deploy/self has proved nothing good yet"}
         own = Ownership(ownership(cluster.namespace), limit=len(stage))
         site = Site(cluster, own)
         seen = look(site, {"all": stage})
