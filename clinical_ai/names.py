@@ -38,6 +38,7 @@ KEPT_BY_DEPLOY: Final = "deploy-self"
 # Pods are replaced when one of these changes.
 CONFIGURATION_ANNOTATION: Final = f"{PRODUCT}/configuration"
 AGENT_ANNOTATION: Final = f"{PRODUCT}/vault-agent"
+REVISION_ANNOTATION: Final = f"{PRODUCT}/database-revision"  # of Prefect's database, on the server
 IMAGE_USER: Final = 10_001
 IMAGE_CODE: Final = "/app"
 SECRETS_FOLDER: Final = f"/etc/{PRODUCT}/secrets"  # mounted: NAME/KEY

@@ -19,8 +19,8 @@ from tests.support.deploying import (
     SLOW,
     Namespace,
     container_of,
-    each_of,
     job,
+    needing,
     stages,
 )
 from tests.support.fake_refusals import Refusal
@@ -198,9 +198,7 @@ def test_what_only_the_bad_one_had_goes_with_the_next_good_one(namespace: Namesp
 
 
 def test_what_an_unproved_one_pruned_is_put_back_with_what_needs_it(namespace: Namespace) -> None:
-    good = stages(more=[config("old")])
-    deploy(namespace.site(), good)
-    namespace.records.write_objects(each_of(good))
+    namespace.stand(stages(more=[config("old")]))
     deploy(namespace.site(), stages(server=BETTER))
     assert namespace.data("old") is None
     with pytest.raises(RolloutFailed):
@@ -253,6 +251,51 @@ def test_the_database_is_migrated_before_the_server_is_changed(namespace: Namesp
         deploy(namespace.site(), stages(server=BETTER), job(BROKEN))
     assert namespace.images() == [GOOD] * 3
     assert namespace.data() == {"server": GOOD}
+
+
+@pytest.mark.parametrize("known", ["one", "none, as of a release that told none"])
+@pytest.mark.parametrize(("image", "cause"), [(BROKEN, "deadline"), (SLOW, "is not there after")])
+def test_no_older_server_is_put_back_behind_a_database_that_has_moved(
+    namespace: Namespace, image: str, cause: str, known: str
+) -> None:
+    namespace.stand(needing("aaa", stages()) if known == "one" else stages())
+    with pytest.raises(RolloutFailed, match=cause) as told:
+        deploy(namespace.site(), needing("bbb", stages(server=image)), job())
+    assert namespace.images() == [image, GOOD, GOOD]
+    assert namespace.data() == {"server": image}
+    before = "aaa" if known == "one" else "unknown"
+    assert f"database went from revision {before} to bbb" in told.value.problem
+    assert "restore a backup of the database" in told.value.remedy
+
+
+def test_workers_are_put_back_behind_a_database_that_has_moved(namespace: Namespace) -> None:
+    """Prefect's server may be newer than its workers."""
+    namespace.stand(needing("aaa", stages()))
+    with pytest.raises(RolloutFailed, match="server of before is not put back"):
+        deploy(namespace.site(), needing("bbb", stages(BETTER, BROKEN)), job())
+    assert namespace.images() == [BETTER, GOOD, GOOD]
+    assert namespace.paused() == [False, False]
+
+
+def test_a_server_of_the_same_revision_is_put_back_after_its_migration(
+    namespace: Namespace,
+) -> None:
+    namespace.stand(needing("aaa", stages()))
+    with pytest.raises(RolloutFailed) as told:
+        deploy(namespace.site(), needing("aaa", stages(server=BROKEN)), job())
+    assert namespace.images() == [GOOD] * 3
+    assert "revision" not in str(told.value)
+
+
+def test_a_migration_that_failed_leaves_the_server_and_puts_back_what_came_before(
+    namespace: Namespace,
+) -> None:
+    namespace.stand(needing("aaa", stages()))
+    with pytest.raises(RolloutFailed, match="Job migration-1 has failed") as told:
+        deploy(namespace.site(), needing("bbb", stages(server=BETTER)), job(BROKEN))
+    assert namespace.images() == [GOOD] * 3
+    assert namespace.data() == {"server": GOOD}
+    assert "is not put back" not in str(told.value)
 
 
 def test_a_migration_runs_once(namespace: Namespace) -> None:

@@ -37,10 +37,11 @@ class Namespace:
     def site(self, **more: Any) -> Site:
         return Site(self.cluster, OURS, self.beat, **{"api": self.prefect, **more})
 
-    def stand(self) -> None:
-        """A platform of good images is up, and has proved good."""
-        deploy(self.site(), stages())
-        self.records.write_objects(each_of(stages()))
+    def stand(self, wanted: dict[str, list[Object]] | None = None) -> None:
+        """A platform is up, of good images unless another is given, and has proved good."""
+        wanted = wanted or stages()
+        deploy(self.site(), wanted)
+        self.records.write_objects(each_of(wanted))
 
     def beat(self) -> None:
         self.beats += 1
@@ -151,6 +152,13 @@ def stages(
         "platform worker": [workload(names.PLATFORM_WORKER, worker, **spec)],
         "worker": [workload(names.WORKER, worker, **spec)],
     }
+
+
+def needing(revision: str, wanted: dict[str, list[Object]]) -> dict[str, list[Object]]:
+    """The same platform, whose server needs this revision of the database."""
+    [server] = wanted["server"]
+    server["metadata"]["annotations"] = {names.REVISION_ANNOTATION: revision}
+    return wanted
 
 
 def each_of(wanted: Mapping[str, Sequence[Object]]) -> list[Object]:

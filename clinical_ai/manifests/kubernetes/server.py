@@ -21,11 +21,13 @@ _SECONDS_TO_CONNECT: Final = "30"
 
 
 def server(settings: Settings, release: Release) -> list[Manifest]:
-    """Service, disruption budget and Kubernetes Deployment."""
+    """Service, disruption budget and Kubernetes Deployment, which tells the revision it needs."""
+    deployment = workloads.deployment(settings, release, _work(settings), _STRATEGY)
+    deployment["metadata"]["annotations"] = {names.REVISION_ANNOTATION: release.revision}
     return [
         workloads.service(settings, names.SERVER, "api", names.API_PORT),
         workloads.budget(settings, names.SERVER),
-        workloads.deployment(settings, release, _work(settings), _STRATEGY),
+        deployment,
     ]
 
 

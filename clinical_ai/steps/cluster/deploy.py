@@ -74,7 +74,8 @@ def deploy(
     """All stages are applied in order and have come up, and what is wanted no more is gone.
 
     `migration` runs to its end before the server is changed. When something does not come up, what
-    this call changed is put back as it was last found good, and RolloutFailed tells why. That
+    this call changed is put back as it was last found good, and RolloutFailed tells why. When the
+    migration has moved the database that is the workers only: an older server fails on it. That
     all came up makes it no good one yet: a proof does. `all_of_it` off: others follow, so nothing
     is pruned yet.
     """
@@ -85,16 +86,10 @@ def deploy(
     inventory = read_inventory(site.cluster, site.ownership).with_wanted(refs)
     first = write_inventory(site.cluster, inventory, site.ownership, guard=site.guard)
     seen = ensure_objects(site.cluster, wanted, write=False)
-    work = _Work(site, [first], dict(zip(refs, seen, strict=True)))
-    try:
-        for name, objects in stages.items():
-            if name == "server" and migration is not None:
-                work.changes.append(migrate(site, migration))
-            for each in objects:
-                work.apply(each, len(work.objects) / len(wanted))
-    except (RolloutFailed, TimedOut):
-        work.put_back()
-        raise
+    work = _Work(
+        site, [first], dict(zip(refs, wanted, strict=True)), dict(zip(refs, seen, strict=True))
+    )
+    _roll_out(work, stages, migration)
     known = inventory.with_uids(uids_of(work.objects))
     if not all_of_it:
         write_inventory(site.cluster, known, site.ownership, guard=site.guard)
@@ -117,6 +112,20 @@ def deploy(
     if any(each.wrote for each in done):
         site.tell(1, "all is as wanted")
     return done
+
+
+def _roll_out(work: "_Work", stages: Stages, migration: Object | None) -> None:
+    """All stages have come up in order; otherwise what can be is put back, and why is raised."""
+    try:
+        for name, objects in stages.items():
+            if name == "server" and migration is not None:
+                work.changes.append(migrate(work.site, migration))
+            for each in objects:
+                work.apply(each, len(work.objects) / len(work.wanted))
+    except (RolloutFailed, TimedOut) as error:
+        if moved := work.put_back():
+            raise _not_put_back(error, moved) from error
+        raise
 
 
 def _mounted(wanted: Iterable[Object]) -> set[str]:
@@ -163,10 +172,11 @@ def _forget_migrations(site: Site, kept: str) -> list[Change]:
 
 @dataclass
 class _Work:
-    """What this call has done so far. `seen`: what would become of each object."""
+    """What this call has done so far. `seen`: what would become of each wanted object."""
 
     site: Site
     changes: list[Change]
+    wanted: Mapping[Ref, Object]
     seen: Mapping[Ref, ObjectChange]
     objects: list[ObjectChange] = field(default_factory=list)
 
@@ -184,19 +194,22 @@ class _Work:
             if ref.kind in _AWAITED:
                 await_up(site, ref)
 
-    def put_back(self) -> None:
+    def put_back(self) -> str:
         """What was looked at is as it was last found good; the newest first.
 
         Also what an earlier call changed that was killed before it could do this. A worker's runs
         end first, as for any other change of it: one of its pods may work, and have taken some.
+        When the database has moved, which is given back, the server stays and what comes before it.
         """
         try:
             good = {Ref.of(each): each for each in self.site.records.find_objects()}
         except PlatformError as error:
             log.error("nothing is put back: %s", error)  # noqa: TRY400
-            return
+            return ""
         looked_at = [change.ref for change in reversed(self.objects) if change.ref in good]
         for ref in [*self._dropped(good), *looked_at]:
+            if moved := _moved(good[ref], self.wanted.get(ref, good[ref])):
+                return moved
             try:
                 back = self._put_back(good[ref])
             except PlatformError as error:
@@ -204,6 +217,7 @@ class _Work:
             else:
                 if back.wrote:
                     log.warning("%s is put back as it was last found good", ref)
+        return ""
 
     def _dropped(self, good: Iterable[Ref]) -> list[Ref]:
         """Good objects that are wanted no more, as before; none that the next prune would not find.
@@ -236,6 +250,27 @@ class _Work:
             if before["kind"] in _AWAITED:
                 await_up(site, Ref.of(before))
         return back
+
+
+def _moved(before: Object, wanted: Object) -> str:
+    """How the database's revision differs that both need; empty when neither tells another one.
+
+    By the time the wanted server is applied, the database has been migrated to its revision.
+    """
+    old, new = (
+        each["metadata"].get("annotations", {}).get(names.REVISION_ANNOTATION, "unknown")
+        for each in (before, wanted)
+    )
+    return "" if old == new else f"from revision {old} to {new}"
+
+
+def _not_put_back(error: RolloutFailed | TimedOut, moved: str) -> RolloutFailed:
+    """The same error for a person, who has to decide about the database."""
+    found = error if isinstance(error, RolloutFailed) else RolloutFailed(str(error), "")
+    told = f"Prefect's database went {moved}, so the server of before is not put back"
+    then = "mend the cause and run `up` of the newer release, or restore a backup of the database"
+    remedy = f"{found.remedy}; {then}" if found.remedy else then
+    return RolloutFailed(f"{told}; {found.problem}", remedy, found.diagnoses)
 
 
 def await_up(site: Site, ref: Ref) -> None:
