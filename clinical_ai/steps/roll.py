@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
-from typing import Protocol
+from typing import Final, Protocol
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
@@ -17,6 +17,8 @@ from clinical_ai.steps.runs import runs_in
 from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 log = logging.getLogger(__name__)
+
+QUIET: Final = 2  # seconds without a run, on one machine
 
 
 class JournalKeeper(Protocol):
@@ -113,18 +115,27 @@ def drain(
     pools: Sequence[str],
     seconds: float,
     beat: Callable[[], None] = lambda: None,
+    *,
+    quiet: int = QUIET,
 ) -> None:
-    """Nothing runs in these pools any more; TimedOut names what still does.
+    """Nothing runs in these held pools any more; TimedOut names what still does.
 
-    `beat` is called at each look, as for a lease that must not run out meanwhile.
+    A worker that asked just before they were held may have taken runs that nobody sees yet: they
+    are pending two requests later. So none is seen for `quiet` seconds. `beat` is called at each
+    look, as for a lease that must not run out meanwhile.
     """
+    empty = 0
 
     def look() -> Sighting:
+        nonlocal empty
         running = [row["name"] for pool in pools for row in runs_in(api, pool)]
-        return Sighting(done=not running, summary=f"running: {', '.join(running[:5])}")
+        empty = 0 if running else empty + 1
+        told = f"running: {', '.join(running[:5])}" if running else "nothing runs just now"
+        return Sighting(done=empty > quiet, summary=told)
 
+    what, longest = "the end of running work", seconds + quiet
     try:
-        wait_until("the end of running work", outlasting(look, beat), seconds=seconds, every=1)
+        wait_until(what, outlasting(look, beat), seconds=longest, every=1)
     except TimedOut as error:
         raise TimedOut(
             f"{error}; nothing was changed: wait or cancel these runs, or raise drain-seconds"

@@ -67,6 +67,28 @@ def test_runs_of_the_clinical_pool_end_before_their_worker_is_replaced(
     assert namespace.image(names.WORKER) == BETTER
 
 
+def test_a_run_whose_worker_had_asked_before_the_hold_ends_before_it_is_replaced(
+    namespace: Namespace, clock: Clock
+) -> None:
+    deploy(namespace.site(), stages())
+    run, left = "", 12
+
+    def is_seen_late() -> None:
+        nonlocal run, left
+        namespace.controllers()
+        left -= namespace.stage() is Stage.HELD and namespace.paused()[0]
+        if left == 5 and not run:
+            run = namespace.run(names.POOL)
+        if left == 0:
+            assert namespace.image(names.WORKER) == GOOD
+            namespace.end(run)
+
+    clock.then = repeat(is_seen_late)
+    deploy(namespace.site(drain_seconds=60), stages(worker=BETTER))
+    assert run
+    assert namespace.image(names.WORKER) == BETTER
+
+
 def test_runs_that_do_not_end_keep_their_worker_and_are_named(namespace: Namespace) -> None:
     deploy(namespace.site(), stages())
     namespace.run(names.POOL)

@@ -10,7 +10,7 @@ from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, TimedOut, Transient
 from clinical_ai.plans import Journal, Stage
 from clinical_ai.ports import ProcessSpec
-from clinical_ai.steps.roll import Reach, drain, finish_roll, new_journal, roll
+from clinical_ai.steps.roll import QUIET, Reach, drain, finish_roll, new_journal, roll
 from clinical_ai.steps.self_deploy import hand_over, report_last_roll
 from tests.support.clock import Clock
 from tests.support.fake_prefect import FakePrefect
@@ -18,6 +18,9 @@ from tests.support.fakes import FakeRuntime, MemoryKeeper
 
 OLD = [ProcessSpec(names.SERVER, ("old",)), ProcessSpec(names.WORKER, ("old",))]
 NEW = [ProcessSpec(names.SERVER, ("old",)), ProcessSpec(names.WORKER, ("new",))]
+
+
+pytestmark = pytest.mark.usefixtures("clock")
 
 
 class Killed(BaseException):
@@ -144,10 +147,10 @@ def test_the_api_is_awaited_where_it_moved_to_before_pools_are_opened(clock: Clo
     for name in world.api.pools:
         moved.post("/work_pools/", {"name": name, "type": "process", "is_paused": True})
     moved.down = True
-    clock.happens(lambda: None, lambda: setattr(moved, "down", False))
+    clock.happens(*[lambda: None] * QUIET, lambda: None, lambda: setattr(moved, "down", False))
     reach = replace(world.reach(), after=moved)
     roll(reach, new_journal("test"), NEW, drain_seconds=5)
-    assert clock.slept == 2
+    assert clock.slept == QUIET + 2
     assert [pool["is_paused"] for pool in moved.pools.values()] == [False, False]
 
 
@@ -324,8 +327,33 @@ def test_an_outage_that_the_guard_meets_while_draining_is_waited_out(clock: Cloc
         if error := next(looks, None):
             raise error
 
-    drain(World().api, [names.POOL], 5, beat)
+    drain(World().api, [names.POOL], 5, beat, quiet=0)
     assert clock.slept == 2
+
+
+def test_a_run_that_was_taken_before_the_hold_and_is_seen_late_is_waited_for(clock: Clock) -> None:
+    """Its worker asked before; it is pending two requests later."""
+    world = World()
+    runs: list[str] = []
+    took = lambda: runs.append(world.busy(names.POOL))  # noqa: E731
+    clock.happens(took, lambda: world.end(runs[0]))
+    drain(world.api, [names.POOL], 5, quiet=2)
+    assert clock.now == 4
+    assert runs
+
+
+def test_a_run_that_is_seen_late_and_does_not_end_is_named(clock: Clock) -> None:
+    world = World()
+    clock.happens(lambda: world.busy(names.POOL))
+    with pytest.raises(TimedOut, match="a-long-run"):
+        drain(world.api, [names.POOL], 5, quiet=2)
+
+
+def test_work_that_has_ended_at_the_last_moment_has_ended(clock: Clock) -> None:
+    world = World()
+    run = world.busy(names.POOL)
+    clock.happens(*[lambda: None] * 4, lambda: world.end(run))
+    drain(world.api, [names.POOL], 5, quiet=2)
 
 
 def test_deploy_self_hands_a_change_over_and_the_next_run_reports_it_once() -> None:

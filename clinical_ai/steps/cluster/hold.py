@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from clinical_ai import names
 from clinical_ai.errors import Locked, PlatformError
@@ -16,6 +17,9 @@ from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.roll import drain, hold, lift, new_journal
 
 log = logging.getLogger(__name__)
+
+# Seconds without a run: an answer to a worker may be on the way, and the server be slow.
+_QUIET: Final = 10
 
 
 @contextmanager
@@ -35,7 +39,7 @@ def holding(
     try:
         hold(api, pools_to_restore(journal))
         if pool == names.POOL:
-            drain(api, [pool], drain_seconds, guard)
+            drain(api, [pool], drain_seconds, guard, quiet=_QUIET)
         yield
     except BaseException:
         try:
