@@ -178,11 +178,12 @@ def test_an_invalid_object_in_which_nobody_else_has_a_part_is_refused(world: Wor
         ensure_objects(world.api, [wrong], write=False)
 
 
-def test_replicas_are_set_at_creation_and_never_again(world: World) -> None:
+@pytest.mark.parametrize("manager", ["kubectl", "kube-controller-manager"])  # of autoscalers
+def test_replicas_are_set_at_creation_and_never_again(world: World, manager: str) -> None:
     ensure_objects(world.api, [deployment(replicas=2)], write=True)
     assert world.api.get(WEB)["spec"]["replicas"] == 2
     scaled = {"spec": {"replicas": 4}}
-    world.other("kubectl").patch(WEB, scaled, subresource="scale")
+    world.other(manager).patch(WEB, scaled, subresource="scale")
     [change] = ensure_objects(world.api, [deployment(replicas=1)], write=True)
     assert (change.did, change.conflicts) == (Did.UNCHANGED, ())
     assert world.api.get(WEB)["spec"]["replicas"] == 4
