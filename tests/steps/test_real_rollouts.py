@@ -16,7 +16,9 @@ from clinical_ai.errors import TimedOut
 from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.job import await_job
 from clinical_ai.steps.cluster.rollout import RolloutFailed, await_rollout
+from tests.support import undone_rollouts
 from tests.support.real_cluster import own_namespace
+from tests.support.undone_rollouts import Outcome, undo
 
 pytestmark = pytest.mark.cluster
 
@@ -181,9 +183,22 @@ def fail(case: Case) -> tuple[RolloutFailed, float]:
 
 
 @pytest.fixture(scope="module")
-def failures() -> Iterator[dict[str, "Future[tuple[RolloutFailed, float]]"]]:
-    with ThreadPoolExecutor(len(CASES)) as threads:
-        yield {name: threads.submit(fail, case) for name, case in CASES.items()}
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(len(CASES) + len(undone_rollouts.CASES)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def outcomes(threads: ThreadPoolExecutor) -> dict[str, "Future[Outcome]"]:
+    return {name: threads.submit(undo, it) for name, it in undone_rollouts.CASES.items()}
+
+
+@pytest.fixture(scope="module")
+def failures(
+    threads: ThreadPoolExecutor,
+    outcomes: dict[str, "Future[Outcome]"],  # which begin with these
+) -> dict[str, "Future[tuple[RolloutFailed, float]]"]:
+    return {name: threads.submit(fail, case) for name, case in CASES.items()}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -194,6 +209,18 @@ def test_a_rollout_that_fails_is_told_with_its_cause_long_before_its_deadline(
     assert CASES[name].cause in failed.problem
     assert CASES[name].remedy in failed.remedy
     assert seconds < 240  # of 600
+
+
+@pytest.mark.parametrize("name", undone_rollouts.CASES)
+def test_what_ran_before_a_bad_rollout_goes_on_and_all_is_as_it_was(
+    name: str, outcomes: dict[str, "Future[Outcome]"]
+) -> None:
+    found = outcomes[name].result()
+    assert undone_rollouts.CASES[name].cause in found.failed.problem
+    assert "deadline" not in found.failed.problem
+    assert found.after == found.before  # the same pods: none of them was ever away
+    assert found.up
+    assert found.differing == []
 
 
 def test_a_rollout_is_done_when_only_new_pods_are_there_and_ready(cluster: KubernetesApi) -> None:
