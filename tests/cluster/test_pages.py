@@ -20,6 +20,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 
 _RUN_SECONDS: Final = 300
 _PATIENCE: Final = 15  # seconds for what should be there at once
+# Without the ExternalSecret its Secret goes, too, and with it what runs need to start.
+_DELETED: Final = (f"Ingress {names.SERVER}", f"SecretStore {names.VAULT}")
+_EDITED: Final = f"ExternalSecret {names.AWS_CREDENTIALS}"
 _VERSION: Final = re.compile("^[0-9a-f]{8}$")  # of an artifact
 
 
@@ -124,10 +127,8 @@ def test_a_wrong_password_opens_no_page(production: ProductionSite, way: str) ->
         expect(page.get_by_role("link", name="Deployments")).to_have_count(0)
 
 
-@pytest.mark.parametrize("way", ["port-forward", "Ingress"])
-def test_deploy_self_is_started_from_its_form_and_tells_what_it_did(
-    production: ProductionSite, way: str
-) -> None:
+def run_by_form(production: ProductionSite, way: str) -> None:
+    """A run of deploy/self is started in the pages, and seen to complete and to tell."""
     run = f"by-{way.lower()}"
     with opened(production, way) as page:
         operator = Operator(page, production.password())
@@ -142,3 +143,29 @@ def test_deploy_self_is_started_from_its_form_and_tells_what_it_did(
         operator.see(page.get_by_role("link", name=_VERSION).first).click()  # the newest
         operator.see(page.get_by_text("work pool platform").first)
         operator.see(page.get_by_role("link", name=run).first)
+
+
+def damage(site: ProductionSite) -> None:
+    """Somebody deletes and edits what only a production platform has."""
+    for what in _DELETED:
+        site.kubectl("delete", *what.split())
+    lost = f"{names.OWNER_LABEL}-"  # as kubectl is told to take a label away
+    site.kubectl("label", *_EDITED.split(), lost, "--field-manager=kubectl-edit")
+
+
+def test_deploy_self_is_started_from_its_form_and_heals_what_only_production_has(
+    production: ProductionSite,
+) -> None:
+    damage(production)
+    told = production.status()["drift"]["differing"]
+    for what in (*_DELETED, _EDITED):
+        assert any(what.replace(" ", f" {production.namespace}/") in each for each in told), told
+    run_by_form(production, "port-forward")
+    assert {*_DELETED, _EDITED} <= production.last_deploy().differing.keys()
+    assert production.status()["drift"]["differing"] == []
+
+
+def test_deploy_self_is_started_from_its_form_through_the_ingress(
+    production: ProductionSite,
+) -> None:
+    run_by_form(production, "Ingress")
