@@ -1,6 +1,8 @@
-"""A bootstrap that ends its process group at its N-th write to Kubernetes or to Prefect.
+"""A bootstrap that ends its process group at a write to Kubernetes or to Prefect.
 
-python -m tests.support.killed_bootstrap SIGNAL before|after N WORDS    (WORDS: of `bootstrap`)
+python -m tests.support.killed_bootstrap SIGNAL before|after WHICH WORDS    (WORDS: of `bootstrap`)
+
+WHICH: the N-th of all, or the first one to a path that ends so (`/create_flow_run`).
 """
 
 import os
@@ -18,11 +20,12 @@ from clinical_ai.adapters.prefect_rest import PrefectRest
 class _Death:
     """Comes when as many writes were begun, or done, as are allowed."""
 
-    def __init__(self, how: signal.Signals, side: str, at: int) -> None:
-        self._how, self._side, self._left = how, side, at
+    def __init__(self, how: signal.Signals, side: str, which: str) -> None:
+        self._how, self._side = how, side
+        self._left, self._end = (int(which), "") if which.isdigit() else (1, which)
 
-    def comes(self, side: str) -> None:
-        if side != self._side:
+    def comes(self, side: str, path: str) -> None:
+        if side != self._side or not path.endswith(self._end):
             return
         self._left -= 1
         if not self._left:
@@ -42,17 +45,17 @@ def _count(owner: Any, name: str, death: _Death) -> None:
     def send(self: Any, method: str, path: str, query: Any = None, *more: Any, **named: Any) -> Any:
         if not _is_write(method, path, query or named.get("query")):
             return real(self, method, path, query, *more, **named)
-        death.comes("before")
+        death.comes("before", path)
         answer = real(self, method, path, query, *more, **named)
-        death.comes("after")
+        death.comes("after", path)
         return answer
 
     setattr(owner, name, send)
 
 
 if __name__ == "__main__":
-    chosen, place, number, *words = sys.argv[1:]
-    coming = _Death(signal.Signals[chosen], place, int(number))
+    chosen, place, which, *words = sys.argv[1:]
+    coming = _Death(signal.Signals[chosen], place, which)
     _count(Connection, "send", coming)
     _count(PrefectRest, "_send", coming)
     sys.exit(main(words))
