@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MOUNT_SECONDS: Final = 150
 RENDERED: Final = Path("/release/rendered.json")  # made when the image is built
 
 
@@ -118,13 +119,21 @@ class ClusterPlatform:
         faults = [
             NeedsOperator(f"the settings refer to {each}, which is not mounted", remedy)
             for each in _mounted(self.settings)
-            if self.secrets.find(each) is None
+            if each not in self._synced and self.secrets.find(each) is None
             for remedy in ["add it to that Secret; then run deploy/self once more"]
         ]
         if self.settings.kubernetes is None:
             faults.append(NeedsOperator("the settings name no cluster", "add kubernetes to them"))
         if faults:
             raise ManyFaults(faults)
+
+    @property
+    def _synced(self) -> list[str]:
+        """References that deploy/self brings back when they are gone, by their ExternalSecret."""
+        from clinical_ai.manifests.kubernetes.credentials import external, storage
+
+        synced = self.settings.kubernetes is not None and external(self.settings)
+        return storage(self.settings) if synced else []
 
     def last_change(self) -> str:
         """What outlived the last run; in a cluster a run sees its own change end."""
@@ -270,6 +279,7 @@ class ClusterPlatform:
         from clinical_ai.steps.cluster.records import Records
         from clinical_ai.steps.cluster.verify import verify_cluster
 
+        self._await_mounted()
         records = Records(self.cluster)
         objects = [each for stage in self.stages.values() for each in stage]
         proved = records.find_objects() == objects
@@ -279,6 +289,16 @@ class ClusterPlatform:
             self.guard()
             records.write_objects(objects)
         return results
+
+    def _await_mounted(self) -> None:
+        """A Secret that was made anew has reached this pod; the kubelet looks about each minute."""
+        from clinical_ai.waiting import Sighting, wait_until
+
+        def look() -> Sighting:
+            absent = [each for each in self._synced if self.secrets.find(each) is None]
+            return Sighting(not absent, f"{', '.join(absent)} not mounted")
+
+        wait_until("the storage's credentials in this pod", look, seconds=_MOUNT_SECONDS)
 
     def site(self) -> "Site":
         """Where objects are deployed; whoever writes adds a guard."""

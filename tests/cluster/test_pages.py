@@ -20,9 +20,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 
 _RUN_SECONDS: Final = 300
 _PATIENCE: Final = 15  # seconds for what should be there at once
-# Without the ExternalSecret its Secret goes, too, and with it what runs need to start.
-_DELETED: Final = (f"Ingress {names.SERVER}", f"SecretStore {names.VAULT}")
-_EDITED: Final = f"ExternalSecret {names.AWS_CREDENTIALS}"
+# With the ExternalSecret its Secret goes, too, which the run that heals would read.
+_DELETED: Final = (f"Ingress {names.SERVER}", f"ExternalSecret {names.AWS_CREDENTIALS}")
+_EDITED: Final = f"SecretStore {names.VAULT}"
 _VERSION: Final = re.compile("^[0-9a-f]{8}$")  # of an artifact
 
 

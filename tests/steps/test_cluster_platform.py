@@ -1,15 +1,17 @@
 """A cluster's platform: what it wants, brings, proves, and leaves in its ledger."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from pydantic import SecretStr
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import Wanted, with_cron
 from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, TimedOut
-from clinical_ai.manifests.kubernetes import access, credentials
+from clinical_ai.manifests.kubernetes import access, credentials, pools
 from clinical_ai.ports_cluster import Forbidden, Ref, group_of
 from clinical_ai.settings import Settings, parse
 from clinical_ai.steps.cluster.break_glass import resume, stop
@@ -17,6 +19,7 @@ from clinical_ai.steps.cluster.lease import find_holder
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.progress import unheard
 from clinical_ai.steps.verify import CANARIES, Result
+from tests.support.clock import Clock
 from tests.support.deploying import each_of
 from tests.support.fakes import MemorySecrets
 from tests.support.installed import Installed, Prepare
@@ -95,6 +98,16 @@ def test_every_secret_that_is_not_mounted_is_told_at_once(installed: Installed) 
     told = [fault.problem for fault in refused.value.faults]
     assert len(told) == len(needed) > 1
     assert all(any(each in line for line in told) for each in needed)
+
+
+def test_what_deploy_self_brings_back_may_be_gone_when_it_starts(prepare: Prepare) -> None:
+    installed = prepare("production")
+    installed.secrets = MemorySecrets({names.DATABASE_URL: "not-secret"})
+    installed.platform().check()
+    pod = pools.work(installed.settings, RELEASE).parts.volumes
+    kept = {it["secret"]["secretName"]: it["secret"].get("optional", False) for it in pod}
+    assert kept[names.AWS_CREDENTIALS]
+    assert not kept[names.SECRETS]
 
 
 def test_settings_of_one_machine_are_refused_in_a_cluster(installed: Installed) -> None:
@@ -306,6 +319,28 @@ def test_canaries_fly_only_after_a_change(
 ) -> None:
     installed.platform().prove([Change("a", Did.UNCHANGED), Change("b", did)])
     assert proof.flown == [flown]
+
+
+def test_a_proof_waits_until_what_was_brought_back_is_in_its_pod(
+    prepare: Prepare, proof: Proof, clock: Clock
+) -> None:
+    installed = prepare("production")
+    installed.install()
+    first, last = credentials.storage(installed.settings)
+
+    def arrives(reference: str) -> Callable[[], object]:
+        return lambda: installed.secrets.put(reference, SecretStr("not-secret"))
+
+    clock.happens(arrives(first), lambda: proof.flown.append(True), arrives(last))
+    installed.platform().prove([])
+    assert proof.flown == [True, False]
+
+
+def test_what_never_reaches_the_pod_is_named(prepare: Prepare, proof: Proof) -> None:
+    installed = prepare("production")
+    with pytest.raises(TimedOut, match=f"{names.AWS_ACCESS_KEY_ID}.* not mounted"):
+        installed.platform().prove([])
+    assert proof.flown == []
 
 
 def test_what_came_up_and_does_not_prove_good_is_not_what_an_undo_restores(

@@ -47,15 +47,19 @@ def connections(settings: Settings) -> list[str]:
     return _secrets(each.credentials for each in settings.connections.values())
 
 
-def mounted(settings: Settings, *more: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def mounted(
+    settings: Settings, *more: str, heals: bool = False
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Volumes and mounts of what runs read, and of `more` references.
 
-    A connection's Secret may be absent: that is the fault of the runs that name it, not of all.
+    A connection's Secret may be absent: that is the fault of the runs that name it, not of all. So
+    may, to runs that heal, the one that goes with its ExternalSecret: they have to start to make
+    that anew.
     """
-    needed = [names.DATABASE_URL, *more]
-    if not agent(settings):
-        needed += storage(settings)
-    optional = [each for each in connections(settings) if each not in needed]
+    kept = [] if agent(settings) else storage(settings)
+    late = kept if heals and external(settings) else []
+    needed = [names.DATABASE_URL, *more, *(each for each in kept if each not in late)]
+    optional = [each for each in (*late, *connections(settings)) if each not in needed]
     required = {parts(each)[0] for each in needed}
     keys: dict[str, list[str]] = {}
     for name, key in map(parts, [*needed, *optional]):
