@@ -12,6 +12,7 @@ from clinical_ai.steps.cluster.deploy import Site, deploy, look
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.rollout import RolloutFailed, rollout_state
 from clinical_ai.steps.cluster.workers import pods_of
+from tests.support.deploying import each_of
 from tests.support.objects import LABELS, config
 from tests.support.real_cluster import own_namespace
 
@@ -108,6 +109,7 @@ def undo(case: Case) -> Outcome:
     with own_namespace(case.labels) as cluster:
         site = Site(cluster, OURS)
         deploy(site, stages({}))
+        site.records.write_objects(each_of(stages({})))  # as a proof does
         before = seen(cluster)
         with pytest.raises(RolloutFailed) as failed:
             deploy(site, stages(case.change))
