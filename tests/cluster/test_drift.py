@@ -29,7 +29,7 @@ DELETED: Final = (
 )
 # Fields that somebody took away, without a default: nobody else wants them to be anything.
 TAKEN: Final = {
-    f"NetworkPolicy {names.WORKER}": "/spec/ingress",
+    f"NetworkPolicy {names.WORKER}": "/spec/egress",
     f"Service {names.SERVER}": f"/metadata/labels/{OWNER}",
     f"PodDisruptionBudget {names.SERVER}": "/spec/maxUnavailable",
     f"Deployment {names.PLATFORM_WORKER}": f"/metadata/labels/{OWNER}",

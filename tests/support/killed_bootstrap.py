@@ -55,6 +55,8 @@ def _count(owner: Any, name: str, death: _Death) -> None:
 
 if __name__ == "__main__":
     chosen, place, which, *words = sys.argv[1:]
+    # A shell's `&` leaves SIGINT ignored in all that comes from it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     coming = _Death(signal.Signals[chosen], place, which)
     _count(Connection, "send", coming)
     _count(PrefectRest, "_send", coming)
