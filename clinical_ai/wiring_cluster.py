@@ -280,13 +280,12 @@ class ClusterPlatform:
         from clinical_ai.steps.cluster.verify import verify_cluster
 
         self._await_mounted()
-        records = Records(self.cluster)
+        records = Records(self.cluster, self.guard)
         objects = [each for stage in self.stages.values() for each in stage]
         proved = records.find_objects() == objects
         new = not proved or any(each.wrote for each in changes)
         results = verify_cluster(self, fly=new, history=False)
         if not proved and all(each.passed for each in results):
-            self.guard()
             records.write_objects(objects)
         return results
 

@@ -144,19 +144,13 @@ def publish(
     report_only: bool,
 ) -> None:
     """Leave the report as artifacts and an event, and the ledger's entry."""
-    report = deploy_report.markdown(changes, told, report_only=report_only)
-    create_markdown_artifact(key="deploy-self", markdown=report, description="deploy/self")
-    create_table_artifact(key="deploy-self-changes", table=deploy_report.rows(changes))
+    _leave(deploy_report.markdown(changes, told, report_only=report_only), changes)
     if proof:
         create_table_artifact(key="deploy-self-proof", table=as_rows(proof))
-    differing = [str(change) for change in changes if change.differs]
-    if differing or not report_only:
-        good = "finished" if all(result.passed for result in proof) else "failed"
-        emit_event(
-            f"{names.EVENT_PREFIX}.deploy.{'drift' if report_only else good}",
-            resource={"prefect.resource.id": f"{names.EVENT_PREFIX}.platform"},
-            payload={"changes": differing},
-        )
+    if not report_only:
+        _emit("finished" if all(result.passed for result in proof) else "failed", changes)
+    elif any(change.differs for change in changes):
+        _emit("drift", changes)
     if not report_only:
         run = str(runtime.flow_run.id)
         platform.record(deploy_report.ledger_entry(platform.release_name, changes, proof, run))
@@ -165,13 +159,20 @@ def publish(
 @acting
 def publish_failure(changes: list[Change], told: str, why: str, report_only: bool) -> None:
     """Leave the report of what came before the failure as artifacts and an event."""
-    report = deploy_report.markdown(changes, told, report_only=report_only, failed=why)
+    _leave(deploy_report.markdown(changes, told, report_only=report_only, failed=why), changes)
+    _emit("failed", changes, failed=why)
+
+
+def _leave(report: str, changes: list[Change]) -> None:
     create_markdown_artifact(key="deploy-self", markdown=report, description="deploy/self")
     create_table_artifact(key="deploy-self-changes", table=deploy_report.rows(changes))
+
+
+def _emit(what: str, changes: list[Change], **more: str) -> None:
     emit_event(
-        f"{names.EVENT_PREFIX}.deploy.failed",
+        f"{names.EVENT_PREFIX}.deploy.{what}",
         resource={"prefect.resource.id": f"{names.EVENT_PREFIX}.platform"},
-        payload={"failed": why, "changes": [str(each) for each in changes if each.differs]},
+        payload={**more, "changes": [str(change) for change in changes if change.differs]},
     )
 
 

@@ -1,7 +1,7 @@
 """Secrets that External Secrets Operator keeps: in step with Vault, or it is told why not."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -48,8 +48,7 @@ def synced_state(found: Object) -> Sighting:
     if ready is None:
         return Sighting(done=False, summary="External Secrets Operator has not looked at it")
     if ready["status"] != "True":
-        told = f"{ready.get('reason', '')}: {ready.get('message', '')}"
-        return Sighting(done=False, summary=shortened(told))
+        return Sighting(done=False, summary=_words(ready))
     # The generation that was synced, and a hash of labels and annotations.
     seen = str(found["status"].get("syncedResourceVersion", "")).partition("-")[0]
     if seen != str(found["metadata"]["generation"]):
@@ -88,8 +87,7 @@ def against_store(cluster: Cluster, ref: Ref) -> str:
     ready = _ready(found) if found else None
     if found is None or ready is None or ready["status"] == "True":
         return ""
-    told = shortened(f"{ready.get('reason', '')}: {ready.get('message', '')}")
-    return "; ".join(filter(None, [told, _warning(cluster, found)]))
+    return "; ".join(filter(None, [_words(ready), _warning(cluster, found)]))
 
 
 def secret_of(external: Object) -> str:
@@ -161,6 +159,11 @@ def _warning(cluster: Cluster, found: Object) -> str:
     except PlatformError:
         return ""
     return shortened(str(events[-1].get("message", ""))) if events else ""
+
+
+def _words(ready: Mapping[str, Any]) -> str:
+    """Why a condition is not true, as the operator says it."""
+    return shortened(f"{ready.get('reason', '')}: {ready.get('message', '')}")
 
 
 def _ready(found: Object) -> dict[str, Any] | None:
