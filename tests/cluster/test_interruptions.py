@@ -12,7 +12,6 @@ import pytest
 from clinical_ai import names
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
-from clinical_ai.steps.cluster.lease import find_holder
 from clinical_ai.steps.runs import FINAL, follow_run, get_deployment, get_run, start_run
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.cluster_site import ClusterSite
@@ -76,14 +75,7 @@ def test_the_next_run_completes_a_killed_one_while_server_and_platform_worker_ar
         before = runs_of(api, names.DEPLOY_SELF)
         run_id = start_run(api, names.DEPLOY_SELF, {})
         run_name = get_run(api, run_id).name
-
-        def look() -> Sighting:  # the killed run may have the lease for another minute
-            holder = find_holder(site.api)
-            return Sighting(
-                holder is not None and run_name in holder.who, f"{holder} has the lease"
-            )
-
-        wait_until("the run to begin its changes", look, seconds=240, every=0.2)
+        site.await_holder(run_name, seconds=240)  # the killed run's lease lasts for another minute
         for name in (names.SERVER, names.PLATFORM_WORKER):
             site.kubectl("delete", "pod", "-l", f"app={name}", "--wait=false")
         run = follow_run(api, run_id, seconds=600)

@@ -12,7 +12,6 @@ import pytest
 
 from clinical_ai import names
 from clinical_ai.ports_cluster import Ref
-from clinical_ai.steps.cluster.lease import find_holder
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.cluster_site import ClusterSite
 
@@ -106,7 +105,7 @@ def test_of_two_bootstraps_the_second_says_who_is_first_and_both_complete(
 ) -> None:
     site.kubectl("delete", "networkpolicy", names.SERVER)
     first = site.start_bootstrap()
-    await_lease(site, f"process {first.pid}")
+    site.await_holder(f"process {first.pid}", seconds=180)
     os.kill(first.pid, signal.SIGSTOP)  # it does nothing before the second has looked
     second = site.start_bootstrap()
     heard: list[str] = []
@@ -122,17 +121,6 @@ def test_of_two_bootstraps_the_second_says_who_is_first_and_both_complete(
     assert first.returncode == 0, said
     assert second.returncode == 0, "".join([*heard, rest])
     assert f"process {first.pid}" in "".join(heard)
-
-
-def await_lease(site: ClusterSite, who: str) -> None:
-    """Somebody of this name holds the lease."""
-
-    def look() -> Sighting:
-        holder = find_holder(site.api)
-        held = holder is not None and who in holder.who
-        return Sighting(held, f"{holder} holds the lease")
-
-    wait_until(f"{who} to hold the lease", look, seconds=180, every=0.2)
 
 
 def test_all_of_it_goes_when_all_is_named(site: ClusterSite) -> None:

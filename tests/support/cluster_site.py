@@ -23,6 +23,7 @@ from clinical_ai.adapters.kubernetes_api import KubernetesApi, open_kubernetes
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.settings import Settings, parse
+from clinical_ai.steps.cluster.lease import find_holder
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.image import Source, ensure_image, look_for_image
 from clinical_ai.steps.runs import (
@@ -316,6 +317,16 @@ class ClusterSite:
             return Sighting(self.api.find(ref) is None, "it is still there")
 
         wait_until(f"the end of {ref}", look, seconds=180)
+
+    def await_holder(self, who: str, *, seconds: float) -> None:
+        """Somebody of this name holds the lease."""
+
+        def look() -> Sighting:
+            holder = find_holder(self.api)
+            held = holder is not None and who in holder.who
+            return Sighting(held, f"{holder} holds the lease")
+
+        wait_until(f"{who} to hold the lease", look, seconds=seconds, every=0.2)
 
     def running_pods(self) -> list[Object]:
         """Those that a quota counts."""
