@@ -88,6 +88,7 @@ OWNER_PREFIX: Final = "owner:"  # of the tag that says which file a deployment b
 OWNER_TAG: Final = f"{OWNER_PREFIX}{PRODUCT}"
 EVENT_PREFIX: Final = "clinical-ai"
 ZOMBIE_AUTOMATION: Final = f"{PRODUCT}: runs without a heartbeat"
+HOLD_AUTOMATION: Final = f"{PRODUCT}: a pool that is held for a change"
 
 DEPLOY_SELF: Final = "deploy/self"
 DRIFT: Final = "drift"  # the schedule of deploy/self that looks for it

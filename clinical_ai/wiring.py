@@ -181,7 +181,7 @@ class Platform:
         """Nothing yet: a roll begins when its run has ended."""
         return []
 
-    def bring(self, _who: str, *, write: bool, tell: "Tell") -> list[Change]:  # noqa: ARG002
+    def bring(self, _who: str, *, write: bool, tell: "Tell", run: str) -> list[Change]:  # noqa: ARG002
         """Processes run with the settings; what a run stands on is left to a detached roll."""
         from clinical_ai.manifests.processes import processes
         from clinical_ai.steps.self_deploy import hand_over

@@ -220,11 +220,11 @@ class ClusterPlatform:
 
         return GuardedApi(self.api, self.guard)
 
-    def bring(self, who: str, *, write: bool, tell: "Tell") -> "list[Change]":
+    def bring(self, who: str, *, write: bool, tell: "Tell", run: str = "") -> "list[Change]":
         """The namespace's objects are as wanted, in order, each workload up; or what differs.
 
         Objects that deploy/self may not write are looked at first: without its rights it is refused
-        the others.
+        the others. `run`: id of the flow run that this is part of.
         """
         from clinical_ai.steps.cluster.deploy import look
         from clinical_ai.steps.cluster.rights import blaming
@@ -232,10 +232,10 @@ class ClusterPlatform:
         rights = self.rights()
         with blaming(rights):
             if write:
-                return [*self._bring(who, tell), *rights]
+                return [*self._bring(who, tell, run), *rights]
             return [*look(self.site(), self.stages), *rights]
 
-    def _bring(self, who: str, tell: "Tell") -> "list[Change]":
+    def _bring(self, who: str, tell: "Tell", run: str) -> "list[Change]":
         from clinical_ai.manifests.kubernetes.metadata import cluster_of
         from clinical_ai.manifests.kubernetes.migration import migration
         from clinical_ai.steps.cluster.break_glass import guarded
@@ -245,7 +245,8 @@ class ClusterPlatform:
         from clinical_ai.steps.cluster.workers import forget_workers
 
         with cluster_lease(self.cluster, who) as lease:
-            site = replace(self.site(), guard=guarded(self.cluster, lease.renew), tell=tell)
+            guard = guarded(self.cluster, lease.renew)
+            site = replace(self.site(), guard=guard, tell=tell, run=run)
             with self._recording_failure(who):
                 changes = deploy(site, self.stages, migration(self.settings, self.release))
             changes += forget_workers(self.cluster, self.managed)

@@ -126,7 +126,7 @@ def ensure_runtime(platform: AnyPlatform, report_only: bool) -> list[Change]:
     """Processes, or the namespace's objects, are as wanted."""
     run = str(runtime.flow_run.id)
     with progress(platform.api, "deploy-self-progress", run) as tell:
-        return platform.bring(_who(), write=not report_only, tell=tell)
+        return platform.bring(_who(), write=not report_only, tell=tell, run=run)
 
 
 @acting

@@ -1,4 +1,4 @@
-"""What Prefect's server is told besides deployments: work pools and the zombie automation."""
+"""What Prefect's server is told besides deployments: work pools and automations."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -9,7 +9,8 @@ from clinical_ai.manifests.processes import SILENCE_SECONDS, START_SECONDS, Plac
 from clinical_ai.settings import Development, Production
 
 _RUN: Final = "prefect.flow-run"
-_ENDINGS: Final = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
+_FINAL: Final = ("Completed", "Failed", "Cancelled", "Crashed")
+_ENDINGS: Final = (*_FINAL, "Paused", "Suspended")
 _BEGINS_OR_WAITS: Final = (
     *("Running", "Retrying", "Resuming", "Cancelling", "Scheduled", "Late"),
     *("AwaitingConcurrencySlot", "AwaitingRetry", "InfrastructurePending"),
@@ -87,6 +88,28 @@ def zombie_automation() -> dict[str, Any]:
                 f"{START_SECONDS} s: its process is gone.",
             }
         ],
+    }
+
+
+def hold_automation(pool: str, run: str) -> dict[str, Any]:
+    """The pool of this id, which this flow run holds, is open again once that run has ended.
+
+    A run that is killed does not open it, and no later one begins in a pool that is held. The
+    zombie automation reports it as Crashed first.
+    """
+    return {
+        "name": names.HOLD_AUTOMATION,
+        "description": "Opens the pool again when the run that holds it ends without doing so.",
+        "enabled": True,
+        "trigger": {
+            "type": "event",
+            "match": {"prefect.resource.id": f"{_RUN}.{run}"},
+            "expect": [f"{_RUN}.{ending}" for ending in _FINAL],
+            "posture": "Reactive",
+            "threshold": 1,
+            "within": 0,
+        },
+        "actions": [{"type": "resume-work-pool", "source": "selected", "work_pool_id": pool}],
     }
 
 

@@ -1,4 +1,4 @@
-"""Work pools and the zombie automation are as settings and release want them."""
+"""Work pools and automations are as settings and release want them."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +50,7 @@ def ensure_automation(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool
     Its name is not unique to the server: two who ensure it at the same moment make two.
     """
     what = f"automation {wanted['name']!r}"
-    found = api.post("/automations/filter", {"automations": {"name": {"any_": [wanted["name"]]}}})
+    found = _find_automations(api, wanted["name"])
     if not found:
         if write:
             api.post("/automations/", wanted)
@@ -63,6 +63,17 @@ def ensure_automation(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool
         api.delete(f"/automations/{each['id']}")
     told = [*different, *([f"{len(others)} more of that name removed"] if others else [])]
     return Change(what, Did.UPDATED if told else Did.UNCHANGED, ", ".join(told))
+
+
+def remove_automation(api: PrefectApi, name: str) -> None:
+    """There is none of that name."""
+    for each in _find_automations(api, name):
+        api.delete(f"/automations/{each['id']}")
+
+
+def _find_automations(api: PrefectApi, name: str) -> list[dict[str, Any]]:
+    wanted = {"automations": {"name": {"any_": [name]}}}
+    return list(api.post("/automations/filter", wanted))
 
 
 def _ensure_pool(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool) -> Change:

@@ -15,8 +15,9 @@ from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.runs import FINAL, follow_run, get_deployment, get_run, start_run
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.cluster_site import ClusterSite
+from tests.support.production_site import ProductionSite
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 
 SEED: Final = int(os.environ.get("E2E_SEED", "1"))
 CRASHED_SECONDS: Final = 150  # 90, and what a busy node adds
@@ -27,6 +28,14 @@ LOST: Final = (
     *(Ref("policy/v1", "PodDisruptionBudget", name) for name in names.WORKLOADS),
     Ref("apps/v1", "Deployment", names.WORKER),
 )
+HELD: Final = f"pool {names.PLATFORM_POOL}"
+MOMENTS: Final = (LOST[0], HELD, *LOST[1:])
+
+
+@pytest.fixture(scope="module")
+def site(production: ProductionSite) -> ClusterSite:
+    """Any platform would do; the other one has more to do."""
+    return production
 
 
 def runs_of(api: PrefectApi, full_name: str) -> dict[str, Any]:
@@ -36,13 +45,17 @@ def runs_of(api: PrefectApi, full_name: str) -> dict[str, Any]:
     return {row["id"]: row["state_type"] for row in rows}
 
 
-def await_there(site: ClusterSite, ref: Ref) -> None:
-    """The object was made."""
+def await_write(site: ClusterSite, api: PrefectApi, what: Ref | str) -> None:
+    """The object was made, or the pool is held; no run of the platform begins in it then."""
 
     def look() -> Sighting:
-        return Sighting(site.api.find(ref) is not None, "it is not there")
+        if isinstance(what, str):
+            return Sighting(
+                api.get(f"/work_pools/{names.PLATFORM_POOL}")["is_paused"], "it is open"
+            )
+        return Sighting(site.api.find(what) is not None, "it is not there")
 
-    wait_until(str(ref), look, seconds=180, every=0.1)
+    wait_until(str(what), look, seconds=180, every=0.1)
 
 
 def kill(site: ClusterSite, run_name: str) -> None:
@@ -60,10 +73,12 @@ def killed(site: ClusterSite) -> str:
     """
     for ref in LOST:
         site.kubectl("delete", ref.kind, ref.name)
+    site.add_to("platform-worker", annotations={"example.org/e2e": "another"})
     with site.reach() as api:
         run = get_run(api, start_run(api, names.DEPLOY_SELF, {}))
-        await_there(site, random.Random(SEED).choice(LOST))
+        await_write(site, api, random.Random(SEED).choice(MOMENTS))
         kill(site, run.name)
+    site.add_to("platform-worker")
     return run.id
 
 
@@ -75,7 +90,8 @@ def test_the_next_run_completes_a_killed_one_while_server_and_platform_worker_ar
         before = runs_of(api, names.DEPLOY_SELF)
         run_id = start_run(api, names.DEPLOY_SELF, {})
         run_name = get_run(api, run_id).name
-        site.await_holder(run_name, seconds=240)  # the killed run's lease lasts for another minute
+        # The killed run's lease lasts for another minute, and a pool that it held for 90 seconds.
+        site.await_holder(run_name, seconds=240)
         for name in (names.SERVER, names.PLATFORM_WORKER):
             site.kubectl("delete", "pod", "-l", f"app={name}", "--wait=false")
         run = follow_run(api, run_id, seconds=600)
@@ -86,7 +102,8 @@ def test_the_next_run_completes_a_killed_one_while_server_and_platform_worker_ar
     assert [ref for ref in LOST if site.api.find(ref) is None] == []
     jobs = site.api.find_all("batch/v1", "Job", labels={"app": names.PLATFORM_JOB})
     assert sum(run.name in job["metadata"]["name"] for job in jobs) == 1
-    assert site.status()["drift"]["differing"] == []
+    seen = site.status()
+    assert (seen["drift"]["differing"], seen["held"]) == ([], None)
 
 
 def test_the_killed_run_is_told_as_crashed(site: ClusterSite, killed: str) -> None:

@@ -55,9 +55,10 @@ def _await_settled(api: PrefectApi) -> None:
 
 
 def _of_prefect(api: PrefectApi) -> Iterator[str]:
-    wanted = {"automations": {"name": {"any_": [names.ZOMBIE_AUTOMATION]}}}
-    if (count := len(api.post("/automations/filter", wanted))) != 1:
-        yield f"{count} automations instead of one"
+    ours = [names.ZOMBIE_AUTOMATION, names.HOLD_AUTOMATION]
+    found = api.post("/automations/filter", {"automations": {"name": {"any_": ours}}})
+    if (told := [row["name"] for row in found]) != ours[:1]:
+        yield f"automations are {told}"
     if find_deployment(api, names.VERIFY) is None:
         yield f"{names.VERIFY} is not registered"
     for pool in POOLS:

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from itertools import repeat
+from typing import Any
 
 import pytest
 
@@ -203,6 +204,67 @@ def test_a_bad_worker_whose_runs_do_not_end_stays_and_cuts_none(
     assert namespace.paused() == [False, False]
 
 
+# What Prefect is asked to do when a run ends that holds a pool.
+
+
+def promised(namespace: Namespace) -> list[tuple[str, str]]:
+    """Which pools are opened when which events of runs come."""
+    ids = {row["id"]: name for name, row in namespace.prefect.pools.items()}
+    return [
+        (ids[each["actions"][0]["work_pool_id"]], each["trigger"]["match"]["prefect.resource.id"])
+        for each in namespace.prefect.automations.values()
+    ]
+
+
+def test_a_pool_is_opened_at_the_end_of_the_run_that_holds_it(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    seen = []
+    namespace.fake.on_write = lambda asked: (
+        seen.append(promised(namespace)) if asked.name in names.WORKERS.values() else None
+    )
+    deploy(namespace.site(run="one"), stages(worker=BETTER))
+    promises = [[(pool, "prefect.flow-run.one")] for pool in (names.PLATFORM_POOL, names.POOL)]
+    assert seen == promises
+    assert promised(namespace) == []
+
+
+def test_it_is_asked_for_before_the_pool_is_held(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(namespace.site(), stages())
+    order = []
+    change = namespace.prefect.patch
+
+    def note(path: str, body: Any) -> Any:
+        order.append((path, promised(namespace)))
+        return change(path, body)
+
+    monkeypatch.setattr(namespace.prefect, "patch", note)
+    deploy(namespace.site(run="one"), stages(worker=BETTER))
+    promise = (names.PLATFORM_POOL, "prefect.flow-run.one")
+    assert order[0] == (f"/work_pools/{names.PLATFORM_POOL}", [promise])
+
+
+def test_a_pool_that_was_paused_by_hand_is_not_opened_at_the_end_of_a_run(
+    namespace: Namespace,
+) -> None:
+    deploy(namespace.site(), stages())
+    for name in (names.POOL, names.PLATFORM_POOL):
+        namespace.prefect.pools[name]["is_paused"] = True
+    seen = []
+    namespace.fake.on_write = lambda _: seen.append(promised(namespace))
+    deploy(namespace.site(run="one"), stages(worker=BETTER))
+    assert set(map(tuple, seen)) == {()}
+
+
+def test_whoever_is_no_run_asks_for_nothing(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    seen = []
+    namespace.fake.on_write = lambda _: seen.append(promised(namespace))
+    deploy(namespace.site(), stages(worker=BETTER))
+    assert set(map(tuple, seen)) == {()}
+
+
 # A kill in between.
 
 
@@ -216,7 +278,7 @@ def killed_at_writes_of(namespace: Namespace, name: str, **wanted: str) -> None:
 
     namespace.fake.on_write = die
     with suppress(Killed, Transient):
-        deploy(namespace.site(), stages(**wanted))
+        deploy(namespace.site(run="killed"), stages(**wanted))
     namespace.prefect.down = namespace.fake.down = False
     namespace.fake.on_write = lambda _: None
 
@@ -225,8 +287,10 @@ def test_pools_that_a_killed_run_held_are_open_after_the_next(namespace: Namespa
     deploy(namespace.site(), stages())
     killed_at_writes_of(namespace, names.WORKER, worker=BETTER)
     assert (namespace.paused(), namespace.stage()) == ([True, False], Stage.HELD)
+    assert promised(namespace) == [(names.POOL, "prefect.flow-run.killed")]
     finish_hold(namespace.records, namespace.prefect)
     assert (namespace.paused(), namespace.stage()) == ([False, False], Stage.DONE)
+    assert promised(namespace) == []
     namespace.prefect.pools[names.POOL]["is_paused"] = True  # by hand, after that
     finish_hold(namespace.records, namespace.prefect)
     assert namespace.paused() == [True, False]

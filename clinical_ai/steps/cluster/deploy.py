@@ -43,6 +43,7 @@ class Site:
 
     `api`: itself guarded; None while no server runs yet, so that there is nothing to hold.
     `drain_seconds`: how long runs may take to end before the clinical worker is replaced.
+    `run`: id of the flow run that does it, if one does.
     """
 
     cluster: Cluster
@@ -50,6 +51,7 @@ class Site:
     guard: Guard = free
     api: PrefectApi | None = None
     drain_seconds: float = 0
+    run: str = ""
     seconds: float = _SECONDS
     tell: Tell = unheard
 
@@ -295,4 +297,4 @@ def _held(site: Site, change: ObjectChange) -> AbstractContextManager[None]:
     replaced = any(each.path.startswith(_TEMPLATE) for each in change.fields)
     if pool is None or site.api is None or not replaced:
         return nullcontext()
-    return holding(site.records, site.api, pool, site.drain_seconds, site.guard)
+    return holding(site.records, site.api, pool, site.drain_seconds, site.guard, site.run)

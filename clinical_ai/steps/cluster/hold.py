@@ -7,6 +7,7 @@ from typing import Final
 
 from clinical_ai import names
 from clinical_ai.errors import Locked, PlatformError
+from clinical_ai.manifests.orchestration import hold_automation
 from clinical_ai.plans import Journal, Stage, pools_to_restore
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster
@@ -14,6 +15,7 @@ from clinical_ai.steps.cluster.break_glass import guarded
 from clinical_ai.steps.cluster.ensure import Guard, free
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.orchestration import ensure_automation, remove_automation
 from clinical_ai.steps.roll import drain, hold, lift, new_journal
 
 log = logging.getLogger(__name__)
@@ -24,19 +26,27 @@ _QUIET: Final = 10
 
 @contextmanager
 def holding(
-    records: Records, api: PrefectApi, pool: str, drain_seconds: float, guard: Guard = free
+    records: Records,
+    api: PrefectApi,
+    pool: str,
+    drain_seconds: float,
+    guard: Guard = free,
+    run: str = "",
 ) -> Iterator[None]:
     """The pool's earlier pause state is in the journal before it is paused, so a kill loses none.
 
     Runs of the clinical pool are processes of its worker, and are waited for; those of the
-    platform's pool are Jobs, which live on without theirs. Who is stopped in the middle may not
-    write any more: the pool stays held, which the journal tells to whoever goes on.
+    platform's pool are Jobs, which live on without theirs. Who is killed, or may not write any
+    more, leaves the pool held, which the journal tells to whoever goes on. Where a flow run holds
+    it, of this id, Prefect opens it at that run's end: none that could do so begins in it.
     """
     found = api.get(f"/work_pools/{pool}")
     journal = new_journal(f"the worker of pool {pool} is replaced")
     journal = journal.held({pool: bool(found["is_paused"])} if found else {})
     records.write_journal(journal)
     try:
+        if run and pools_to_restore(journal):
+            ensure_automation(api, hold_automation(str(found["id"]), run))
         hold(api, pools_to_restore(journal))
         if pool == names.POOL:
             drain(api, [pool], drain_seconds, guard, quiet=_QUIET)
@@ -79,4 +89,5 @@ def find_open(records: Records) -> Journal | None:
 
 def _lift(records: Records, api: PrefectApi, journal: Journal, outcome: str) -> None:
     lift(api, pools_to_restore(journal))
+    remove_automation(api, names.HOLD_AUTOMATION)
     records.write_journal(journal.ended(Stage.DONE, outcome))
