@@ -56,10 +56,11 @@ coverage: .venv  ## the same, and the lines that they never reach; takes twice t
 e2e: .venv  ## what only a real Kubernetes can show (KUBECONFIG)
 	@$(if $(ARGS),exec $(pytest) -m cluster $(ARGS);) \
 	mkdir -p build; status=0; \
-	{ $(pytest) -m cluster --ignore=tests/cluster || status=$$?; \
-	$(pytest) -m "cluster and parts" --durations 20 tests/cluster && exit $$status; } > build/beside.log 2>&1 & beside=$$!; \
+	nice -n 5 $(pytest) -m cluster --ignore=tests/cluster > build/steps.log 2>&1 & steps=$$!; \
+	$(pytest) -m "cluster and parts" --durations 20 tests/cluster > build/parts.log 2>&1 & parts=$$!; \
 	$(pytest) -m "cluster and not parts" --durations 20 tests/cluster || status=$$?; \
-	wait $$beside || status=$$?; cat build/beside.log; exit $$status
+	wait $$steps || status=$$?; wait $$parts || status=$$?; \
+	cat build/steps.log build/parts.log; exit $$status
 
 golden: .venv  ## write tests/golden anew; its diff is for a person to read
 	@GOLDEN=write $(pytest) tests/unit/test_manifests*.py tests/adapters/test_prefect_yaml.py

@@ -128,7 +128,8 @@ class Namespaces:
     def _begin_patient(self) -> None:
         with self.site.reach() as api:
             deployment = deploy_patient(api)
-            self._patient = Patient(begin(api, _PATIENT_SECONDS), deployment)
+            [run_id] = begin(api, _PATIENT_SECONDS)
+            self._patient = Patient(run_id, deployment)
 
     def _give_work(self, chance: random.Random, *, for_run: bool) -> str:
         """Something differs from what is wanted; what. `for_run`: deploy/self can mend it."""

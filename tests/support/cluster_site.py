@@ -281,9 +281,13 @@ class ClusterSite:
         return Records(self.api).read_ledger()
 
     def lay_ground(self) -> None:
-        """PostgreSQL in a namespace of its own; the image, built once for all platforms."""
+        """PostgreSQL in a namespace of its own, and the image."""
         for each in _database(self.data):
             self.api.create(each)
+        self.build()
+
+    def build(self) -> None:
+        """The image is in the registry; built once for all platforms."""
         images = DockerImages()
         with change_lock(Path(gettempdir()) / f"{names.PRODUCT}-e2e.lock", "a build", seconds=1800):
             ensure_image(images, look_for_image(images, self.source))
@@ -365,8 +369,12 @@ class Told:
 
     @property
     def differing(self) -> dict[str, str]:
-        """What differed, and what became of it."""
-        return {what: it for what, it in self.changes.items() if not it.startswith("unchanged")}
+        """What differed, and what became of it; but for workers that the server takes for lost."""
+        return {
+            what: it
+            for what, it in self.changes.items()
+            if not it.startswith("unchanged") and not what.startswith("worker ")
+        }
 
 
 def _block(api: PrefectApi) -> dict[str, Any]:
@@ -403,3 +411,7 @@ def _database(namespace: str) -> list[Object]:
             "spec": {"selector": {"app": "postgres"}, "ports": [port]},
         },
     ]
+
+
+if __name__ == "__main__":  # beside something else, so that no test has to wait for it
+    ClusterSite(Path(gettempdir())).build()

@@ -44,13 +44,13 @@ def deploy_patient(api: PrefectApi) -> str:
     return str(made["id"])
 
 
-def begin(api: PrefectApi, seconds: int) -> str:
-    """The id of a run that has begun."""
-    run_id = start_run(api, "patient/patient", {"seconds": seconds})
+def begin(api: PrefectApi, *seconds: int) -> list[str]:
+    """The ids of runs that have begun."""
+    ids = [start_run(api, "patient/patient", {"seconds": each}) for each in seconds]
 
     def look() -> Sighting:
-        run = get_run(api, run_id)
-        return Sighting(run.state == "RUNNING", f"it is {run.state}")
+        states = [get_run(api, each).state for each in ids]
+        return Sighting(set(states) == {"RUNNING"}, f"they are {', '.join(states)}")
 
-    wait_until("a clinical run to begin", look, seconds=180)
-    return run_id
+    wait_until("clinical runs to begin", look, seconds=180)
+    return ids
