@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from clinical_ai.pod_faults import Diagnosis, conditions_of, faults_of_pod
+from clinical_ai.conditions import conditions_of
+from clinical_ai.pod_faults import Diagnosis, faults_of_pod
 from clinical_ai.ports_cluster import Object
 
 _SECURITY: Final = re.compile(r'violates PodSecurity "([^"]*)": (.*)$')

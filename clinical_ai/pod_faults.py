@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from clinical_ai.conditions import conditions_of, is_ready, shortened
 from clinical_ai.ports_cluster import Object
 
 _NO_IMAGE: Final = re.compile(r"not found|manifest unknown|does not exist", re.I)
@@ -174,7 +175,7 @@ def _of_events(pod: Object, events: Sequence[Object]) -> Iterator[Diagnosis]:
             case "FailedMount":
                 yield _not_mounted(name, message)
             case "Unhealthy":
-                if not _is_ready(pod):
+                if not is_ready(pod):
                     container = _container_of(event)
                     text = f"container {container} of pod {name} is unhealthy: {shortened(message)}"
                     remedy = f"read `kubectl logs {name} -c {container}`"
@@ -199,17 +200,3 @@ def _container_of(event: Object) -> str:
     """`spec.containers{server}` is about the container server."""
     found = re.search(r"\{(.+)\}", event.get("involvedObject", {}).get("fieldPath", ""))
     return found[1] if found else ""
-
-
-def _is_ready(pod: Object) -> bool:
-    return any((it.get("type"), it.get("status")) == ("Ready", "True") for it in conditions_of(pod))
-
-
-def conditions_of(found: Object) -> list[Mapping[str, Any]]:
-    """Of its status; none when it has no status yet."""
-    return list(found.get("status", {}).get("conditions") or [])
-
-
-def shortened(message: str) -> str:
-    """What a person reads of it."""
-    return message if len(message) <= 300 else f"{message[:300]}..."

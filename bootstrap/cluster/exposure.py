@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
+from clinical_ai.conditions import conditions_of, unmet
 from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
-from clinical_ai.pod_faults import conditions_of, shortened
 from clinical_ai.ports_cluster import Cluster, Object, Permission, Ref
 from clinical_ai.settings import Settings
 from clinical_ai.settings_kubernetes import Gateway, Ingress, Parent
@@ -84,15 +84,9 @@ def _of_gateway(cluster: Cluster, parent: Parent) -> Iterator[NeedsOperator]:
 
 def _against(found: Object) -> str:
     """What is not as it has to be, in the words of its controller."""
-    conditions = {it["type"]: it for it in conditions_of(found)}
-    if not conditions.keys() & set(_NEEDED):
+    if not {each["type"] for each in conditions_of(found)} & set(_NEEDED):
         return "no controller has looked at it"
-    wrong = [
-        f"{name}: {it.get('reason', '')}: {it.get('message', '')}"
-        for name in _NEEDED
-        if (it := conditions.get(name, {"message": "not told yet"})).get("status") != "True"
-    ]
-    return shortened("; ".join(wrong))
+    return "; ".join(unmet(found, _NEEDED))
 
 
 def _is_named(listener: Object, parent: Parent) -> bool:

@@ -190,7 +190,7 @@ def test_a_gateway_that_is_not_ready_is_told_in_its_controllers_words(kind: str)
     told = {"status": "False", "reason": "AddressNotAssigned", "message": "the pool is empty"}
     site.put(gateway(**{kind: told}))
     fault = site.fault()
-    assert f"{kind}: AddressNotAssigned: the pool is empty" in fault.problem
+    assert f"{kind} is False (AddressNotAssigned: the pool is empty)" in fault.problem
     assert "kubectl describe gateway public -n gateways" in fault.remedy
 
 

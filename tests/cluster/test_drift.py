@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from clinical_ai import names
+from clinical_ai.conditions import is_ready
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.inventory import Ownership, read_inventory, write_inventory
@@ -106,11 +107,6 @@ def await_still(site: ClusterSite) -> None:
     for name in (names.SERVER, names.PLATFORM_WORKER):
         site.kubectl("rollout", "status", f"deployment/{name}", "--timeout=180s")
     wait_until("all pods to be up or gone", look, seconds=180)
-
-
-def is_ready(pod: Object) -> bool:
-    told = pod["status"].get("conditions", [])
-    return any((it["type"], it["status"]) == ("Ready", "True") for it in told)
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any, Final, assert_never
 
 from clinical_ai import names
+from clinical_ai.conditions import unmet
 from clinical_ai.errors import NeedsOperator, TimedOut
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
-from clinical_ai.pod_faults import conditions_of, shortened
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.settings import Settings
 from clinical_ai.settings_kubernetes import Gateway, Ingress
@@ -73,29 +73,15 @@ def _route_state(found: Object) -> Sighting:
 def _answer(found: Object, parent: dict[str, Any]) -> Sighting:
     about, name = found["metadata"], f"Gateway {parent['name']}"
     answers = [
-        {each["type"]: each for each in conditions_of({"status": answer})}
+        unmet({"status": answer}, _WANTED, about["generation"])
         for answer in found.get("status", {}).get("parents") or []
         if _place(answer["parentRef"], about) == _place(parent, about)
     ]
     if not answers:
         return Sighting(done=False, summary=f"{name} has not answered")
-    wrong = [_refusals(each, about["generation"]) for each in answers]
-    if not all(wrong):
+    if not all(answers):
         return Sighting(done=True, summary=f"{name} has accepted it")
-    return Sighting(done=False, summary=f"{name}: {', '.join(wrong[0])}")
-
-
-def _refusals(conditions: dict[str, Any], generation: int) -> list[str]:
-    """What keeps one controller from serving it, in its own words."""
-    told = []
-    for kind in _WANTED:
-        each = conditions.get(kind, {})
-        if each.get("observedGeneration", generation) != generation:
-            told.append(f"{kind} is of an earlier change")
-        elif each.get("status") != "True":
-            why = f"{each.get('reason', 'no reason')}: {each.get('message', '')}"
-            told.append(f"{kind} is {each.get('status', 'not told')} ({shortened(why)})")
-    return told
+    return Sighting(done=False, summary=f"{name}: {', '.join(answers[0])}")
 
 
 def _place(parent: dict[str, Any], about: dict[str, Any]) -> tuple[Any, ...]:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from clinical_ai.conditions import shortened
 from clinical_ai.diagnosis import Facts
-from clinical_ai.pod_faults import shortened
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.rollout import RolloutFailed, Watch, await_gone, events_of
 from clinical_ai.waiting import Sighting, outlasting, wait_until

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any, Final
 
 from clinical_ai import names
+from clinical_ai.conditions import is_ready
 from clinical_ai.diagnosis import Facts, explain
 from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.pod_faults import Diagnosis
@@ -154,10 +155,7 @@ def events_of(cluster: Cluster, pods: Iterable[Object]) -> Mapping[str, list[Obj
 
 
 def _is_over(pod: Object) -> bool:
-    ready = [
-        it["status"] for it in pod.get("status", {}).get("conditions", []) if it["type"] == "Ready"
-    ]
-    return ready == ["True"] or pod.get("status", {}).get("phase") == "Succeeded"
+    return is_ready(pod) or pod.get("status", {}).get("phase") == "Succeeded"
 
 
 def _owner(found: Object) -> str:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final
 
+from clinical_ai.conditions import conditions_of, shortened
 from clinical_ai.errors import NeedsOperator, PlatformError
-from clinical_ai.pod_faults import conditions_of, shortened
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.waiting import Sighting, outlasting, wait_until

@@ -7,10 +7,11 @@ from functools import partial
 from typing import Final, Protocol
 
 from clinical_ai import names
+from clinical_ai.conditions import is_ready
 from clinical_ai.errors import NeedsOperator, TimedOut
 from clinical_ai.manifests.kubernetes.credentials import agent, external_secrets
 from clinical_ai.ports import SecretStore
-from clinical_ai.ports_cluster import Cluster, Object, Ref, in_namespace
+from clinical_ai.ports_cluster import Cluster, Ref, in_namespace
 from clinical_ai.steps import verify
 from clinical_ai.steps.cluster.exposure import check_exposure
 from clinical_ai.steps.cluster.network import check_policies, ready_addresses
@@ -92,7 +93,7 @@ def _pods(parts: Parts) -> str:
             raise NeedsOperator(f"{name} has no pod", f"kubectl get pods -l app={name}")
         for pod in pods:
             about = pod["metadata"]["name"]
-            if not _is_ready(pod):
+            if not is_ready(pod):
                 phase = pod.get("status", {}).get("phase")
                 problem = f"pod {about} is not ready ({phase})"
                 raise NeedsOperator(problem, f"kubectl describe pod {about}")
@@ -201,8 +202,3 @@ def await_workers(parts: Parts) -> str:
     except TimedOut as error:
         raise NeedsOperator(str(error), "read that pod's log") from None
     return ", ".join(told)
-
-
-def _is_ready(pod: Object) -> bool:
-    conditions = pod.get("status", {}).get("conditions", [])
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
