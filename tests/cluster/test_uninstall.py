@@ -6,6 +6,7 @@ The tests of this file stand in order, and last: each goes on where the one befo
 import os
 import random
 import signal
+import subprocess
 from typing import Final
 
 import pytest
@@ -33,10 +34,17 @@ OURS: Final = {
 }
 
 
+def signalled(
+    site: ClusterSite, how: signal.Signals, side: str, which: str
+) -> "subprocess.Popen[str]":
+    """A bootstrap that gets this signal before or after this write."""
+    through = ["tests.support.killed_bootstrap", how.name, side, which]
+    return site.start_bootstrap(through=through)
+
+
 def end_at(site: ClusterSite, how: signal.Signals, side: str, which: str) -> int:
     """How a bootstrap ended that gets this signal before or after this write."""
-    through = ["tests.support.killed_bootstrap", how.name, side, which]
-    started = site.start_bootstrap(through=through)
+    started = signalled(site, how, side, which)
     try:
         said = started.communicate(timeout=600)[0]
     finally:
@@ -104,9 +112,9 @@ def test_of_two_bootstraps_the_second_says_who_is_first_and_both_complete(
     site: ClusterSite,
 ) -> None:
     site.kubectl("delete", "networkpolicy", names.SERVER)
-    first = site.start_bootstrap()
+    # It does nothing before the second has looked.
+    first = signalled(site, signal.SIGSTOP, "before", f"/networkpolicies/{names.SERVER}")
     site.await_holder(f"process {first.pid}", seconds=180)
-    os.kill(first.pid, signal.SIGSTOP)  # it does nothing before the second has looked
     second = site.start_bootstrap()
     heard: list[str] = []
     try:
@@ -116,7 +124,7 @@ def test_of_two_bootstraps_the_second_says_who_is_first_and_both_complete(
             if f"process {first.pid}" in line:
                 break
     finally:
-        os.kill(first.pid, signal.SIGCONT)
+        os.killpg(first.pid, signal.SIGCONT)
     said, rest = (each.communicate(timeout=600)[0] for each in (first, second))
     assert first.returncode == 0, said
     assert second.returncode == 0, "".join([*heard, rest])

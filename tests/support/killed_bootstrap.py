@@ -1,4 +1,4 @@
-"""A bootstrap that ends its process group at a write to Kubernetes or to Prefect.
+"""A bootstrap that signals its process group at a write to Kubernetes or to Prefect.
 
 python -m tests.support.killed_bootstrap SIGNAL before|after WHICH WORDS    (WORDS: of `bootstrap`)
 
