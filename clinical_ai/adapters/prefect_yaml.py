@@ -39,9 +39,9 @@ def _revision() -> str:
     from alembic.script import ScriptDirectory
 
     # Not by its package, which takes a second to import.
-    server = Path(prefect.__file__).parent / "server"
-    folder = server / "database" / "_migrations" / "versions" / "postgresql"
-    scripts = ScriptDirectory(str(folder.parent.parent), version_locations=[str(folder)])
+    folder = Path(prefect.__file__).parent / "server" / "database" / "_migrations"
+    versions = [str(folder / "versions" / "postgresql")]
+    scripts = ScriptDirectory(str(folder), version_locations=versions)
     return str(scripts.get_current_head())
 
 

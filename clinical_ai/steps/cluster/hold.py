@@ -45,9 +45,10 @@ def holding(
     journal = journal.held({pool: bool(found["is_paused"])} if found else {})
     records.write_journal(journal)
     try:
-        if run and pools_to_restore(journal):
+        ours = pools_to_restore(journal)
+        if run and ours:
             ensure_automation(api, hold_automation(str(found["id"]), run))
-        hold(api, pools_to_restore(journal))
+        hold(api, ours)
         if pool == names.POOL:
             drain(api, [pool], drain_seconds, guard, quiet=_QUIET)
         yield
