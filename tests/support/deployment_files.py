@@ -53,9 +53,11 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     return put
 
 
-def read(file: Path, **more: Any) -> list[Wanted]:
+def read(file: Path, first: Callable[[], object] = lambda: None, **more: Any) -> list[Wanted]:
+    """`first` is done once the process that reads has begun; its time is counted from then."""
     environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"}
     with reading([file], environ, **more) as found:
+        first()
         return found()
 
 
