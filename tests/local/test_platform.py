@@ -267,7 +267,7 @@ def deployments(site: Site) -> dict[str, Any]:
         return {key: value for key, value in row.items() if key not in ignored}
 
     return {
-        row["name"]: {
+        row["id"]: {  # two flows may have deployments of the same name
             **settled(row),
             "schedules": [settled(each) for each in row["schedules"]],
             limit: row[limit] and settled(row[limit]),
