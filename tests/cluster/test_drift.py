@@ -21,8 +21,9 @@ from tests.support.cluster_site import ClusterSite, Told
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 OWNER: Final = names.OWNER_LABEL.replace("/", "~1")
+NEEDED: Final = f"ConfigMap {names.CONFIGURATION}"  # by every pod that begins
 DELETED: Final = (
-    f"ConfigMap {names.CONFIGURATION}",
+    NEEDED,
     f"NetworkPolicy {names.PRODUCT}-default-deny",
     f"Service {names.WORKER}",
     f"PodDisruptionBudget {names.WORKER}",
@@ -87,10 +88,10 @@ def damage(site: ClusterSite) -> None:
     extra = {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]}
     patch(site, ROLE, {"op": "add", "path": "/rules/-", "value": extra})
     site.kubectl("scale", "deployment", names.PLATFORM_WORKER, "--replicas=2")
-    await_still(site)  # new pods need what is deleted next
-    for what in (*DELETED, ACCOUNT):
+    for what in {*DELETED, ACCOUNT} - {NEEDED}:
         site.kubectl("delete", *what.split())
     await_still(site)
+    site.kubectl("delete", *NEEDED.split())
 
 
 def await_still(site: ClusterSite) -> None:

@@ -102,7 +102,7 @@ class Namespaces:
         return find_wrong(self.site, self._patient)
 
     def remove(self) -> None:
-        """Nothing that was started runs any more, and no namespace is left."""
+        """Nothing that was started runs any more, and its namespaces go."""
         for process in self._left:
             if process.poll() is None:
                 _kill(process, signal.SIGKILL)
