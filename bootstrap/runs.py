@@ -18,8 +18,8 @@ _SECONDS: Final = 600
 _SHOWN: Final = 8  # tables
 
 
-def ensure_deployed(platform: AnyPlatform, terminal: Terminal, *, anew: bool = False) -> bool:
-    """deploy/self has completed once for this release and these settings; whether only now.
+def ensure_deployed(platform: AnyPlatform, terminal: Terminal, *, anew: bool = False) -> Run:
+    """The run of deploy/self that has completed for this release and these settings.
 
     `anew`: what it did is there no more, as after other settings, or an uninstallation that left
     the database. A run that is under way for them is followed all the same.
@@ -27,13 +27,33 @@ def ensure_deployed(platform: AnyPlatform, terminal: Terminal, *, anew: bool = F
     settings = sha256(json.dumps(dump(platform.settings), sort_keys=True).encode()).hexdigest()[:12]
     tag = f"applies:{platform.release_tag}-{settings}"
     asked = {"report_only": False}
-    run, started = _ensure_run(platform, names.DEPLOY_SELF, asked, tag, anew=anew)
+    run, started = ensure_run(platform, names.DEPLOY_SELF, asked, tag, anew=anew)
     if not run.completed:
         longest = _SECONDS + platform.settings.drain_seconds  # running work may be waited for
         run = follow_run(platform.api, run.id, seconds=longest, tell=terminal.note)
     demand(platform, run)
     terminal.line(names.DEPLOY_SELF, _told(platform, run) if started else "unchanged")
-    return started
+    return run
+
+
+def ensure_run(
+    platform: AnyPlatform,
+    deployment: str,
+    parameters: Mapping[str, Any],
+    tag: str,
+    *,
+    anew: bool = False,
+) -> tuple[Run, bool]:
+    """The run with this tag that completed or is under way, else a new one (then True).
+
+    True also for one under way, whose end nobody has told yet. `anew`: one that completed does
+    not count.
+    """
+    api = platform.managed
+    found = find_tagged_run(api, deployment, tag, completed=not anew)
+    if found is not None:
+        return found, found.state not in FINAL
+    return get_run(api, start_run(api, deployment, parameters, tags=[tag])), True
 
 
 def ensure_demonstrated(platform: Platform, terminal: Terminal) -> None:
@@ -42,7 +62,7 @@ def ensure_demonstrated(platform: Platform, terminal: Terminal) -> None:
     for source in SOURCES:
         parameters = {"source": source.name, "destination": DESTINATION.name}
         tag = f"demonstration:{source.name}"
-        runs.append((source.name, *_ensure_run(platform, names.PIPELINE, parameters, tag)))
+        runs.append((source.name, *ensure_run(platform, names.PIPELINE, parameters, tag)))
     for name, run, started in runs:
         ended = follow_run(platform.api, run.id, seconds=_SECONDS) if not run.completed else run
         demand(platform, ended)
@@ -75,22 +95,6 @@ def _tell_rows(rows: Mapping[str, int], terminal: Terminal) -> None:
     rest = [rows[table] for table in rows if table not in largest]
     if rest:
         terminal.plain(f"{'':26}{sum(rest):>6} rows in {len(rest)} more tables")
-
-
-def _ensure_run(
-    platform: AnyPlatform,
-    deployment: str,
-    parameters: Mapping[str, Any],
-    tag: str,
-    *,
-    anew: bool = False,
-) -> tuple[Run, bool]:
-    """The run with this tag that completed or is under way, else a new one (then True)."""
-    api = platform.managed
-    found = find_tagged_run(api, deployment, tag, completed=not anew)
-    if found is not None:
-        return found, found.state not in FINAL
-    return get_run(api, start_run(api, deployment, parameters, tags=[tag])), True
 
 
 def demand(platform: AnyPlatform, run: Run) -> None:

@@ -16,7 +16,7 @@ from bootstrap.cluster import checks
 from bootstrap.cluster.from_pod import check_beside, check_from_pod, is_left
 from bootstrap.cluster.image import Found, ensure_release, look_for_release, render
 from bootstrap.request import Request
-from bootstrap.runs import demand, ensure_deployed, link
+from bootstrap.runs import demand, ensure_deployed, ensure_run, link
 from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
@@ -34,14 +34,14 @@ from clinical_ai.release import Release
 from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped
 from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look
-from clinical_ai.steps.cluster.ensure import ensure_objects
+from clinical_ai.steps.cluster.ensure import Guard, ensure_objects
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
-from clinical_ai.steps.cluster.inventory import Ownership
+from clinical_ai.steps.cluster.inventory import Ownership, read_inventory, uids_of
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
 from clinical_ai.steps.registration import ensure_deployments
-from clinical_ai.steps.runs import read_table, run_to_end
+from clinical_ai.steps.runs import Run, follow_run, read_table
 from clinical_ai.steps.settings_block import ensure_block_schema, find_settings, save_settings
 from clinical_ai.steps.verify import from_rows, table
 from clinical_ai.wiring_cluster import ClusterPlatform, reach_api
@@ -110,18 +110,52 @@ def up(plan: Plan, terminal: Terminal) -> int:
     _refuse_other_settings(plan)
     release = ensure_release(plan.found, plan.rendered, terminal)
     terminal.step("image", plan.found.change)
-    terminal.step("namespace", _ensure_rights(plan))
-    terminal.step("secrets", _ensure_secrets(plan))
-    terminal.step("server", _bring(plan, release, _FIRST, terminal))
+    lay_ground(plan, release, terminal)
     with reach_api(plan.cluster, plan.request.environ, plan.request.context) as api:
         platform = _platform(plan, release, api)
         platform = _settle(plan, platform)
         terminal.step("registration", register(platform))
         terminal.step("platform worker", _bring_rest(platform))
-        if ensure_deployed(platform, terminal, anew=_differs(platform)):
-            verify(platform, terminal)
+        deployed = ensure_deployed(platform, terminal, anew=_differs(platform))
+        ensure_verified(platform, deployed, terminal)
     _tell_where(plan, terminal)
     return 0
+
+
+def lay_ground(plan: Plan, release: Release, terminal: Terminal) -> None:
+    """Namespace, rights, Secrets and the server are as wanted, and the server is up.
+
+    All under one lease, but for the namespace, in which that is: of two bootstraps the second
+    changes nothing before the first has ended. When nothing differs, nothing is written, no lease
+    either.
+    """
+    seen = _look_at_ground(plan, release)
+    if seen is not None:
+        for what, changes in seen.items():
+            terminal.step(what, changes)
+        return
+    terminal.step("namespace", _ensure_namespace(plan))
+    with cluster_lease(plan.cluster, _who()) as lease:
+        guard = guarded(plan.cluster, lease.renew)
+        terminal.step("rights", _ensure_rights(plan, guard))
+        terminal.step("secrets", _ensure_secrets(plan, guard))
+        terminal.step("server", _bring(plan, release, guard, terminal))
+
+
+def _look_at_ground(plan: Plan, release: Release) -> dict[str, Sequence[Change]] | None:
+    """What was looked at, by step, when all of it is as wanted and up, else None.
+
+    The check of a bootstrap that was killed is none of it, and is to be repeated.
+    """
+    if plan.cluster.find(Ref("v1", "Namespace", plan.cluster.namespace)) is None:
+        return None
+    if is_left(plan.cluster) or any(plan.secrets.find(each) is None for each in _to_keep(plan)):
+        return None
+    rights = _rights_as_wanted(plan)
+    server = _unchanged(plan.cluster, _ground(plan, release))
+    if rights is None or server is None:
+        return None
+    return {"rights": rights, "secrets": [], "server": server}
 
 
 def _refuse_other_settings(plan: Plan) -> None:
@@ -137,10 +171,18 @@ def _refuse_other_settings(plan: Plan) -> None:
         wanted.refuse_difference(plan.request, saved, plan.settings)
 
 
-def verify(platform: ClusterPlatform, terminal: Terminal) -> None:
-    """A run of verify/platform finds everything good; NeedsOperator with its table otherwise."""
+def ensure_verified(platform: ClusterPlatform, deployed: Run, terminal: Terminal) -> None:
+    """verify/platform has found all good after that run of deploy/self.
+
+    NeedsOperator with its table otherwise; the next bootstrap verifies again then, and so it does
+    when this one is killed before.
+    """
     api = platform.managed
-    run = run_to_end(api, names.VERIFY, {}, seconds=_VERIFY_SECONDS, tell=terminal.note)
+    run, new = ensure_run(platform, names.VERIFY, {}, f"verifies:{deployed.id}")
+    if not new:
+        terminal.line(names.VERIFY, "unchanged")
+        return
+    run = follow_run(api, run.id, seconds=_VERIFY_SECONDS, tell=terminal.note)
     results = from_rows(read_table(api, run.id, "verify"))
     for line in table(results):
         terminal.plain(f"{'':10}{line}")
@@ -214,10 +256,26 @@ def _plan(request: Request) -> Plan:
     return Plan(request, settings, cluster, kept, render(request.checkout), missing)
 
 
-def _ensure_rights(plan: Plan) -> list[Change]:
-    """Namespace, accounts and rights. One that is there is not labelled."""
-    own, guard = _rights_ownership(plan.settings), guarded(plan.cluster)
+def _ensure_namespace(plan: Plan) -> Sequence[Change]:
+    """It exists. One that is there is not labelled."""
+    spaces = [each for each in _rights(plan) if each["kind"] == "Namespace"]
+    return ensure_objects(plan.cluster, spaces, write=True, guard=guarded(plan.cluster))
+
+
+def _ensure_rights(plan: Plan, guard: Guard) -> list[Change]:
+    """Accounts and rights, and the labels of a namespace of ours."""
+    own = _rights_ownership(plan.settings)
     return reconcile(plan.cluster, _rights(plan), own, write=True, guard=guard).changes
+
+
+def _rights_as_wanted(plan: Plan) -> Sequence[Change] | None:
+    """What was looked at, when neither an object nor the list of them would change, else None."""
+    own, rights = _rights_ownership(plan.settings), _rights(plan)
+    seen = reconcile(plan.cluster, rights, own, write=False).objects
+    refs = [Ref.of(each) for each in rights]
+    listed = read_inventory(plan.cluster, own)
+    whole = listed.with_wanted(refs).with_uids(uids_of(seen)).only(refs)
+    return None if whole != listed or any(each.differs for each in seen) else seen
 
 
 def _rights(plan: Plan) -> list[dict[str, Any]]:
@@ -234,43 +292,48 @@ def _rights_ownership(settings: Settings) -> Ownership:
     return Ownership(own, chosen.prune_limit, names.RIGHTS_INVENTORY)
 
 
-def _ensure_secrets(plan: Plan) -> list[Change]:
+def _ensure_secrets(plan: Plan, guard: Guard) -> list[Change]:
     """What `env:` and `file:` named is kept when absent; passwords and keys are made once."""
-    guard, changes = guarded(plan.cluster), []
-    made = {names.ENCRYPTION_KEY: SecretStr(urlsafe_b64encode(token_bytes(32)).decode())}
-    if plan.settings.auth == "basic":
-        made[names.API_AUTH] = SecretStr(f"admin:{token_hex(16)}")
-    for reference, value in {**plan.kept, **made}.items():
+    changes = []
+    for reference, value in _to_keep(plan).items():
         guard()
         changes.append(plan.secrets.ensure(reference, value))
     return changes
 
 
-def _bring(plan: Plan, release: Release, chosen: Sequence[str], terminal: Terminal) -> list[Change]:
-    """These stages are as wanted and up, the server last, and only when its database is reached.
+def _to_keep(plan: Plan) -> dict[str, SecretStr]:
+    """Values for references that have none yet."""
+    made = {names.ENCRYPTION_KEY: SecretStr(urlsafe_b64encode(token_bytes(32)).decode())}
+    if plan.settings.auth == "basic":
+        made[names.API_AUTH] = SecretStr(f"admin:{token_hex(16)}")
+    return {**plan.kept, **made}
+
+
+def _ground(plan: Plan, release: Release) -> Stages:
+    """What has to be there before Prefect's objects are."""
+    every = desired.stages(plan.settings, release)
+    return {name: every[name] for name in _FIRST}
+
+
+def _bring(plan: Plan, release: Release, guard: Guard, terminal: Terminal) -> list[Change]:
+    """The first stages are as wanted and up, the server last, once its database is reached.
 
     The pod that tries that comes after rights, Secrets and policies, on purpose: it finds what
     later pods find, below the policies that bind them, with what Vault gives to our account alone.
     What a failure leaves is nothing that runs, and the next bootstrap goes on from it. `--check`
-    tries it with none of this, and leaves nothing.
-
-    When nothing differs, nothing is written, no lease either, and no pod is started; but for the
-    check of a bootstrap that was killed, which is repeated.
+    tries it with none of this, and leaves nothing. When none of these stages differs, no pod is
+    started, but for the check of a bootstrap that was killed.
     """
-    every = desired.stages(plan.settings, release)
-    stages = {name: every[name] for name in chosen}
+    stages = dict(_ground(plan, release))
     seen = _unchanged(plan.cluster, stages)
     if seen is not None and not is_left(plan.cluster):
         return seen
-    site = _site(plan)
-    with cluster_lease(plan.cluster, _who()) as lease:
-        site = replace(site, guard=guarded(plan.cluster, lease.renew))
-        before = {name: stages.pop(name) for name in chosen if name != "server" and name in stages}
-        changes = deploy(site, before, all_of_it=False)
-        for line in check_from_pod(plan.cluster, plan.settings, release, site.guard):
-            terminal.line("from a pod", line)
-        last = migration(plan.settings, release)
-        return [*changes, *deploy(site, stages, last, all_of_it=False)]
+    site, server = replace(_site(plan), guard=guard), {"server": stages.pop("server")}
+    changes = deploy(site, stages, all_of_it=False)
+    for line in check_from_pod(plan.cluster, plan.settings, release, site.guard):
+        terminal.line("from a pod", line)
+    last = migration(plan.settings, release)
+    return [*changes, *deploy(site, server, last, all_of_it=False)]
 
 
 def _bring_rest(platform: ClusterPlatform) -> list[Change]:

@@ -1,6 +1,7 @@
 """Day zero in a cluster, as far as a cluster and a Prefect in memory carry it."""
 
 import json
+import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ from bootstrap.cluster.install import Plan
 from bootstrap.request import Request
 from bootstrap.terminal import Terminal
 from clinical_ai import names
-from clinical_ai.errors import ManyFaults, NeedsOperator
+from clinical_ai.errors import Locked, ManyFaults, NeedsOperator
 from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE, pod_check, reads
 from clinical_ai.notation_kubernetes import parts
 from clinical_ai.plans import Stage
@@ -27,6 +28,7 @@ from clinical_ai.ports_cluster import Ref
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.cluster.break_glass import Stopped, stop
 from clinical_ai.steps.cluster.deploy import look
+from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.uninstall import Options, plan_removal, remove
@@ -44,7 +46,9 @@ from tests.support.switch import Switch
 
 
 class DayZero(Installed):
-    """A cluster before, while and after a platform is installed in it."""
+    """A cluster before, while and after a platform is installed in it. `failing`: whose runs do."""
+
+    failing: str = ""
 
     def plan(self, image: str | None = RELEASE.image, **more: Any) -> Plan:
         request = Request(
@@ -61,7 +65,10 @@ class DayZero(Installed):
                 table = json.dumps(as_rows([Result("pods ready", passed=True, evidence="3")]))
                 left = {"key": "verify", "data": table, "flow_run_id": run}
                 self.prefect.post("/artifacts/", left)
-                ended = {"state": {"type": "COMPLETED", "message": "well"}}
+                state = (
+                    "FAILED" if row["deployment_id"] == self.id_of(self.failing) else "COMPLETED"
+                )
+                ended = {"state": {"type": state, "message": "well"}}
                 self.prefect.post(f"/flow_runs/{run}/set_state", ended)
                 self.apply()
 
@@ -75,11 +82,15 @@ class DayZero(Installed):
         platform = self.platform()
         return [str(it) for it in look(platform.site(), platform.stages) if it.differs]
 
-    def applied(self) -> int:
-        """How often deploy/self was started."""
-        deploy = find_deployment(self.prefect, names.DEPLOY_SELF) or {}
-        runs = self.prefect.runs.values()
-        return sum(not it["auto_scheduled"] and it["deployment_id"] == deploy["id"] for it in runs)
+    def id_of(self, deployment: str) -> str | None:
+        """Of a deployment that is registered."""
+        found = find_deployment(self.prefect, deployment) if deployment else None
+        return found["id"] if found else None
+
+    def started(self, deployment: str) -> int:
+        """How often bootstrap has started it."""
+        wanted, runs = self.id_of(deployment), self.prefect.runs.values()
+        return sum(not it["auto_scheduled"] and it["deployment_id"] == wanted for it in runs)
 
     def up(self, **asked: Any) -> int:
         plan = self.plan()
@@ -208,7 +219,52 @@ def test_deploy_self_is_started_again_when_what_it_did_is_there_no_more(
     for _ in range(2):
         assert site.up(replace=True) == 0
         assert site.differing() == []
-        assert site.applied() == 2
+        assert site.started(names.DEPLOY_SELF) == 2
+
+
+def test_what_was_not_proved_is_proved_by_the_next_bootstrap(site: DayZero) -> None:
+    site.failing = names.VERIFY
+    for tries in (1, 2):
+        with pytest.raises(NeedsOperator, match="ended failed"):
+            site.up()
+        assert (site.started(names.DEPLOY_SELF), site.started(names.VERIFY)) == (1, tries)
+    site.failing = ""
+    for _ in range(2):
+        assert site.up() == 0
+        assert (site.started(names.DEPLOY_SELF), site.started(names.VERIFY)) == (1, 3)
+
+
+def test_a_bootstrap_that_was_killed_before_it_verified_is_completed_by_one_that_does(
+    site: DayZero, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(install, "ensure_verified", lambda *_: sys.exit(137))
+        with pytest.raises(SystemExit):
+            site.up()
+    assert site.started(names.VERIFY) == 0
+    assert site.up() == 0
+    assert site.started(names.VERIFY) == 1
+
+
+def test_of_two_bootstraps_the_second_changes_nothing_and_says_who_is_first(site: DayZero) -> None:
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    with cluster_lease(site.cluster, "bootstrap on node, process 7"):
+        site.fake.requests.clear()
+        with pytest.raises(Locked, match="bootstrap on node, process 7, since"):
+            site.up()
+        assert site.fake.writes == []
+    assert site.up() == 0
+
+
+@pytest.mark.parametrize("lost", [names.RIGHTS_INVENTORY, names.INVENTORY])
+def test_a_list_of_what_is_there_that_was_lost_is_made_anew(site: DayZero, lost: str) -> None:
+    site.up()
+    ref = Ref("v1", "ConfigMap", lost)
+    before = site.cluster.get(ref)["data"]
+    site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
+    site.up()
+    site.apply()
+    assert site.cluster.get(ref)["data"] == before
 
 
 def test_nothing_is_written_while_self_management_is_stopped(site: DayZero) -> None:
