@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from clinical_ai import names
 from clinical_ai.adapters.mounted_secrets import MountedSecrets
@@ -61,6 +61,7 @@ def _database(secrets: SecretStore) -> str:
 
 
 _DRIVER: Final = "postgresql+asyncpg"  # of Prefect's server
+_SEARCHED: Final = (names.PREFECT_SCHEMA, "pg_catalog")  # by Prefect's server and its migration
 
 
 def _schema(secrets: SecretStore) -> str:
@@ -79,7 +80,8 @@ def _schema(secrets: SecretStore) -> str:
         " exists (select from pg_namespace where nspname = %s"
         "   and has_schema_privilege(oid, 'CREATE')) as schema,"
         " exists (select from pg_namespace where nspname = %s) as taken,"
-        " exists (select from pg_extension where extname = 'pg_trgm') as there,"
+        " (select nspname from pg_extension join pg_namespace on pg_namespace.oid = extnamespace"
+        "   where extname = 'pg_trgm') as place,"
         " exists (select from pg_available_extensions where name = 'pg_trgm') as available",
         [names.PREFECT_SCHEMA] * 2,
     )
@@ -93,13 +95,36 @@ def _schema(secrets: SecretStore) -> str:
             f"{row['role']} may not make the schema {names.PREFECT_SCHEMA} in {row['name']}",
             f"as its owner: CREATE SCHEMA {names.PREFECT_SCHEMA} AUTHORIZATION {row['role']}",
         )
-    if not row["there"] and not (row["available"] and row["may"]):
-        raise NeedsOperator(
-            f"the extension pg_trgm is not in {row['name']}, and {row['role']} can't make it",
-            "as a superuser: CREATE EXTENSION pg_trgm (it comes with postgresql-contrib)",
-        )
     made = "schema is there" if row["schema"] else "schema may be made"
-    return f"{made}, pg_trgm {'is there' if row['there'] else 'may be made'}, role {row['role']}"
+    return f"{made}, pg_trgm {_trigrams(row)}, role {row['role']}"
+
+
+def _trigrams(row: dict[str, Any]) -> str:
+    """Prefect's indexes name what is in pg_trgm without its schema, so it has to be in theirs."""
+    schema, database, place = names.PREFECT_SCHEMA, row["name"], row["place"]
+    if place in _SEARCHED:
+        return "is there"
+    if place:
+        make = "" if row["taken"] else f"CREATE SCHEMA {schema} AUTHORIZATION {row['role']}; "
+        raise NeedsOperator(
+            f"the extension pg_trgm in {database} is in the schema {place},"
+            f" and Prefect looks for it in {schema} alone",
+            f"as its owner: {make}ALTER EXTENSION pg_trgm SET SCHEMA {schema}."
+            f" Others who use it have to find it there, and lose it when {schema} is dropped:"
+            " whoever keeps the database decides. Or name a database of Prefect's own in"
+            f" {names.PREFECT_DATABASE_URL}",
+        )
+    if not row["available"]:
+        raise NeedsOperator(
+            f"the extension pg_trgm is not in {database}, and its server does not offer it",
+            "install postgresql-contrib there, or what brings it, then run this again",
+        )
+    if not row["may"]:
+        raise NeedsOperator(
+            f"the extension pg_trgm is not in {database}, and {row['role']} can't make it",
+            f"as a superuser: CREATE EXTENSION pg_trgm SCHEMA {schema}",
+        )
+    return "may be made"
 
 
 def _storage(settings: Settings, secrets: SecretStore) -> str:

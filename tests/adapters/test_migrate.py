@@ -41,6 +41,8 @@ def test_an_empty_database_gets_prefects_tables_in_a_schema_of_their_own(
     database = PostgresDatabase(database_url)
     tables = "select schemaname, count(*) from pg_tables where tablename = %s group by 1"
     assert database.query(tables, ("flow_run",)) == [{"schemaname": "prefect", "count": 1}]
+    extension = "select extnamespace::regnamespace::text as place from pg_extension"
+    assert database.query(f"{extension} where extname = %s", ("pg_trgm",)) == [{"place": "prefect"}]
     database.close()
     again = migrate(tmp_path, url)
     assert again.returncode == 0, again.stderr

@@ -1,6 +1,7 @@
 """What a pod tells of database and storage: each with its evidence or its remedy, and no secret."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
@@ -101,6 +102,11 @@ def forbid(run: Statements, role: str) -> None:
     run(f"do $$ begin execute {revoke}; end $$")
 
 
+def statements(told: str) -> list[str]:
+    """The SQL that a remedy names."""
+    return re.findall(r"(?:CREATE|ALTER|GRANT) [^.;]+", told)
+
+
 def test_what_is_reached_is_told_with_its_evidence(pod: Pod, role: str) -> None:
     code, told = pod.check()
     assert code == 0
@@ -119,9 +125,12 @@ def test_a_storage_whose_credentials_are_still_to_come_is_left_out_and_told(
     assert told["storage"].startswith("skip its credentials come from Vault")
 
 
-def test_what_is_there_needs_no_right_to_make_it(pod: Pod, role: str, run: Statements) -> None:
+@pytest.mark.parametrize("place", [names.PREFECT_SCHEMA, "pg_catalog"])
+def test_what_is_there_needs_no_right_to_make_it(
+    pod: Pod, role: str, run: Statements, place: str
+) -> None:
     run(f"create schema {names.PREFECT_SCHEMA} authorization {role}")
-    run("create extension pg_trgm")
+    run(f"create extension pg_trgm schema {place}")
     forbid(run, role)
     code, told = pod.check()
     assert code == 0
@@ -155,7 +164,31 @@ def test_an_extension_that_the_role_can_not_make_is_told(
     forbid(run, role)
     code, told = pod.check()
     assert code == 1
-    assert "CREATE EXTENSION pg_trgm" in told["Prefect's schema"]
+    [statement] = statements(told["Prefect's schema"])
+    assert statement == "CREATE EXTENSION pg_trgm SCHEMA prefect"
+    run(statement)
+    assert pod.check()[0] == 0
+
+
+@pytest.mark.parametrize("schema_is_there", [True, False])
+def test_an_extension_where_prefect_does_not_look_is_told_with_what_moves_it(
+    pod: Pod, role: str, run: Statements, schema_is_there: bool
+) -> None:
+    """The migration would end at its first index: it finds no operator class of that name."""
+    if schema_is_there:
+        run(f"create schema {names.PREFECT_SCHEMA} authorization {role}")
+    run("create extension pg_trgm schema public")
+    code, told = pod.check()
+    assert code == 1
+    assert "pg_trgm" in told["Prefect's schema"]
+    assert "is in the schema public" in told["Prefect's schema"]
+    assert "whoever keeps the database decides" in told["Prefect's schema"]
+    assert names.PREFECT_DATABASE_URL in told["Prefect's schema"]
+    for each in statements(told["Prefect's schema"]):
+        run(each)
+    code, told = pod.check()
+    assert code == 0
+    assert "schema is there, pg_trgm is there" in told["Prefect's schema"]
 
 
 def test_each_thing_that_fails_is_told_and_the_rest_is_looked_at(pod: Pod) -> None:
