@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clinical_ai import names
+from clinical_ai.adapters import postgres_address
 from clinical_ai.adapters.mounted_secrets import MountedSecrets
 from clinical_ai.adapters.postgres import PostgresDatabase
 from clinical_ai.errors import NeedsOperator, PlatformError
@@ -53,7 +54,15 @@ def _without_storage() -> bool:
 
 
 def _database(secrets: SecretStore) -> str:
-    database = PostgresDatabase(secrets.get(names.DATABASE_URL))
+    """The one of the data, which people and programs look for by its name."""
+    url = secrets.get(names.DATABASE_URL)
+    named = postgres_address.parse(url).database  # a pooler may have it under another name
+    if named != names.DATABASE:
+        raise NeedsOperator(
+            f"{names.DATABASE_URL} names the database {named}, not {names.DATABASE}",
+            f"make {names.DATABASE} when it is not there, and write the address anew with it",
+        )
+    database = PostgresDatabase(url)
     [row] = database.query(
         "select current_database() as name, current_setting('server_version') as version"
     )

@@ -47,6 +47,14 @@ class Pod:
 
 
 @pytest.fixture
+def database_url(postgres_server: PostgresServer) -> Iterator[SecretStr]:
+    """An empty database of the guide's name, as its superuser."""
+    postgres_server.run(f"create database {names.DATABASE} template template0")
+    yield postgres_server.url(names.DATABASE)
+    postgres_server.run(f"drop database {names.DATABASE} with (force)")
+
+
+@pytest.fixture
 def role(postgres_server: PostgresServer) -> Iterator[str]:
     """One that may log in and nothing else; its password is its name."""
     name = f"prefect_{token_hex(4)}"
@@ -110,7 +118,7 @@ def statements(told: str) -> list[str]:
 def test_what_is_reached_is_told_with_its_evidence(pod: Pod, role: str) -> None:
     code, told = pod.check()
     assert code == 0
-    assert told["database"].startswith("ok SELECT 1 in test_")
+    assert told["database"].startswith(f"ok SELECT 1 in {names.DATABASE}, ")
     assert told["Prefect's schema"] == (f"ok schema may be made, pg_trgm may be made, role {role}")
     assert told["storage"] == "ok 0 bucket(s) listed"
 
@@ -189,6 +197,21 @@ def test_an_extension_where_prefect_does_not_look_is_told_with_what_moves_it(
     code, told = pod.check()
     assert code == 0
     assert "schema is there, pg_trgm is there" in told["Prefect's schema"]
+
+
+def test_a_database_of_the_data_by_another_name_is_told(
+    pod: Pod, postgres_server: PostgresServer
+) -> None:
+    """Also one that is there; Prefect's may have any name."""
+    for reference in (names.DATABASE_URL, names.PREFECT_DATABASE_URL):
+        url = postgres_server.url("postgres").get_secret_value()
+        pod.mount(reference, url.replace("postgresql:", "postgresql+asyncpg:"))
+    code, told = pod.check()
+    assert code == 1
+    assert told["database"].startswith(
+        f"FAIL {names.DATABASE_URL} names the database postgres, not {names.DATABASE}"
+    )
+    assert told["Prefect's schema"].startswith("ok")
 
 
 def test_each_thing_that_fails_is_told_and_the_rest_is_looked_at(pod: Pod) -> None:
