@@ -6,6 +6,7 @@ from typing import Final
 from bootstrap.cluster import needs, room
 from bootstrap.cluster.exposure import check_exposure
 from clinical_ai import names
+from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.errors import ManyFaults, NeedsOperator, all_found
 from clinical_ai.manifests.kubernetes import access, credentials
 from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of
@@ -22,7 +23,7 @@ _MADE: Final = {names.API_AUTH, names.ENCRYPTION_KEY}  # by bootstrap, when they
 def check(
     cluster: Cluster,
     settings: Settings,
-    secrets: SecretStore,
+    secrets: ClusterSecrets,
     kept: set[str],
     more: Iterable[Callable[[], str]] = (),
 ) -> list[str]:
@@ -36,7 +37,7 @@ def check(
 
 
 def _looks(
-    cluster: Cluster, settings: Settings, secrets: SecretStore, kept: set[str]
+    cluster: Cluster, settings: Settings, secrets: ClusterSecrets, kept: set[str]
 ) -> Iterator[Callable[[], str]]:
     yield lambda: check_served(cluster, settings)
     yield lambda: check_rights(cluster, settings)
@@ -44,7 +45,7 @@ def _looks(
     yield lambda: room.check_quota(cluster, settings)
     yield lambda: room.check_limits(cluster, settings)
     yield lambda: check_names(cluster, settings)
-    yield lambda: check_secrets(settings, secrets, kept)
+    yield lambda: check_secrets(cluster, settings, secrets, kept)
     yield lambda: check_key(cluster, secrets)
     yield lambda: check_volumes(cluster, settings)
     yield lambda: check_exposure(cluster, settings)
@@ -139,11 +140,13 @@ def _is_foreign(wanted: Manifest, found: Object | None) -> bool:
     return bool(theirs.get(ours) != wanted["metadata"]["labels"].get(ours))
 
 
-def check_secrets(settings: Settings, secrets: SecretStore, kept: set[str]) -> str:
+def check_secrets(
+    cluster: Cluster, settings: Settings, secrets: ClusterSecrets, kept: set[str]
+) -> str:
     """Each key that pods refer to is there, or about to be."""
     synced = credentials.external(settings)
     made = kept | _MADE | set(credentials.storage(settings) if synced else [])
-    faults = []
+    faults, absent = [], []
     wanted = credentials.known(settings)
     for name, keys in wanted.items():
         for key in sorted(keys):
@@ -151,12 +154,23 @@ def check_secrets(settings: Settings, secrets: SecretStore, kept: set[str]) -> s
             if reference in made:
                 continue
             try:
-                secrets.get(reference)
+                if secrets.find(reference) is None:
+                    absent.append(reference)
             except NeedsOperator as fault:
                 faults.append(fault)
+    faults += _in_order(cluster, secrets.absences(absent))
     if faults:
         raise ManyFaults(faults)
     return f"{sum(map(len, wanted.values()))} secrets"
+
+
+def _in_order(cluster: Cluster, absences: list[NeedsOperator]) -> list[NeedsOperator]:
+    """The first remedy makes the namespace, too, when there is none for a Secret to be in."""
+    if not absences or cluster.find(Ref("v1", "Namespace", cluster.namespace)) is not None:
+        return absences
+    first, *others = absences
+    make = f"kubectl create namespace {cluster.namespace}"
+    return [NeedsOperator(first.problem, f"{make}; then {first.remedy}"), *others]
 
 
 def check_key(cluster: Cluster, secrets: SecretStore) -> str:

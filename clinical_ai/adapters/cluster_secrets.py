@@ -4,6 +4,8 @@ Pods read theirs as files (see `mounted_secrets`); only a person's rights reach 
 """
 
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from typing import Final
 
 from pydantic import SecretStr
 
@@ -12,6 +14,9 @@ from clinical_ai.adapters.secret_text import encoded, kept, parts_of
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports_cluster import Cluster, Object, Ref
+
+# A pod's variable keeps a line end, and Prefect's address then names no database.
+_FILES: Final = "with each value in a FILE of its own, without a line end"
 
 
 class ClusterSecrets:
@@ -33,8 +38,23 @@ class ClusterSecrets:
         """The value; NeedsOperator tells the kubectl line that adds it when it is absent."""
         found = self.find(reference)
         if found is None:
-            raise NeedsOperator(f"{reference} is not there", self.remedy(reference))
+            [fault] = self.absences([reference])
+            raise fault
         return found
+
+    def absences(self, references: Iterable[str]) -> list[NeedsOperator]:
+        """A fault for each Secret that lacks some of these, with the kubectl line that adds all."""
+        faults = []
+        for name, keys in _by_secret(references).items():
+            there = self._cluster.find(_ref(name)) is not None
+            line = replacing if there else _making
+            faults.append(
+                NeedsOperator(
+                    f"{_listed(name, keys)} {'is' if len(keys) == 1 else 'are'} not there",
+                    f"{_FILES}: {line(self._cluster.namespace, name, keys)}",
+                )
+            )
+        return faults
 
     def ensure(self, reference: str, value: SecretStr) -> Change:
         """The reference exists; a value that is there already is kept.
@@ -61,21 +81,35 @@ class ClusterSecrets:
             self._cluster.patch(_ref(name), {"data": data})
         return Change(reference, Did.CREATED if before is None else Did.UPDATED)
 
-    def remedy(self, reference: str) -> str:
-        """The kubectl line that adds the key, without a value."""
-        name, key = parts_of(reference)
-        place = f"-n {self._cluster.namespace}"
-        if self._cluster.find(_ref(name)) is None:
-            return f"kubectl create secret generic {name} {place} --from-file={key}=FILE"
-        return (
-            f"kubectl patch secret {name} {place} "
-            f'-p \'{{"stringData":{{"{key}":"..."}}}}\' (or from a file with --patch-file)'
-        )
-
     def _make(self, name: str, data: dict[str, str]) -> bool:
         about = {"name": name, "labels": {"app.kubernetes.io/part-of": names.PRODUCT}}
         secret: Object = {"apiVersion": "v1", "kind": "Secret", "metadata": about, "data": data}
         return self._cluster.create(secret) is not None
+
+
+def replacing(namespace: str, name: str, keys: Iterable[str]) -> str:
+    """The kubectl line that gives keys of a Secret new values; its other keys stay.
+
+    Neither that nor another one has a value among its arguments, which other users may read.
+    """
+    made = f"{_making(namespace, name, keys)} --dry-run=client -o json"
+    return f"{made} | kubectl patch secret {name} -n {namespace} --patch-file=/dev/stdin"
+
+
+def _making(namespace: str, name: str, keys: Iterable[str]) -> str:
+    files = " ".join(f"--from-file={key}=FILE" for key in keys)
+    return f"kubectl create secret generic {name} -n {namespace} {files}"
+
+
+def _by_secret(references: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, key in map(parts_of, references):
+        found.setdefault(name, []).append(key)
+    return found
+
+
+def _listed(name: str, keys: Iterable[str]) -> str:
+    return ", ".join(f"secret:{name}/{key}" for key in keys)
 
 
 def _in_base64(reference: str, value: SecretStr) -> str:

@@ -97,18 +97,37 @@ def test_a_value_that_is_no_text_is_neither_taken_for_one_nor_for_none(
             use(REFERENCE)
 
 
+MAKE = "kubectl create secret generic credentials -n default"
+PATCH = (
+    " --dry-run=client -o json | kubectl patch secret credentials -n default"
+    " --patch-file=/dev/stdin"
+)
+
+
 def test_what_is_missing_is_told_with_the_line_that_adds_it(
     fake: FakeCluster, store: ClusterSecrets
 ) -> None:
     with pytest.raises(NeedsOperator, match=f"{REFERENCE} is not there") as absent:
         store.get(REFERENCE)
-    create = "kubectl create secret generic credentials -n default --from-file=some.key=FILE"
-    assert absent.value.remedy == create
+    assert absent.value.remedy.endswith(f": {MAKE} --from-file=some.key=FILE")
     fake.put(secret(theirs=CANARY))
     with pytest.raises(NeedsOperator) as one_key:
         store.get(REFERENCE)
-    assert one_key.value.remedy.startswith("kubectl patch secret credentials -n default -p ")
+    assert one_key.value.remedy.endswith(f": {MAKE} --from-file=some.key=FILE{PATCH}")
     assert CANARY not in str(one_key.value)
+
+
+def test_one_line_adds_all_that_a_secret_lacks(fake: FakeCluster, store: ClusterSecrets) -> None:
+    """A second `kubectl create` of the same Secret would fail."""
+    absent = [REFERENCE, "secret:others/key", "secret:credentials/more"]
+    ours, theirs = store.absences(absent)
+    assert ours.problem == f"{REFERENCE}, secret:credentials/more are not there"
+    both = f"{MAKE} --from-file=some.key=FILE --from-file=more=FILE"
+    assert ours.remedy.endswith(f": {both}")
+    assert "create secret generic others -n default --from-file=key=FILE" in theirs.remedy
+    fake.put(secret(theirs=CANARY))
+    ours, _ = store.absences(absent)
+    assert ours.remedy.endswith(f": {both}{PATCH}")
 
 
 def test_secrets_are_read_one_by_one(fake: FakeCluster, store: ClusterSecrets) -> None:

@@ -289,6 +289,24 @@ def test_secrets_that_bootstrap_makes_or_is_about_to_copy_may_be_absent(site: Si
     site.check()
 
 
+def test_secrets_that_are_missing_are_told_with_lines_that_can_be_typed_in_order(
+    site: Site,
+) -> None:
+    """One for each Secret; the namespace comes first, when there is none."""
+    site.remove("Secret", names.SECRETS)
+    site.remove("Secret", "connection-hospital")
+    first, second = site.faults()
+    for key in ("database-url", "prefect-database-url"):
+        assert f"secret:{names.SECRETS}/{key}" in first.problem
+        assert f"--from-file={key}=FILE" in first.remedy
+    assert f"kubectl create secret generic connection-hospital -n {NAMESPACE}" in second.remedy
+    assert not any("create namespace" in fault.remedy for fault in (first, second))
+    site.remove("Namespace", NAMESPACE)
+    first, second = site.faults()
+    assert first.remedy.startswith(f"kubectl create namespace {NAMESPACE}; then ")
+    assert "create namespace" not in second.remedy
+
+
 def test_the_key_of_an_installed_platform_is_never_made_anew(site: Site) -> None:
     """It opens what is in the database."""
     site.put(thing("ConfigMap", names.INVENTORY))
