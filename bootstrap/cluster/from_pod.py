@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from clinical_ai import names
-from clinical_ai.adapters.cluster_secrets import ClusterSecrets
+from clinical_ai.adapters.cluster_secrets import ClusterSecrets, replacing
 from clinical_ai.adapters.secret_text import encoded
 from clinical_ai.errors import Locked, NeedsOperator
 from clinical_ai.manifests.kubernetes import credentials
@@ -105,7 +105,12 @@ def _told(cluster: Cluster, job: Object, guard: Guard) -> list[str]:
         told = await_job(cluster, job["metadata"]["name"], seconds=_SECONDS, beat=guard)
     except RolloutFailed as error:  # its remedy is the log of a Job that is gone now
         problem, _, _ = error.args
-        raise NeedsOperator(problem, "do what its lines say, then run this again") from None
+        line = replacing(cluster.namespace, names.SECRETS, ["KEY"])
+        raise NeedsOperator(
+            problem,
+            "do what its lines say, then run this again; a value that the Secret holds already"
+            f" stays, whatever env: or file: give, until this replaces it: {line}",
+        ) from None
     return told.splitlines()
 
 

@@ -80,6 +80,8 @@ def run(request: Request, terminal: Terminal) -> int:
     """What the request asks for."""
     plan = _plan(request)
     terminal.line("checks", ", ".join(look_first(plan)))
+    for told in plan.secrets.kept_otherwise(plan.kept):
+        terminal.line("secrets", told)
     if request.check:
         return check_only(plan, terminal)
     if request.diff:

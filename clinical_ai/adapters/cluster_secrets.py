@@ -4,7 +4,7 @@ Pods read theirs as files (see `mounted_secrets`); only a person's rights reach 
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pydantic import SecretStr
@@ -55,6 +55,20 @@ class ClusterSecrets:
                 )
             )
         return faults
+
+    def kept_otherwise(self, given: Mapping[str, SecretStr]) -> list[str]:
+        """A sentence for each Secret that holds another value than is given, and goes on to.
+
+        With the kubectl line that replaces it, and no value.
+        """
+        space = self._cluster.namespace
+        other = [each for each in given if self.find(each) not in (None, given[each])]
+        return [
+            f"{_listed(name, keys)} {'keeps' if len(keys) == 1 else 'keep'} what the Secret holds,"
+            f" though another value is given; to replace it, {_FILES}:"
+            f" {replacing(space, name, keys)}"
+            for name, keys in _by_secret(other).items()
+        ]
 
     def ensure(self, reference: str, value: SecretStr) -> Change:
         """The reference exists; a value that is there already is kept.

@@ -130,6 +130,26 @@ def test_one_line_adds_all_that_a_secret_lacks(fake: FakeCluster, store: Cluster
     assert ours.remedy.endswith(f": {both}{PATCH}")
 
 
+def test_another_value_than_is_kept_is_told_with_the_line_that_replaces_it(
+    fake: FakeCluster, store: ClusterSecrets
+) -> None:
+    fake.put(secret(**{"some.key": f"{CANARY}\n", "more": CANARY, "same": CANARY}))
+    fake.requests.clear()
+    given = {
+        REFERENCE: SecretStr("new-canary"),
+        "secret:credentials/more": SecretStr("new-canary"),
+        "secret:credentials/same": SecretStr(CANARY),
+        "secret:credentials/absent": SecretStr("new-canary"),
+        "secret:nobodys/key": SecretStr("new-canary"),
+    }
+    [told] = store.kept_otherwise(given)
+    assert told.startswith(f"{REFERENCE}, secret:credentials/more keep what the Secret holds")
+    assert told.endswith(f": {MAKE} --from-file=some.key=FILE --from-file=more=FILE{PATCH}")
+    assert "canary" not in told
+    assert {it.verb for it in fake.requests} == {"get"}
+    assert store.kept_otherwise({REFERENCE: SecretStr(CANARY)}) == []
+
+
 def test_secrets_are_read_one_by_one(fake: FakeCluster, store: ClusterSecrets) -> None:
     store.put(REFERENCE, SecretStr("mine"))
     store.get(REFERENCE)

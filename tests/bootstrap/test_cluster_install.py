@@ -1,6 +1,7 @@
 """Day zero in a cluster, as far as a cluster and a Prefect in memory carry it."""
 
 import json
+import os
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ from clinical_ai.steps.verify import Result, as_rows
 from tests.support.clock import Clock
 from tests.support.fake_docker import FakeDocker
 from tests.support.installed import SPACE, Installed, Prepare
-from tests.support.kubernetes_examples import RELEASE, settings_of
+from tests.support.kubernetes_examples import ALL, RELEASE, settings_of
 from tests.support.platform import CHECKOUT
 from tests.support.switch import Switch
 
@@ -509,8 +510,10 @@ def test_a_wrong_block_is_told_and_can_be_replaced(site: DayZero) -> None:
 
 def test_a_check_that_fails_leaves_no_pod_and_no_server(site: DayZero) -> None:
     site.broken = {names.POD_CHECK}
-    with pytest.raises(NeedsOperator, match=names.POD_CHECK):
+    with pytest.raises(NeedsOperator, match=names.POD_CHECK) as refused:
         site.up()
+    # What is given anew by env: or file: would change nothing.
+    assert f"kubectl patch secret {names.SECRETS} -n {SPACE}" in refused.value.remedy
     assert ("Job", names.POD_CHECK) not in site.there()
     assert ("Deployment", names.SERVER) not in site.there()
 
@@ -542,6 +545,42 @@ def test_passwords_are_made_once_and_never_told(
     for each in first:
         shown = each.get_secret_value() in told.out + told.err
         assert not shown
+
+
+@pytest.mark.parametrize("asked", [{}, {"check": True}, {"diff": True}])
+def test_a_value_that_is_given_in_vain_is_told_and_the_kept_one_stays(
+    site: DayZero,
+    docker: FakeDocker,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: dict[str, bool],
+) -> None:
+    docker.registry[RELEASE.image] = RELEASE.image.partition("@")[2]
+    monkeypatch.setattr(install, "open_kubernetes", lambda *_, **__: site.cluster)
+    monkeypatch.setattr(install, "render", lambda _: site.rendered)
+    raw = deepcopy(ALL["development"])
+    raw |= {"minio-access-key": "env:RIGHT", "minio-secret-key": "env:RIGHT"}
+    raw["kubernetes"] |= {"database-url": "env:DATABASE", "prefect-database-url": "env:RIGHT"}
+    environ = {**os.environ, "DATABASE": "hunter2-wrong", "RIGHT": "hunter2-right"}
+
+    def run(**more: Any) -> str:
+        request = replace(site.plan().request, raw=raw, environ=environ, **more)
+        assert install.run(request, Terminal()) == 0
+        told = capsys.readouterr()
+        assert "hunter2" not in told.out + told.err
+        return told.out
+
+    assert "another value" not in run()
+    site.fake.requests.clear()
+    assert "another value" not in run()
+    assert site.fake.writes == []
+    environ["DATABASE"] = "hunter2-corrected"
+    [told] = [line for line in run(**asked).splitlines() if "another value" in line]
+    assert f"{names.DATABASE_URL} keeps what the Secret holds" in told
+    assert f"kubectl patch secret {names.SECRETS} -n {SPACE}" in told
+    assert not any("secrets/" in each for each in site.fake.writes)
+    kept = site.plan().secrets.get(names.DATABASE_URL)
+    assert kept == SecretStr("hunter2-wrong")
 
 
 def test_a_difference_is_shown_and_nothing_is_written(
