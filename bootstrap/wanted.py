@@ -1,8 +1,6 @@
 """Which settings count: the file's on a first start, from then on the block's."""
 
-import re
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any
 
 from pydantic import SecretStr
@@ -13,6 +11,7 @@ from clinical_ai.adapters.bootstrap_references import resolve
 from clinical_ai.adapters.file_secrets import FileSecrets
 from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.ports import SecretStore
+from clinical_ai.secret_references import LONGEST, find_parts, told_apart
 from clinical_ai.settings import Development, Production, differences, dump, parse
 
 # Where a value given by `env:` or `file:` is kept, for settings that have a place in the guide.
@@ -88,10 +87,10 @@ def _move(
 def _place_of_connection(path: tuple[str, ...], key: str) -> str | None:
     if path[:1] != ("connections",) or len(path) != 2 or key != "credentials":
         return None
-    name = re.sub(r"[^a-z0-9.-]", "-", path[1].lower())
-    if name != path[1]:  # two names must never share a secret
-        name += f"-{sha256(path[1].encode()).hexdigest()[:8]}"
-    return f"secret:connection-{name}/credentials"
+    place = f"secret:connection-{path[1]}/credentials"
+    if find_parts(place):
+        return place
+    return f"secret:{told_apart(f'connection-{path[1]}', path[1], LONGEST)}/credentials"
 
 
 def refuse_difference(

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
+from clinical_ai.secret_references import NO_REFERENCE, find_parts
+
 _REFERENCE: Final = re.compile(
     r"env:[A-Za-z_][A-Za-z0-9_]*"
     r"|file:[^\0\r\n]+"
-    r"|secret:[a-z0-9][a-z0-9.-]*/(?!\.{1,2}$)[A-Za-z0-9._-]+"
     r"|vault:[^#\s]+/[^#\s]+#\S+"
 )
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]+")
@@ -22,6 +23,10 @@ _AN_ADDRESS: Final = "is not an address; write http(s)://host[:port][/path]"
 
 
 def _reference(text: str) -> str:
+    if text.startswith("secret:"):
+        if not find_parts(text):
+            raise ValueError(NO_REFERENCE)
+        return text
     if not _REFERENCE.fullmatch(text) or ".." in text.partition(":")[2].split("/"):
         raise ValueError(
             "is not a reference; write env:NAME, file:PATH, secret:NAME/KEY"

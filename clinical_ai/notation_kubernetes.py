@@ -15,10 +15,16 @@ from clinical_ai.secret_forms import (
     is_address_with_password,
     names_a_secret,
 )
+from clinical_ai.secret_references import (
+    LABEL,
+    LONGEST,
+    LONGEST_LABEL,
+    NAME,
+    NO_REFERENCE,
+    find_parts,
+)
 
-_LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_SUBDOMAIN: Final = rf"{_LABEL}(\.{_LABEL})*"
-_REFERENCE: Final = re.compile(rf"secret:({_SUBDOMAIN})/(?!\.{{1,2}}$)([A-Za-z0-9._-]+)")
+_DOMAIN: Final = rf"{LABEL}(\.{LABEL})*"
 _CRON_FIELD: Final = re.compile(r"[0-9A-Za-z*,/-]+")
 # Which image, database or password is used is not a question of extra environment.
 _TAKEN: Final = re.compile(
@@ -28,7 +34,7 @@ _TAKEN: Final = re.compile(
 )
 
 
-def _like(pattern: str, problem: str, length: int = 253) -> Callable[[str], str]:
+def _like(pattern: str, problem: str, length: int = LONGEST) -> Callable[[str], str]:
     form = re.compile(pattern)
 
     def check(text: str) -> str:
@@ -58,8 +64,8 @@ def _cron(text: str) -> str:
 
 def _value(text: str) -> str:
     if text.startswith("secret:"):
-        if not _REFERENCE.fullmatch(text):
-            raise ValueError("is not a reference; write secret:NAME/KEY")
+        if not find_parts(text):
+            raise ValueError(NO_REFERENCE)
     elif re.match(r"(env|file|vault):", text):
         raise ValueError("is a reference that pods can't read; write secret:NAME/KEY")
     elif has_the_form_of_one(text) or is_address_with_password(text):
@@ -81,26 +87,27 @@ def _environment(variables: dict[str, str]) -> dict[str, str]:
 
 
 def _given(text: str) -> str:
-    if not re.match(r"(env|file):.", text) and not _REFERENCE.fullmatch(text):
+    if not re.match(r"(env|file):.", text) and not find_parts(text):
         raise ValueError("is not a reference; write env:NAME or file:PATH, for bootstrap to copy")
     return text
 
 
 GivenReference = Annotated[str, AfterValidator(_given)]
 Name = Annotated[
-    str, AfterValidator(_like(_SUBDOMAIN, "is not a name; write small letters, digits, - and ."))
+    str, AfterValidator(_like(NAME, "is not a name; write small letters, digits, - and ."))
 ]
 Label = Annotated[
-    str, AfterValidator(_like(_LABEL, "is not a name; write small letters, digits and -", 63))
+    str,
+    AfterValidator(_like(LABEL, "is not a name; write small letters, digits and -", LONGEST_LABEL)),
 ]
 Host = Annotated[
     str,
-    AfterValidator(_like(_SUBDOMAIN, "is not a host name; write it as prefect.example.org")),
+    AfterValidator(_like(_DOMAIN, "is not a host name; write it as prefect.example.org")),
 ]
 WildcardHost = Annotated[
     str,
     AfterValidator(
-        _like(rf"(\*\.)?{_SUBDOMAIN}", "is not a host name; write it as prefect.example.org")
+        _like(rf"(\*\.)?{_DOMAIN}", "is not a host name; write it as prefect.example.org")
     ),
 ]
 Registry = Annotated[
@@ -127,7 +134,7 @@ LabelKey = Annotated[
     str,
     AfterValidator(
         _like(
-            rf"({_SUBDOMAIN}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{{0,61}}[A-Za-z0-9])?",
+            rf"({_DOMAIN}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{{0,61}}[A-Za-z0-9])?",
             "is not the name of a label or an annotation; write it as example.org/name",
             317,
         )
@@ -174,12 +181,3 @@ Variables = Annotated[
 ]
 Labels = dict[LabelKey, LabelValue]
 Annotations = dict[LabelKey, Annotated[str, AfterValidator(_value)]]
-
-
-def parts(reference: str) -> tuple[str, str]:
-    """NAME and KEY of a `secret:` reference."""
-    found = _REFERENCE.fullmatch(reference)
-    if found is None:
-        raise ValueError("not a secret: reference")
-    name, _, key = reference.removeprefix("secret:").partition("/")
-    return name, key

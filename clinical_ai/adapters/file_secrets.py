@@ -1,12 +1,10 @@
 """Secrets of one machine: `secret:NAME/KEY` is the file NAME/KEY of one folder."""
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from pydantic import SecretStr
 
@@ -14,8 +12,7 @@ from clinical_ai.adapters.owned_tree import OwnedTree, explain, plain
 from clinical_ai.adapters.secret_text import decoded, encoded
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator
-
-_SECRET: Final = re.compile(r"secret:([a-z0-9][a-z0-9.-]*)/([A-Za-z0-9._-]+)")
+from clinical_ai.secret_references import find_parts
 
 
 class FileSecrets:
@@ -105,9 +102,9 @@ class FileSecrets:
 
 def _parts(reference: str) -> list[str]:
     """NAME and KEY; what does not look like a reference may be a secret and is not repeated."""
-    found = _SECRET.fullmatch(reference)
-    if found and plain(found[2]):
-        return list(found.groups())
+    found = find_parts(reference)
+    if found and plain(found[1]):
+        return list(found)
     kind = reference.partition(":")[0]
     if kind == "vault":
         raise NeedsOperator(

@@ -3,7 +3,7 @@
 from pydantic import SecretStr
 
 from clinical_ai.errors import NeedsOperator
-from clinical_ai.notation_kubernetes import parts
+from clinical_ai.secret_references import find_parts
 
 
 def encoded(reference: str, value: SecretStr) -> bytes:
@@ -39,9 +39,9 @@ def kept(reference: str, data: bytes) -> SecretStr:
 
 def parts_of(reference: str) -> tuple[str, str]:
     """NAME and KEY; what does not look like a reference may be a secret and is not repeated."""
-    try:
-        return parts(reference)
-    except ValueError:
+    found = find_parts(reference)
+    if found is None:
         raise NeedsOperator(
             "this is not a reference to a Secret of the namespace", "write secret:NAME/KEY"
-        ) from None
+        )
+    return found

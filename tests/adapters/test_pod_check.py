@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE
-from clinical_ai.notation_kubernetes import parts
 from clinical_ai.pod_check import main
+from clinical_ai.secret_references import parts
 from tests.support.postgres import PostgresServer
 from tests.support.s3 import S3Server
 

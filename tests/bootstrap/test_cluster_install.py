@@ -22,10 +22,10 @@ from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.errors import Locked, ManyFaults, NeedsOperator
 from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE, pod_check, reads
-from clinical_ai.notation_kubernetes import parts
 from clinical_ai.plans import Stage
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
+from clinical_ai.secret_references import parts
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.cluster.break_glass import Stopped, stop
 from clinical_ai.steps.cluster.deploy import look

@@ -209,3 +209,25 @@ def test_a_dot_in_a_connections_name_does_not_hide_its_secret() -> None:
     reference = settings.connections["lab.north"].credentials
     assert reference == "secret:connection-lab.north/credentials"
     assert kept[reference].get_secret_value() == "token"
+
+
+@pytest.mark.parametrize("name", ["l" * 53, "l" * 243, "lab-", "lab.", "", "one..two", "é" * 9])
+def test_a_connection_of_any_name_has_a_secret_that_kubernetes_takes(name: str) -> None:
+    names_of = [name, f"{name}l"]
+    connection = {"addresses": ["h:1"], "credentials": "env:LAB"}
+    raw = {"connections": dict.fromkeys(names_of, connection)}
+    settings, kept = wanted.settle(asked(raw, environ={"LAB": "token"}))
+    assert settings is not None
+    places = {str(settings.connections[each].credentials) for each in names_of}
+    assert places == set(kept)
+    assert len(places) == 2
+
+
+def test_the_secret_of_a_connection_is_shortened_only_where_it_would_be_too_long() -> None:
+    for length, whole in ((242, True), (243, False)):
+        name = "l" * length
+        raw = {"connections": {name: {"addresses": ["h:1"], "credentials": "env:LAB"}}}
+        _, kept = wanted.settle(asked(raw, environ={"LAB": "token"}))
+        [place] = kept
+        assert (place == f"secret:connection-{name}/credentials") is whole
+        assert len(place) == len("secret:/credentials") + 253

@@ -7,7 +7,7 @@ import pytest
 
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes import credentials
-from clinical_ai.manifests.kubernetes.pod_check import pod_check
+from clinical_ai.manifests.kubernetes.pod_check import StandIn, lent_secret, pod_check
 from clinical_ai.settings import Settings, parse
 from tests.support.golden import as_yaml, same_as_golden
 from tests.support.kubernetes_examples import ALL, RELEASE, settings_of
@@ -97,3 +97,22 @@ def test_an_addition_that_names_a_password_to_come_does_not_stop_the_pod() -> No
     [container] = pod(settings)["containers"]
     [chosen] = [it["valueFrom"] for it in container["env"] if it["name"] == "PASSWORD"]
     assert chosen["secretKeyRef"]["optional"] is True
+
+
+def test_what_is_lent_has_keys_that_a_secret_takes_however_long_its_names_are() -> None:
+    references = [f"secret:{'n' * 253}/{'k' * 252}{last}" for last in "ab"]
+    keys = dict(zip(("minio-access-key", "minio-secret-key"), references, strict=True))
+    settings = parse({"kubernetes": {"registry": "r.test"}, **keys})
+    found = pod_check(settings, RELEASE, StandIn(lent=frozenset(references)))
+    found["metadata"]["uid"] = "1"
+    lent = lent_secret(found, dict.fromkeys(references, "bm90"))
+    read = {
+        item["key"]
+        for volume in found["spec"]["template"]["spec"]["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+        if source.get("secret", {}).get("name") == lent["metadata"]["name"]
+        for item in source["secret"]["items"]
+    }
+    assert read == set(lent["data"])
+    assert len(read) == 2
+    assert max(map(len, read)) <= 253

@@ -166,6 +166,8 @@ def test_a_connection_may_have_the_name_of_an_environment() -> None:
         "file:/run/secrets/key",
         "secret:clinical-ai-aws-credentials/aws-access-key-id",
         "secret:name/.dotted_Key",
+        f"secret:{'n' * 64}/key",
+        f"secret:{'n' * 127}.{'m' * 125}/{'k' * 253}",
         "vault:secret/data/prefect#minio",
     ],
 )
@@ -182,6 +184,14 @@ def test_each_form_of_a_reference_is_accepted(reference: str) -> None:
         f"secret:name/../{CANARY}",
         "secret:name/..",
         "secret:name/.",
+        "secret:name/..key",
+        "secret:name-/key",
+        "secret:name./key",
+        "secret:-name/key",
+        "secret:one..two/key",
+        "secret:one.-two/key",
+        f"secret:{'n' * 254}/key",
+        f"secret:name/{'k' * 254}",
         f"secret:name/key {CANARY}",
         f"vault:{CANARY}",
         f"env:{CANARY}",
@@ -198,6 +208,15 @@ def test_a_secret_pasted_where_a_reference_belongs_is_refused_and_never_shown(pa
         assert "is not a reference" in fault_of(PRODUCTION | {key: pasted})
     connection = {"addresses": ["db:5432"], "credentials": pasted}
     assert "credentials is not a reference" in fault_of({"connections": {"db": connection}})
+
+
+def test_a_secret_that_kubernetes_would_not_take_is_told_in_one_sentence() -> None:
+    fault = fault_of({"minio-access-key": "secret:lab-/token"})
+    assert fault == (
+        "settings: minio-access-key is not a reference to a key of a Secret. write secret:NAME/KEY"
+        " with NAME of small letters, digits, - and ., first and last a letter or a digit,"
+        " KEY of letters, digits, -, _ and ., and at most 253 of them in each."
+    )
 
 
 _ANYTHING = some.recursive(

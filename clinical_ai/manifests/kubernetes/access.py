@@ -9,7 +9,7 @@ from typing import Any, Final
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes import credentials
 from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of, labels, made
-from clinical_ai.notation_kubernetes import parts
+from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
 from clinical_ai.settings_kubernetes import Gateway, Ingress
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of, made
-from clinical_ai.notation_kubernetes import parts
+from clinical_ai.secret_references import parts
 from clinical_ai.settings import Production, Settings
 from clinical_ai.settings_kubernetes import ProductionKubernetes
 from clinical_ai.settings_vault import ExternalSecrets, VaultAgent

@@ -6,7 +6,7 @@ from typing import Any, Final
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
 from clinical_ai.manifests.processes import HEARTBEAT_SECONDS, with_loopback
-from clinical_ai.notation_kubernetes import parts
+from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
 
 Variable = dict[str, Any]

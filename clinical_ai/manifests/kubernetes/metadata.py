@@ -5,6 +5,7 @@ from typing import Any
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator
+from clinical_ai.secret_references import LONGEST_LABEL, told_apart
 from clinical_ai.settings import Settings
 from clinical_ai.settings_kubernetes import Kubernetes
 
@@ -26,7 +27,9 @@ def selector(name: str) -> dict[str, str]:
 def labels(
     settings: Settings, name: str, owner: str = names.KEPT_BY_DEPLOY, version: str | None = None
 ) -> dict[str, str]:
-    """The guide's label, the recommended ones and the owner."""
+    """The guide's label, the recommended ones and the owner; a name may be longer than a label."""
+    if len(name) > LONGEST_LABEL:
+        name = told_apart(name, name, LONGEST_LABEL)
     recommended = {
         "name": names.PRODUCT,
         "instance": cluster_of(settings).namespace,

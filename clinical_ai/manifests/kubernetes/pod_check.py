@@ -8,8 +8,8 @@ from typing import Any, Final
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes import credentials, environment, pods, pools, vault_agent
 from clinical_ai.manifests.kubernetes.metadata import Manifest, made
-from clinical_ai.notation_kubernetes import parts
 from clinical_ai.release import Release
+from clinical_ai.secret_references import LONGEST, parts, told_apart
 from clinical_ai.settings import Settings, dump
 
 NO_STORAGE: Final = "--no-storage"
@@ -128,4 +128,5 @@ def _folder(secret: str) -> str:
 
 def _lent_key(reference: str) -> str:
     """No Secret's name has an underscore, so two references never share a key."""
-    return "_".join(parts(reference))
+    key = "_".join(parts(reference))
+    return key if len(key) <= LONGEST else told_apart(key, key, LONGEST)

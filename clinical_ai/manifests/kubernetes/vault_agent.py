@@ -12,7 +12,7 @@ from clinical_ai import names
 from clinical_ai.manifests.kubernetes import credentials
 from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of, made
 from clinical_ai.manifests.kubernetes.pods import Parts, amounts, locked_down
-from clinical_ai.notation_kubernetes import parts
+from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
 from clinical_ai.settings_vault import VaultAgent
 

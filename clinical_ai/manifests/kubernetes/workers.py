@@ -5,8 +5,8 @@ from typing import Any, Final
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes import credentials, environment, pods, vault_agent, workloads
 from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of
-from clinical_ai.notation_kubernetes import parts
 from clinical_ai.release import Release
+from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
 
 _SECONDS_AFTER_DRAIN: Final = 60

@@ -11,8 +11,8 @@ from clinical_ai.errors import NeedsOperator
 from clinical_ai.inventory import is_ours
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.manifests.kubernetes.migration import DROP
-from clinical_ai.notation_kubernetes import parts
 from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
+from clinical_ai.secret_references import parts
 from clinical_ai.steps.cluster.inventory import Ownership, read_inventory
 from clinical_ai.steps.cluster.job import await_job, remove_job
 from clinical_ai.steps.cluster.rollout import await_gone
