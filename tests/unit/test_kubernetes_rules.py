@@ -24,6 +24,8 @@ from tests.support.kubernetes_examples import (
 )
 
 every_example = pytest.mark.parametrize("settings", [settings_of(name) for name in ALL], ids=ALL)
+_LONG: Final = "l" * 242
+_ODD_NAMES: Final = ("lab-one", "lab.one", _LONG, f"{_LONG[:-1]}m", "l" * 80)
 _WRITES: Final = {
     "create",
     "update",
@@ -77,6 +79,42 @@ def test_every_mount_has_its_volume_and_every_volume_is_mounted(settings: Settin
         for each in containers(template):
             paths = [mount["mountPath"] for mount in each["volumeMounts"]]
             assert len(paths) == len(set(paths)), name
+
+
+def test_secrets_of_alike_or_long_names_have_volumes_of_their_own() -> None:
+    connections = {
+        name: {"addresses": ["h:1"], "credentials": f"secret:connection-{name}/{'k' * 253}"}
+        for name in _ODD_NAMES
+    }
+    settings = parse(ALL["production"] | {"connections": connections})
+    test_every_mount_has_its_volume_and_every_volume_is_mounted(settings)
+    templates = dict(pod_templates(settings))
+    volumes = {
+        volume["secret"]["secretName"]: volume["name"]
+        for volume in templates[names.WORKER]["spec"]["volumes"]
+        if "secret" in volume
+    }
+    assert volumes["connection-lab-one"] == "secret-connection-lab-one"
+    assert {f"connection-{name}" for name in _ODD_NAMES} <= volumes.keys()
+    assert len(set(volumes.values())) == len(volumes)
+    assert all(re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", it) for it in volumes.values())
+
+
+def test_the_names_of_secrets_and_accounts_may_be_longer_than_a_label() -> None:
+    chosen = ALL["production"]["kubernetes"]
+    settings = parse(
+        ALL["production"]
+        | {
+            "aws-access-key-id": f"secret:{_LONG}/id",
+            "aws-secret-access-key": f"secret:{_LONG}/key",
+            "kubernetes": chosen
+            | {"aws-credentials": chosen["aws-credentials"] | {"service-account": _LONG}},
+        }
+    )
+    found = [each for each in objects(settings) if each["metadata"]["name"] == _LONG]
+    assert {each["kind"] for each in found} == {"ServiceAccount", "ExternalSecret"}
+    for each in found:
+        assert all(len(value) <= 63 for value in each["metadata"]["labels"].values())
 
 
 @every_example

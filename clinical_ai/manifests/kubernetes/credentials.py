@@ -4,12 +4,13 @@ Settings name Secrets by `secret:NAME/KEY`. Runs read them below one folder, as 
 rotated value arrives without a restart and no permission to read Secrets is needed.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of, made
-from clinical_ai.secret_references import parts
+from clinical_ai.secret_references import LABEL, LONGEST_LABEL, parts, told_apart
 from clinical_ai.settings import Production, Settings
 from clinical_ai.settings_kubernetes import ProductionKubernetes
 from clinical_ai.settings_vault import ExternalSecrets, VaultAgent
@@ -159,5 +160,6 @@ def _volume(name: str, keys: list[str], *, optional: bool) -> dict[str, Any]:
 
 
 def _of(name: str) -> str:
-    """The volume of that Secret: a label, while a Secret's name may have dots."""
-    return f"secret-{name.replace('.', '-')}"[:63].rstrip("-")
+    """The volume of that Secret: a label, while a Secret's name may be longer and have dots."""
+    volume = f"secret-{name}"
+    return volume if re.fullmatch(LABEL, volume) else told_apart(volume, name, LONGEST_LABEL)
