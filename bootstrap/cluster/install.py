@@ -31,7 +31,7 @@ from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Ref
 from clinical_ai.release import Release
-from clinical_ai.settings import Settings
+from clinical_ai.settings import Settings, parse
 from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped
 from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look
 from clinical_ai.steps.cluster.ensure import Guard, ensure_objects
@@ -251,10 +251,9 @@ def _plan(request: Request) -> Plan:
     """The settings that were named, and the cluster that kubectl would speak to."""
     if request.raw is None:
         raise NeedsOperator("no settings are named", "give them with --settings FILE")
-    namespace = (request.raw.get("kubernetes") or {}).get("namespace", names.NAMESPACE)
+    namespace = cluster_of(parse(request.raw, origin=request.origin)).namespace
     cluster = open_kubernetes(request.environ, namespace=namespace, context=request.context)
     settings, kept, missing = wanted.look(request, ClusterSecrets(cluster))
-    cluster_of(settings)
     return Plan(request, settings, cluster, kept, render(request.checkout), missing)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from bootstrap.__main__ import main
 from bootstrap.cluster import install
 from bootstrap.cluster.install import Plan
 from bootstrap.request import Request
@@ -135,6 +136,72 @@ def anew(
 @pytest.fixture
 def site(anew: Callable[[], DayZero]) -> DayZero:
     return anew()
+
+
+Main = Callable[[str], tuple[int, str]]
+
+
+@pytest.fixture
+def check_settings(
+    site: DayZero,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> Main:
+    """`python -m bootstrap --check` with this settings file: its exit code and what it says."""
+
+    def open_it(_environ: Any, *, namespace: str, context: str) -> Any:
+        return site.fake.open(namespace)
+
+    monkeypatch.setattr(install, "open_kubernetes", open_it)
+    monkeypatch.setattr(install, "render", lambda _checkout: site.rendered)
+
+    def check(text: str) -> tuple[int, str]:
+        (file := tmp_path / "settings.toml").write_text(text)
+        words = ["--runtime", "kubernetes", "--check", "--settings", str(file)]
+        return main([*words, "--image", RELEASE.image]), capsys.readouterr().err
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[[kubernetes]]\n", "kubernetes is not a table. write it as [kubernetes]"),
+        ("kubernetes = 'yes'\n", "kubernetes is not a table. write it as [kubernetes]"),
+        ("[kubernetes]\nregistry = 'r.test'\nnamespace = 5\n", "kubernetes.namespace"),
+        ("", "the settings name no cluster"),
+        (
+            "[kubernetes]\nregistry = 'r.test'\n"
+            "[connections.lab]\naddresses = ['h:1']\ncredentials = 'secret:lab-/token'\n",
+            "connections.lab.credentials is not a reference to a key of a Secret",
+        ),
+    ],
+)
+def test_wrong_settings_are_told_before_a_cluster_is_asked(
+    site: DayZero, check_settings: Main, text: str, told: str
+) -> None:
+    code, said = check_settings(text)
+    assert code == 1
+    assert told in said
+    assert site.fake.requests == []
+
+
+@pytest.mark.parametrize(
+    ("name", "credentials"),
+    [("lab", f"secret:{'n' * 64}/token"), ("l" * 53, "env:TOKEN"), ("l" * 243, "env:TOKEN")],
+)
+def test_preflights_take_each_name_that_kubernetes_does(
+    monkeypatch: pytest.MonkeyPatch, check_settings: Main, name: str, credentials: str
+) -> None:
+    monkeypatch.setenv("TOKEN", "not-secret-of-a-test")
+    code, said = check_settings(
+        "[kubernetes]\nregistry = 'r.test'\n"
+        f"[connections.{name}]\naddresses = ['h:1']\ncredentials = '{credentials}'\n"
+    )
+    assert code == 1
+    assert "secret:clinical-ai-prefect-secrets/database-url is not there" in said
+    assert (f"{credentials} is not there" in said) is credentials.startswith("secret:")
 
 
 def test_what_stands_in_the_way_here_and_in_the_cluster_is_told_at_once(site: DayZero) -> None:
