@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
+from clinical_ai.cron_lines import comes, is_cron
 from clinical_ai.secret_forms import (
     has_the_form_of_one,
     is_address_with_password,
@@ -25,7 +26,6 @@ from clinical_ai.secret_references import (
 )
 
 _DOMAIN: Final = rf"{LABEL}(\.{LABEL})*"
-_CRON_FIELD: Final = re.compile(r"[0-9A-Za-z*,/-]+")
 # Which image, database or password is used is not a question of extra environment.
 _TAKEN: Final = re.compile(
     r"DATABASE_URL|STORAGE_ENVIRONMENT|POD_NAME|CLINICAL_AI_\w+|PREFECT_API_\w+|PREFECT_HOME"
@@ -57,9 +57,12 @@ def _cidr(text: str) -> str:
 
 def _cron(text: str) -> str:
     fields = text.split()
-    if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):
+    line = " ".join(fields)
+    if len(fields) != 5 or not is_cron(line):
         raise ValueError('is not a schedule; write five fields, such as "17 * * * *"')
-    return " ".join(fields)
+    if not comes(line):
+        raise ValueError("never comes, as the 30th of February; name a day that there is")
+    return line
 
 
 def _value(text: str) -> str:

@@ -1,12 +1,12 @@
 """Schedules of a deployment: whether Prefect can make them, and what the file says of them."""
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Any
 
 from clinical_ai.adapters.deployment_entries import Fault, as_list, called, tables
 from clinical_ai.adapters.deployment_reasons import reasons
 from clinical_ai.adapters.yaml_lines import KeyPath, Located
+from clinical_ai.cron_lines import comes
 from clinical_ai.deployment_plan import starts, without_start
 
 
@@ -25,7 +25,7 @@ def schedule_faults(
             continue
         try:
             made = make({key: value for key, value in schedule.items() if key != "parameters"})
-            if not _comes(made["schedule"]):
+            if hasattr(made["schedule"], "cron") and not comes(made["schedule"].cron):
                 faults.append(Fault(located.line(here), "a schedule never comes", "correct it"))
         except Exception as error:  # noqa: BLE001 - parsers of others raise what they like
             key = next((key for key in ("cron", "interval", "rrule") if key in schedule), "cron")
@@ -41,18 +41,6 @@ def _is_typed(schedule: Mapping[str, Any]) -> bool:
     try:
         RawScheduleConfig.model_validate(schedule)
     except ValidationError:
-        return False
-    return True
-
-
-def _comes(schedule: Any) -> bool:
-    """Whether a cron line has a day at all, as the 30th of February has not."""
-    if not hasattr(schedule, "cron"):
-        return True
-    cron_lines: Any = import_module("prefect._vendor.croniter")
-    try:
-        cron_lines.croniter(schedule.cron).get_next()
-    except cron_lines.CroniterBadDateError:
         return False
     return True
 

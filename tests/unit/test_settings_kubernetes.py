@@ -194,6 +194,9 @@ _WORKER: Final = "kubernetes.components.worker"
             "kubernetes.egress.dns.0.ports.0",
         ),
         ({"drift_schedule": CANARY}, "kubernetes.drift-schedule is not a schedule"),
+        ({"drift_schedule": "61 * * * *"}, "kubernetes.drift-schedule is not a schedule"),
+        ({"drift_schedule": "@hourly"}, "kubernetes.drift-schedule is not a schedule"),
+        ({"drift_schedule": "0 0 30 2 *"}, "kubernetes.drift-schedule never comes"),
         ({"worker_replicas": 0}, "kubernetes.worker-replicas (given 0)"),
         ({"prune_limit": True}, "kubernetes.prune-limit (given True)"),
         (
