@@ -7,8 +7,14 @@ from time import monotonic
 from clinical_ai.change import Change
 
 _SHOWN = 3  # changes a line
+_TAKE_BACK = "to take back what is left alone, delete the object and run this again, or keep it so"
 
 _GREEN, _GREY, _RED, _PLAIN = "\033[32m", "\033[90m", "\033[31m", "\033[0m"
+
+
+def with_remedy(change: Change) -> str:
+    """The change as a person reads it; with the way out when it is contested."""
+    return f"{change}; {_TAKE_BACK}" if change.contested else str(change)
 
 
 class Terminal:
@@ -19,20 +25,26 @@ class Terminal:
         self._started = monotonic()
 
     def step(self, name: str, *changes: Change | Iterable[Change]) -> list[Change]:
-        """One line for a step, from the changes it made; gives those changes back."""
+        """One line for a step, from the changes it made, and one for each that it left to others.
+
+        Gives those changes back.
+        """
         flat = [
             change
             for group in changes
             for change in ([group] if isinstance(group, Change) else group)
         ]
-        wrote = [change for change in flat if change.wrote]
-        if not wrote:
+        left = [change for change in flat if change.left]
+        wrote = [change for change in flat if change.wrote and not change.left]
+        if not wrote and not left:
             self.line(name, "unchanged", _GREY)
-        else:
+        if wrote:
             shown = [str(change) for change in wrote[:_SHOWN]]
             if len(wrote) > _SHOWN:
                 shown.append(f"and {len(wrote) - _SHOWN} more")
             self.line(name, "; ".join(shown), _GREEN)
+        for change in left:
+            self.line(name, with_remedy(change))
         return flat
 
     def line(self, name: str, text: str, colour: str = _PLAIN) -> None:

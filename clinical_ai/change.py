@@ -41,5 +41,10 @@ class Change:
         """Whether something of it was left to somebody else, who wants it otherwise."""
         return False
 
+    @property
+    def left(self) -> bool:
+        """Whether something of it is not as wanted, and stays so: whoever asked has to know."""
+        return self.contested or self.did is Did.DRIFTED
+
     def __str__(self) -> str:
         return f"{self.what}: {self.did}" + (f" ({self.detail})" if self.detail else "")

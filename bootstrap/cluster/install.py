@@ -17,7 +17,7 @@ from bootstrap.cluster.from_pod import check_beside, check_from_pod, is_left
 from bootstrap.cluster.image import Found, ensure_release, look_for_release, render
 from bootstrap.request import Request
 from bootstrap.runs import demand, ensure_deployed, ensure_run, link
-from bootstrap.terminal import Terminal
+from bootstrap.terminal import Terminal, with_remedy
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.adapters.kubernetes_api import open_kubernetes
@@ -230,10 +230,11 @@ def show_difference(plan: Plan, terminal: Terminal) -> int:
         own = _rights_ownership(plan.settings)
         rights = reconcile(plan.cluster, _rights(plan), own, write=False)
         changes = [*rights.changes, *look(_site(plan), stages)]
-    differing = [change for change in changes if change.differs]
-    for change in differing:
-        terminal.plain(str(change))
-    terminal.plain(f"{len(differing)} of {len(changes)} objects would change")
+    for change in changes:
+        if change.wrote or change.left:
+            terminal.plain(with_remedy(change))
+    would = sum(change.wrote for change in changes)
+    terminal.plain(f"{would} of {len(changes)} objects would change")
     return 0
 
 

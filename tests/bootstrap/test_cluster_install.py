@@ -661,3 +661,31 @@ def test_a_difference_is_shown_and_nothing_is_written(
     assert install.show_difference(site.plan(), Terminal()) == 0
     assert site.fake.writes == []
     assert f"ConfigMap {SPACE}/{names.CONFIGURATION}: created" in capsys.readouterr().out
+
+
+def let_jobs_delete_pods(site: DayZero) -> None:
+    """What a person did with kubectl."""
+    more = {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]}
+    name = names.PLATFORM_JOB
+    site.fake.edit("Role", name, "kubectl-edit", lambda it: it["rules"].append(more))
+
+
+def test_rights_that_somebody_else_set_are_left_alone_and_told_with_the_remedy(
+    site: DayZero, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bootstrap alone looks whether it could write them, so nobody else tells."""
+    site.up()
+    let_jobs_delete_pods(site)
+    capsys.readouterr()
+    left = f"Role {SPACE}/{names.PLATFORM_JOB}: unchanged (left alone: .rules belongs to kubectl"
+    assert site.up() == 0
+    [line] = [it for it in capsys.readouterr().out.splitlines() if left in it]
+    assert " namespace " in line
+    assert "delete the object and run this again" in line
+    site.fake.requests.clear()
+    assert install.show_difference(site.plan(), Terminal()) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert left in first
+    assert "delete the object and run this again" in first
+    assert last.startswith("0 of ")
+    assert site.fake.writes == []

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -60,6 +61,36 @@ def test_a_step_tells_what_it_wrote_and_leaves_out_what_it_found(
 ) -> None:
     Terminal().step("pools", MADE, [Change("b", Did.UNCHANGED), Change("c", Did.UPDATED, "why")])
     assert capsys.readouterr().out.endswith("pool default: created; c: updated (why)\n")
+
+
+@dataclass(frozen=True)
+class Contested(Change):
+    """Somebody else has set a field of it."""
+
+    contested: bool = True
+
+
+def test_a_step_tells_each_thing_that_it_left_to_others_on_a_line_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    field = "left alone: .rules belongs to ann"
+    mine = Contested("Role a", Did.UNCHANGED, field)
+    half = Contested("Role b", Did.UPDATED, field)
+    above = Change("Namespace c", Did.DRIFTED, "ask whoever may")
+    Terminal().step("rights", [MADE] * 4, mine, half, above)
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.endswith("; and 1 more")
+    for change, line in zip((mine, half, above), lines, strict=True):
+        assert str(change) in line
+        assert ("delete the object and run this again" in line) is change.contested
+
+
+def test_a_step_that_only_left_things_alone_does_not_say_that_all_is_well(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Terminal().step("rights", Contested("Role a", Did.UNCHANGED), Change("b", Did.UNCHANGED))
+    [line] = capsys.readouterr().out.splitlines()
+    assert "Role a: unchanged" in line
 
 
 def test_exactly_three_changes_fit_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
