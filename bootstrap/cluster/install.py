@@ -29,16 +29,17 @@ from clinical_ai.manifests.kubernetes import desired
 from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.ports import PrefectApi
-from clinical_ai.ports_cluster import Cluster, Ref
+from clinical_ai.ports_cluster import Cluster, Permission, Ref
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings, parse
 from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped
 from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look
-from clinical_ai.steps.cluster.ensure import Guard, ensure_objects
+from clinical_ai.steps.cluster.ensure import Guard, ensure_objects, free
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
-from clinical_ai.steps.cluster.inventory import Ownership, read_inventory, uids_of
+from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
+from clinical_ai.steps.cluster.rights import look_at_namespace
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
 from clinical_ai.steps.registration import ensure_deployments
 from clinical_ai.steps.runs import Run, follow_run, read_table
@@ -136,7 +137,8 @@ def lay_ground(plan: Plan, release: Release, terminal: Terminal) -> None:
         for what, changes in seen.items():
             terminal.step(what, changes)
         return
-    terminal.step("namespace", _ensure_namespace(plan))
+    if made := _ensure_namespace(plan):
+        terminal.step("namespace", made)
     with cluster_lease(plan.cluster, _who()) as lease:
         guard = guarded(plan.cluster, lease.renew)
         terminal.step("rights", _ensure_rights(plan, guard))
@@ -153,9 +155,9 @@ def _look_at_ground(plan: Plan, release: Release) -> dict[str, Sequence[Change]]
         return None
     if is_left(plan.cluster) or any(plan.secrets.find(each) is None for each in _to_keep(plan)):
         return None
-    rights = _rights_as_wanted(plan)
+    rights = _ensure_rights(plan, write=False)
     server = _unchanged(plan.cluster, _ground(plan, release))
-    if rights is None or server is None:
+    if server is None or any(each.wrote for each in rights):
         return None
     return {"rights": rights, "secrets": [], "server": server}
 
@@ -227,9 +229,7 @@ def show_difference(plan: Plan, terminal: Terminal) -> int:
         coming = [*_rights(plan), *(each for stage in stages.values() for each in stage)]
         changes = [Change(str(Ref.of(each)), Did.CREATED) for each in coming]
     else:
-        own = _rights_ownership(plan.settings)
-        rights = reconcile(plan.cluster, _rights(plan), own, write=False)
-        changes = [*rights.changes, *look(_site(plan), stages)]
+        changes = [*_ensure_rights(plan, write=False), *look(_site(plan), stages)]
     for change in changes:
         if change.wrote or change.left:
             terminal.plain(with_remedy(change))
@@ -259,25 +259,26 @@ def _plan(request: Request) -> Plan:
 
 
 def _ensure_namespace(plan: Plan) -> Sequence[Change]:
-    """It exists. One that is there is not labelled."""
+    """One that is not there is made."""
+    if plan.cluster.find(Ref("v1", "Namespace", plan.cluster.namespace)) is not None:
+        return []
     spaces = [each for each in _rights(plan) if each["kind"] == "Namespace"]
     return ensure_objects(plan.cluster, spaces, write=True, guard=guarded(plan.cluster))
 
 
-def _ensure_rights(plan: Plan, guard: Guard) -> list[Change]:
-    """Accounts and rights, and the labels of a namespace of ours."""
-    own = _rights_ownership(plan.settings)
-    return reconcile(plan.cluster, _rights(plan), own, write=True, guard=guard).changes
+def _ensure_rights(plan: Plan, guard: Guard = free, *, write: bool = True) -> list[Change]:
+    """Namespace, accounts and rights. One that is there is not labelled.
 
-
-def _rights_as_wanted(plan: Plan) -> Sequence[Change] | None:
-    """What was looked at, when neither an object nor the list of them would change, else None."""
-    own, rights = _rights_ownership(plan.settings), _rights(plan)
-    seen = reconcile(plan.cluster, rights, own, write=False).objects
-    refs = [Ref.of(each) for each in rights]
-    listed = read_inventory(plan.cluster, own)
-    whole = listed.with_wanted(refs).with_uids(uids_of(seen)).only(refs)
-    return None if whole != listed or any(each.differs for each in seen) else seen
+    One that bootstrap made is compared only, when this account may not patch it: rights in the
+    namespace are enough to go on with what somebody with more of them began.
+    """
+    cluster, wanted, own = plan.cluster, _rights(plan), _rights_ownership(plan.settings)
+    patch = Permission("patch", "namespaces", name=cluster.namespace)
+    spaces = [each for each in wanted if each["kind"] == "Namespace" and not cluster.may(patch)]
+    others = [each for each in wanted if each not in spaces]
+    kept = [Ref.of(each) for each in spaces]
+    done = reconcile(cluster, others, own, write=write, guard=guard, kept=kept)
+    return [*(look_at_namespace(cluster, each) for each in spaces), *done.changes]
 
 
 def _rights(plan: Plan) -> list[dict[str, Any]]:

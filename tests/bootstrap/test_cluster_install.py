@@ -30,6 +30,7 @@ from clinical_ai.secret_references import parts
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.cluster.break_glass import Stopped, stop
 from clinical_ai.steps.cluster.deploy import look
+from clinical_ai.steps.cluster.inventory import read_inventory
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.records import Records
@@ -200,7 +201,7 @@ def test_preflights_take_each_name_that_kubernetes_does(
         f"[connections.{name}]\naddresses = ['h:1']\ncredentials = '{credentials}'\n"
     )
     assert code == 1
-    assert "secret:clinical-ai-prefect-secrets/database-url is not there" in said
+    assert "- secret:clinical-ai-prefect-secrets/database-url" in said
     assert (f"{credentials} is not there" in said) is credentials.startswith("secret:")
 
 
@@ -680,7 +681,7 @@ def test_rights_that_somebody_else_set_are_left_alone_and_told_with_the_remedy(
     left = f"Role {SPACE}/{names.PLATFORM_JOB}: unchanged (left alone: .rules belongs to kubectl"
     assert site.up() == 0
     [line] = [it for it in capsys.readouterr().out.splitlines() if left in it]
-    assert " namespace " in line
+    assert " rights " in line
     assert "delete the object and run this again" in line
     site.fake.requests.clear()
     assert install.show_difference(site.plan(), Terminal()) == 0
@@ -689,3 +690,53 @@ def test_rights_that_somebody_else_set_are_left_alone_and_told_with_the_remedy(
     assert "delete the object and run this again" in first
     assert last.startswith("0 of ")
     assert site.fake.writes == []
+
+
+def loosen(site: DayZero) -> None:
+    """A label of the namespace is gone."""
+    found = site.fake.objects.all["v1", "Namespace", "", SPACE].content
+    del found["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+
+
+def enforced(site: DayZero) -> bool:
+    labels = site.fake.look("Namespace", SPACE)["metadata"]["labels"]
+    return "pod-security.kubernetes.io/enforce" in labels
+
+
+def test_rights_in_the_namespace_are_enough_to_run_what_somebody_with_more_began(
+    site: DayZero, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As long as it is as it has to be; what is not is told, and healed by whoever may."""
+    site.up()
+    site.fake.denied = {("create", "namespaces"), ("patch", "namespaces")}
+    capsys.readouterr()
+    site.fake.requests.clear()
+    assert site.up() == 0
+    assert site.fake.writes == []
+    assert "drifted" not in capsys.readouterr().out
+    loosen(site)
+    assert site.up() == 0
+    assert install.show_difference(site.plan(), Terminal()) == 0
+    told = capsys.readouterr().out.splitlines()
+    lines = [it for it in told if f"Namespace {SPACE}: drifted (pod-security.k" in it]
+    assert len(lines) == 2
+    assert all("you may not patch it, whoever may can heal it with" in it for it in lines)
+    assert told[-1].startswith("0 of ")
+    site.fake.denied = set()
+    assert not enforced(site)
+    assert site.up() == 0
+    assert enforced(site)
+
+
+def test_a_namespace_that_may_not_be_patched_is_not_pruned(site: DayZero) -> None:
+    """It is in the inventory, and wanted, although nothing of it is applied."""
+    site.up()
+    own = install._rights_ownership(site.settings)
+    before = read_inventory(site.cluster, own)
+    assert Ref("v1", "Namespace", SPACE) in before.uids
+    site.fake.denied = {("patch", "namespaces")}
+    removed = Ref("v1", "ServiceAccount", names.MIGRATION)
+    site.cluster.delete(removed, uid=site.cluster.get(removed)["metadata"]["uid"])
+    site.up()
+    assert site.fake.look("Namespace", SPACE)["metadata"]["labels"][names.OWNER_LABEL]
+    assert list(read_inventory(site.cluster, own).uids) == list(before.uids)

@@ -176,3 +176,16 @@ def test_a_kill_before_any_write_is_healed_by_the_next_run(after: int) -> None:
     assert listed(cluster) == ["b", "c"]
     run(cluster, "b")  # and what a killed run made is known by name alone
     assert there(cluster) == {"b"}
+
+
+def test_what_may_not_be_written_is_listed_and_neither_looked_at_nor_removed() -> None:
+    fake = FakeCluster()
+    api = fake.open()
+    run(api, "a", "b")
+    fake.requests.clear()
+    for write in (False, True):
+        done = run(api, "a", write=write, kept=[Ref("v1", "ConfigMap", "b")])
+        assert "ConfigMap b" not in did(done)
+    assert there(api) == {"a", "b"}
+    assert listed(api) == ["a", "b"]
+    assert not any(it.name == "b" for it in fake.requests)

@@ -37,18 +37,23 @@ def reconcile(
     *,
     write: bool,
     guard: Guard = free,
+    kept: Sequence[Ref] = (),
 ) -> Reconciled:
     """The cluster holds the wanted objects and none that we applied earlier and want no more.
 
     The inventory is widened before anything is applied and narrowed after all is deleted: a kill
     in between leaves nothing behind that it does not list. See `ensure_objects` and `prune`.
+    `kept`: wanted, too, and listed, but not looked at, since this account may not write them.
     """
-    refs = [Ref.of(each) for each in wanted]
-    wider = read_inventory(cluster, ownership).with_wanted(refs)
+    refs = [*kept, *map(Ref.of, wanted)]
+    before = read_inventory(cluster, ownership)
+    wider = before.with_wanted(refs)
     if not write:
         changes = ensure_objects(cluster, wanted, write=False)
         pruned = prune(cluster, wider, refs, ownership, write=False)
-        return Reconciled([*changes, *pruned.changes], None, [])
+        same = wider.with_uids(uids_of(changes)).only(refs) == before
+        listed = Change(f"ConfigMap {ownership.name}", Did.UNCHANGED if same else Did.UPDATED)
+        return Reconciled([*changes, *pruned.changes], listed, [])
     spaces = [each for each in wanted if each["kind"] == "Namespace"]  # the inventory needs one
     changes = ensure_objects(cluster, spaces, write=True, guard=guard)
     first = write_inventory(cluster, wider, ownership, guard=guard)

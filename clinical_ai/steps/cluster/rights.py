@@ -1,4 +1,4 @@
-"""Accounts and rights, which bootstrap alone may write: compared without the right to write."""
+"""Namespace, accounts and rights: compared by whoever lacks the right to write them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +17,18 @@ _COMPARED: Final = ("rules", "roleRef", "subjects", "automountServiceAccountToke
 def look_at_rights(cluster: Cluster, wanted: Sequence[Object]) -> list[Change]:
     """Whether each is as wanted. A dry run would need the right to write: they are compared."""
     return [_look(each, cluster.find(Ref.of(each))) for each in wanted]
+
+
+def look_at_namespace(cluster: Cluster, wanted: Object) -> Change:
+    """Whether it has its labels."""
+    ref = Ref.of(wanted)
+    theirs = cluster.get(ref)["metadata"].get("labels") or {}
+    labels = wanted["metadata"]["labels"].items()
+    differing = [name for name, value in labels if theirs.get(name) != value]
+    if not differing:
+        return Change(str(ref), Did.UNCHANGED)
+    told = f"{', '.join(differing)}; you may not patch it, whoever may can {_HEAL}"
+    return Change(str(ref), Did.DRIFTED, told)
 
 
 @contextmanager
