@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from bootstrap.cluster import needs, room
+from bootstrap.cluster import needs, room, taken
 from bootstrap.cluster.exposure import check_exposure
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.errors import ManyFaults, NeedsOperator, all_found
 from clinical_ai.manifests.kubernetes import access, credentials
-from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of
+from clinical_ai.manifests.kubernetes.metadata import cluster_of
 from clinical_ai.ports import SecretStore
-from clinical_ai.ports_cluster import Cluster, Object, Permission, Ref, group_of
+from clinical_ai.ports_cluster import Cluster, Permission, Ref, group_of
 from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.synced import STORE, against_store
 
@@ -44,7 +44,7 @@ def _looks(
     yield lambda: check_namespace(cluster)
     yield lambda: room.check_quota(cluster, settings)
     yield lambda: room.check_limits(cluster, settings)
-    yield lambda: check_names(cluster, settings)
+    yield lambda: taken.check_names(cluster, settings)
     yield lambda: check_secrets(cluster, settings, secrets, kept)
     yield lambda: check_key(cluster, secrets)
     yield lambda: check_volumes(cluster, settings)
@@ -114,30 +114,6 @@ def check_namespace(cluster: Cluster) -> str:
     labels = found["metadata"].get("labels") or {}
     level = labels.get(f"{access.LEVEL}/enforce", "of the cluster's default")
     return f"namespace {cluster.namespace}, pod security {level}"
-
-
-def check_names(cluster: Cluster, settings: Settings) -> str:
-    """No object of our names is somebody else's; such an install is left untouched."""
-    foreign = [
-        str(Ref.of(each))
-        for each in needs.objects(settings)
-        if cluster.serves(each["apiVersion"], each["kind"])  # else it is a fault of its own
-        and _is_foreign(each, cluster.find(Ref.of(each)))
-    ]
-    if foreign:
-        raise NeedsOperator(
-            f"these are there and not of this platform: {', '.join(foreign)}",
-            "choose another namespace, or remove them; nothing was changed",
-        )
-    return "names free"
-
-
-def _is_foreign(wanted: Manifest, found: Object | None) -> bool:
-    if found is None:
-        return False
-    ours = names.OWNER_LABEL
-    theirs = found["metadata"].get("labels", {})
-    return bool(theirs.get(ours) != wanted["metadata"]["labels"].get(ours))
 
 
 def check_secrets(

@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from bootstrap.cluster.taken import refuse_foreign
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets, replacing
 from clinical_ai.adapters.secret_text import encoded
@@ -115,8 +116,9 @@ def _told(cluster: Cluster, job: Object, guard: Guard) -> list[str]:
 
 
 def _make_anew(cluster: Cluster, job: Object, guard: Guard) -> Object:
-    """The same Job, once that of a bootstrap that was killed is gone."""
+    """The same Job, once that of a bootstrap that was killed is gone; never somebody else's."""
     if (old := cluster.find(_REF)) is not None:
+        refuse_foreign(old)
         remove_job(cluster, old, seconds=_REMOVAL_SECONDS, beat=guard)
     guard()
     made = cluster.create(job)

@@ -28,6 +28,7 @@ _ANY: Final = Release(
 )
 # What deploy/self and bootstrap write down; the journal of held pools comes and is seldom needed.
 _RECORDS: Final = (names.INVENTORY, names.RIGHTS_INVENTORY, names.LEDGER, names.GOOD_OBJECTS)
+_LEASE: Final = Ref("coordination.k8s.io/v1", "Lease", names.CLUSTER_LEASE)
 
 
 def objects(settings: Settings) -> list[Manifest]:
@@ -44,8 +45,14 @@ def refs(settings: Settings) -> list[Ref]:
         *map(Ref.of, objects(settings)),
         *(Ref("v1", "Secret", name) for name in credentials.known(settings)),
         *(Ref("v1", "ConfigMap", name) for name in _RECORDS),
-        Ref("coordination.k8s.io/v1", "Lease", names.CLUSTER_LEASE),
+        _LEASE,
     ]
+
+
+def records() -> list[Ref]:
+    """What is written by name beside all that is applied; but for Secrets and Jobs."""
+    written = (Ref("v1", "ConfigMap", name) for name in (*_RECORDS, names.JOURNAL))
+    return [*written, _LEASE]
 
 
 def resource_of(ref: Ref) -> str:

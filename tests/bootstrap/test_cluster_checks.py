@@ -5,11 +5,20 @@ from typing import Any, Final
 
 import pytest
 
+from bootstrap.cluster import needs
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.inventory import Inventory
+from clinical_ai.manifests.kubernetes.metadata import ownership
+from clinical_ai.manifests.kubernetes.migration import migration
+from clinical_ai.manifests.kubernetes.pod_check import pod_check
 from clinical_ai.settings import parse
-from tests.support.cluster_to_install import NAMESPACE, Site, gateway, thing
-from tests.support.kubernetes_examples import ALL, settings_of
+from clinical_ai.steps.cluster.inventory import Ownership, write_inventory
+from clinical_ai.steps.cluster.lease import cluster_lease
+from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.roll import new_journal
+from tests.support.cluster_to_install import NAMESPACE, Site, gateway, labelled, thing
+from tests.support.kubernetes_examples import ALL, RELEASE, settings_of
 
 PULLING: Final = {"image-pull-secrets": ["registry-credentials"]}
 
@@ -282,6 +291,61 @@ def test_an_installation_of_this_platform_is_no_stranger(site: Site) -> None:
     assert "names free" in site.check()
 
 
+WRITTEN: Final = [
+    *((ref.kind, ref.name, ref.api_version) for ref in needs.records()),
+    ("Job", names.POD_CHECK, "batch/v1"),
+    ("Job", f"{names.MIGRATION}-0123456789ab-01234567", "batch/v1"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "api_version"), WRITTEN)
+@pytest.mark.parametrize("labels", [{}, {"theirs": "x"}])
+def test_a_name_that_is_written_beside_the_objects_is_refused_when_somebody_else_has_it(
+    site: Site, kind: str, name: str, api_version: str, labels: dict[str, str]
+) -> None:
+    made = thing(kind, name, api_version)
+    site.put(labelled(made, **labels) if labels else made)
+    fault = site.fault()
+    assert fault.problem.endswith(f"not of this platform: {kind} {NAMESPACE}/{name}")
+    assert "nothing was changed" in fault.remedy
+
+
+def test_all_that_somebody_else_has_is_told_at_once(site: Site) -> None:
+    let_somebody_have_a_name(site)
+    for kind, name, api_version in WRITTEN:
+        site.put(thing(kind, name, api_version))
+    told = site.fault().problem
+    assert all(name in told for name in (names.CONFIGURATION, *(row[1] for row in WRITTEN)))
+
+
+def test_what_the_platform_wrote_itself_is_no_strangers(site: Site) -> None:
+    cluster = site.fake.open(site.namespace)
+    records = Records(cluster)
+    records.write_journal(new_journal("a worker is replaced"))
+    records.write_ledger({"release": "1"})
+    records.write_objects([thing("ConfigMap", "good")])
+    for owner, name in (
+        (names.KEPT_BY_DEPLOY, names.INVENTORY),
+        (names.KEPT_BY_BOOTSTRAP, names.RIGHTS_INVENTORY),
+    ):
+        own = Ownership(ownership(site.namespace, owner), 1, name)
+        write_inventory(cluster, Inventory({}), own)
+    with cluster_lease(cluster, "ann"):
+        cluster.create(pod_check(site.settings, RELEASE))
+        cluster.create(migration(site.settings, RELEASE))
+    there = {(row[1], row[3]) for row in site.fake.objects.all}
+    assert {(ref.kind, ref.name) for ref in needs.records()} <= there
+    assert "names free" in site.check()
+
+
+def test_what_a_person_makes_by_design_is_no_strangers(site: Site) -> None:
+    """The switch of break-glass, Secrets, and what only looks like the platform's."""
+    site.put(thing("ConfigMap", names.BREAK_GLASS, data={"stop": "incident 4711"}))
+    site.put(thing("Secret", names.SECRETS, data=site.fake.look("Secret", names.SECRETS)["data"]))
+    site.put(thing("Job", f"{names.PRODUCT}-of-theirs", "batch/v1"))
+    assert "names free" in site.check()
+
+
 def test_secrets_that_bootstrap_makes_or_is_about_to_copy_may_be_absent(site: Site) -> None:
     for name in ("connection-hospital", f"{names.PRODUCT}-api", f"{names.PRODUCT}-encryption"):
         site.remove("Secret", name)
@@ -309,7 +373,7 @@ def test_secrets_that_are_missing_are_told_with_lines_that_can_be_typed_in_order
 
 def test_the_key_of_an_installed_platform_is_never_made_anew(site: Site) -> None:
     """It opens what is in the database."""
-    site.put(thing("ConfigMap", names.INVENTORY))
+    site.put(labelled(thing("ConfigMap", names.INVENTORY)))
     site.check()
     site.remove("Secret", f"{names.PRODUCT}-encryption")
     fault = site.fault()

@@ -382,6 +382,23 @@ def test_a_check_that_a_killed_installation_left_is_made_anew(
     assert ("Job", names.POD_CHECK) not in site.there()
 
 
+def test_a_check_that_is_somebody_elses_is_refused_and_left_as_it_is(site: DayZero) -> None:
+    """Also when it came after names were looked at."""
+    site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
+    body = {"containers": [{"name": "theirs", "image": "theirs"}]}
+    theirs = {"template": {"spec": body}}
+    site.put("Job", names.POD_CHECK, "batch/v1", labels={"theirs": "x"}, spec=theirs)
+    before = site.fake.look("Job", names.POD_CHECK)
+    problem = f"these are there and not of this platform: Job {SPACE}/{names.POD_CHECK}"
+    with pytest.raises(ManyFaults) as refused:
+        install.look_first(site.plan())
+    assert problem in [fault.problem for fault in refused.value.faults]
+    with pytest.raises(NeedsOperator, match="not of this platform"):
+        site.up()
+    assert site.fake.look("Job", names.POD_CHECK)["metadata"]["uid"] == before["metadata"]["uid"]
+    assert ("Deployment", names.SERVER) not in site.there()
+
+
 def test_whoever_waits_for_a_check_keeps_the_lease(
     site: DayZero, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from clinical_ai.manifests.kubernetes.metadata import labels
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.ports_cluster import Object
 from clinical_ai.settings import parse
-from tests.support.cluster_to_install import Site, thing
+from tests.support.cluster_to_install import Site, labelled, thing
 from tests.support.kubernetes_examples import ALL, RELEASE, settings_of
 
 # Server, both workers, a run of deploy/self, and what replaces one of them.
@@ -52,8 +52,8 @@ def install(site: Site) -> None:
     """The platform's objects are there, and Jobs, as after a first installation."""
     site.apply_all()
     for name in (names.INVENTORY, names.RIGHTS_INVENTORY, names.LEDGER, names.GOOD_OBJECTS):
-        site.put(thing("ConfigMap", name))
-    site.put(thing("Lease", names.CLUSTER_LEASE, "coordination.k8s.io/v1"))
+        site.put(labelled(thing("ConfigMap", name)))
+    site.put(labelled(thing("Lease", names.CLUSTER_LEASE, "coordination.k8s.io/v1")))
     site.fake.open(site.namespace).create(migration(site.settings, RELEASE))
     for name in ("deploy", "verify", "canary", "other-canary"):
         run = thing("Job", name, "batch/v1")

@@ -6,6 +6,7 @@ from typing import Any, Final
 import pytest
 
 from bootstrap.cluster import checks
+from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.manifests.kubernetes import credentials, desired
@@ -25,6 +26,12 @@ MORE_KINDS: Final = {
 def thing(kind: str, name: str, api_version: str = "v1", **body: Any) -> Object:
     place = {} if kind == "IngressClass" else {"namespace": NAMESPACE}
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, **place}, **body}
+
+
+def labelled(made: Object, **labels: str) -> Object:
+    """The same object with these labels; without any, with the one by which records are ours."""
+    made["metadata"]["labels"] = labels or {"app.kubernetes.io/part-of": names.PRODUCT}
+    return made
 
 
 def gateway(**told: dict[str, str]) -> Object:

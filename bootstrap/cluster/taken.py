@@ -1,0 +1,75 @@
+"""Names that a platform takes in its namespace, and whether somebody else has them."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from bootstrap.cluster import needs
+from clinical_ai import names
+from clinical_ai.errors import NeedsOperator
+from clinical_ai.manifests.kubernetes.metadata import Manifest
+from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.settings import Settings
+
+# Of all that the platform makes beside the objects that it applies: each has at least one.
+_MARKS: Final = {
+    "app.kubernetes.io/part-of": names.PRODUCT,
+    "app.kubernetes.io/managed-by": names.PRODUCT,
+}
+
+
+def check_names(cluster: Cluster, settings: Settings) -> str:
+    """No object of our names is somebody else's; such an install is left untouched."""
+    foreign = [*_objects(cluster, settings), *_records(cluster), *_jobs(cluster)]
+    if foreign:
+        raise NeedsOperator(
+            f"these are there and not of this platform: {', '.join(map(str, foreign))}",
+            "choose another namespace, or remove them; nothing was changed",
+        )
+    return "names free"
+
+
+def refuse_foreign(found: Object) -> None:
+    """NeedsOperator when the platform did not make this: it is not ours to remove."""
+    if not _is_marked(found):
+        raise NeedsOperator(
+            f"{Ref.of(found)} is there and not of this platform",
+            "choose another namespace, or remove it",
+        )
+
+
+def _objects(cluster: Cluster, settings: Settings) -> Iterator[Ref]:
+    """Of those that are applied. A kind that is not served is a fault of its own."""
+    for each in needs.objects(settings):
+        ref = Ref.of(each)
+        if not cluster.serves(ref.api_version, ref.kind):
+            continue
+        found = cluster.find(ref)
+        if found is not None and _owner(found) != _owner(each):
+            yield ref
+
+
+def _records(cluster: Cluster) -> Iterator[Ref]:
+    """Not the switch of break-glass, nor Secrets, which a person may make."""
+    for ref in needs.records():
+        found = cluster.find(ref)
+        if found is not None and not _is_marked(found):
+            yield Ref.of(found)
+
+
+def _jobs(cluster: Cluster) -> Iterator[Ref]:
+    """The check from a pod, and migrations, whatever release they are of."""
+    for job in cluster.find_all("batch/v1", "Job"):
+        ref = Ref.of(job)
+        taken = ref.name == names.POD_CHECK or ref.name.startswith(f"{names.MIGRATION}-")
+        if taken and not _is_marked(job):
+            yield ref
+
+
+def _owner(each: Manifest) -> str | None:
+    labels = each["metadata"].get("labels") or {}
+    return labels.get(names.OWNER_LABEL)
+
+
+def _is_marked(found: Object) -> bool:
+    labels = found["metadata"].get("labels") or {}
+    return any(labels.get(name) == value for name, value in _MARKS.items())
