@@ -1,5 +1,6 @@
 """What a platform with these settings needs of a cluster: objects, permissions, pods."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -89,9 +90,13 @@ def passing(settings: Settings) -> list[PodSpec]:
 
 def permissions(settings: Settings) -> Iterator[Permission]:
     """To write all objects; a role can be granted only by whoever holds what is in it."""
-    for each in objects(settings):
+    every = objects(settings)
+    number = Counter(each["kind"] for each in every)
+    for each in every:
         group = group_of(each["apiVersion"])
-        for verb in ("get", "list", "create", "patch", "delete"):
+        # Several of a kind are listed, a single one is read by its name.
+        several = ("list",) if number[each["kind"]] > 1 else ()
+        for verb in ("get", *several, "create", "patch", "delete"):
             yield Permission(verb, _plural(each["kind"]), group)
         if each["kind"] == "Role":
             yield from _granted(each)

@@ -41,6 +41,13 @@ def test_looking_writes_nothing(site: Site) -> None:
     assert site.fake.writes == []
 
 
+def test_no_right_is_asked_for_that_nobody_uses() -> None:
+    site = Site(settings_of("production"))
+    single = ("ingresses", "secretstores", "externalsecrets", "configmaps")
+    site.fake.denied = {("list", each) for each in single}
+    assert any("permissions" in each for each in site.check())
+
+
 # Each fault, what it is found by, and what heals it.
 
 

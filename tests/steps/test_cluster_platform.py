@@ -164,9 +164,12 @@ def test_what_differs_is_brought_and_then_nothing_differs(spoiled: Installed) ->
     assert find_holder(spoiled.cluster) is None
 
 
-@pytest.mark.parametrize("example", ["development", "production"])
+@pytest.mark.parametrize("example", ["development", "production", "vault-agent"])
 def test_its_role_grants_each_verb_that_it_asks_for(prepare: Prepare, example: str) -> None:
-    """Of a change, of one that is taken back with its migration, of drift and of pruning."""
+    """Of a change, of one that is taken back with its migration, of drift and of pruning.
+
+    No kind that it keeps may be listed unless it is.
+    """
     site = prepare(example)
     site.install()
     [role] = [
@@ -195,6 +198,9 @@ def test_its_role_grants_each_verb_that_it_asks_for(prepare: Prepare, example: s
         for parts in [(it.served.plural, it.subresource)]
     }
     assert asked <= granted
+    kept = {row[1:] for row in granted if row[0] == "delete"}
+    listed = {row[1:] for row in asked if row[0] == "list"}
+    assert {row[1:] for row in granted if row[0] == "list"} & kept == listed & kept
     assert {verb for verb, _, _ in asked} >= {"get", "list", "create", "patch"}
 
 

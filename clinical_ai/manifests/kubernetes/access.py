@@ -17,6 +17,7 @@ Rule = dict[str, Any]
 
 # Server-side apply is `patch`, and `create` for what is not there yet.
 _KEEP: Final = ("get", "list", "create", "patch", "delete")
+_KEEP_ONE: Final = ("get", "create", "patch", "delete")  # of a kind: nobody lists it
 _WATCH: Final = ("get", "list", "watch")
 LEVEL: Final = "pod-security.kubernetes.io"
 
@@ -66,24 +67,27 @@ def _platform_worker() -> list[Rule]:
 
 def _platform_job(settings: Settings) -> list[Rule]:
     """deploy/self, verify and their like: the platform's own objects, and reading the rest."""
-    cluster = cluster_of(settings)
+    exposure = cluster_of(settings).exposure
     return [
-        _rule("", ["configmaps", "services"], _KEEP),
+        # The agent has a ConfigMap of its own.
+        _rule("", ["configmaps"], _KEEP if credentials.agent(settings) else _KEEP_ONE),
+        _rule("", ["services"], _KEEP),
         _rule("apps", ["deployments"], _KEEP),
         _rule("batch", ["jobs"], ["get", "list", "create", "delete"]),
         _rule("policy", ["poddisruptionbudgets"], _KEEP),
-        _rule(
-            "networking.k8s.io",
-            ["networkpolicies", *(["ingresses"] if isinstance(cluster.exposure, Ingress) else [])],
-            _KEEP,
-        ),
+        _rule("networking.k8s.io", ["networkpolicies"], _KEEP),
         *(
-            [_rule("gateway.networking.k8s.io", ["httproutes"], _KEEP)]
-            if isinstance(cluster.exposure, Gateway)
+            [_rule("networking.k8s.io", ["ingresses"], _KEEP_ONE)]
+            if isinstance(exposure, Ingress)
             else []
         ),
         *(
-            [_rule("external-secrets.io", ["secretstores", "externalsecrets"], _KEEP)]
+            [_rule("gateway.networking.k8s.io", ["httproutes"], _KEEP_ONE)]
+            if isinstance(exposure, Gateway)
+            else []
+        ),
+        *(
+            [_rule("external-secrets.io", ["secretstores", "externalsecrets"], _KEEP_ONE)]
             if credentials.external(settings)
             else []
         ),
