@@ -33,6 +33,12 @@ _TAKEN: Final = re.compile(
     r"|PREFECT_INTEGRATIONS_KUBERNETES_WORKER_API_\w+"
 )
 
+_NOT_IN_IMAGE: Final = (
+    "leave it out: arguments stay readable in the image, and one that needs a secret to be built"
+    " is built elsewhere and named with --image"
+)
+_NOT_IN_OBJECT: Final = "leave it out: whoever may see the object reads its annotations"
+
 
 def _like(pattern: str, problem: str, length: int = LONGEST) -> Callable[[str], str]:
     form = re.compile(pattern)
@@ -71,22 +77,51 @@ def _value(text: str) -> str:
             raise ValueError(NO_REFERENCE)
     elif re.match(r"(env|file|vault):", text):
         raise ValueError("is a reference that pods can't read; write secret:NAME/KEY")
-    elif has_the_form_of_one(text) or is_address_with_password(text):
-        raise ValueError("looks like a secret in clear; write secret:NAME/KEY")
-    elif "\0" in text:
-        raise ValueError("holds a character that no environment has; write text")
+    else:
+        _refuse_clear(text, "write secret:NAME/KEY")
     return text
+
+
+def _refuse_clear(text: str, remedy: str) -> None:
+    if has_the_form_of_one(text) or is_address_with_password(text):
+        raise ValueError(f"looks like a secret in clear; {remedy}")
+    if "\0" in text:
+        raise ValueError("holds a character that no environment has; write text")
+
+
+def _text_alone(remedy: str) -> Callable[[str], str]:
+    """Where nobody resolves a reference: it would be passed on as it stands."""
+
+    def check(text: str) -> str:
+        if re.match(r"(env|file|secret|vault):", text):
+            raise ValueError(f"is a reference, which nobody reads there; {remedy}")
+        _refuse_clear(text, remedy)
+        return text
+
+    return check
 
 
 def _environment(variables: dict[str, str]) -> dict[str, str]:
     for name, value in variables.items():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError("names a variable with odd letters; write letters, digits and _")
-        if _TAKEN.fullmatch(name):
-            raise ValueError(f"names {name}, which the platform sets itself; leave it out")
+        _check_variable(name)
         if names_a_secret(name) and not value.startswith("secret:"):
             raise ValueError(f"gives {name} in clear; write secret:NAME/KEY")
     return variables
+
+
+def _arguments(arguments: dict[str, str]) -> dict[str, str]:
+    for name in arguments:
+        _check_variable(name)
+        if names_a_secret(name):
+            raise ValueError(f"gives {name}; {_NOT_IN_IMAGE}")
+    return arguments
+
+
+def _check_variable(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("names a variable with odd letters; write letters, digits and _")
+    if _TAKEN.fullmatch(name):
+        raise ValueError(f"names {name}, which the platform sets itself; leave it out")
 
 
 def _given(text: str) -> str:
@@ -182,5 +217,9 @@ Port = Annotated[int, Field(strict=True, ge=1, le=65_535)]
 Variables = Annotated[
     dict[str, Annotated[str, AfterValidator(_value)]], AfterValidator(_environment)
 ]
+Arguments = Annotated[
+    dict[str, Annotated[str, AfterValidator(_text_alone(_NOT_IN_IMAGE))]],
+    AfterValidator(_arguments),
+]
 Labels = dict[LabelKey, LabelValue]
-Annotations = dict[LabelKey, Annotated[str, AfterValidator(_value)]]
+Annotations = dict[LabelKey, Annotated[str, AfterValidator(_text_alone(_NOT_IN_OBJECT))]]

@@ -8,6 +8,7 @@ from clinical_ai import names
 from clinical_ai.frozen import Frozen
 from clinical_ai.notation_kubernetes import (
     Annotations,
+    Arguments,
     Cron,
     GivenReference,
     Host,
@@ -16,7 +17,6 @@ from clinical_ai.notation_kubernetes import (
     Name,
     Port,
     Registry,
-    Variables,
     WildcardHost,
 )
 from clinical_ai.settings_network import Client, Egress
@@ -33,7 +33,7 @@ class Build(Frozen):
     """How the image is built."""
 
     base_image: Image = "python:3.13-slim"
-    arguments: Variables = {}
+    arguments: Arguments = {}
     network: Literal["default", "host"] = "default"
 
 

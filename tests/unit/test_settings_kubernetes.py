@@ -238,6 +238,41 @@ def test_extra_environment_holds_no_secret_and_nothing_that_is_the_platforms(
     assert "kubernetes.components.server.environment" in fault
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (f"secret:{CANARY}/key", "is a reference, which nobody reads there"),
+        (f"env:{CANARY}", "is a reference, which nobody reads there"),
+        (f"https://me:{CANARY}@pypi.example.org/simple", "looks like a secret in clear"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("place", "remedy"),
+    [
+        ("build.arguments.PIP_INDEX_URL", "leave it out: arguments stay readable in the image"),
+        ("exposure.annotations.a", "leave it out: whoever may see the object reads"),
+        ("components.jobs.annotations.a", "leave it out: whoever may see the object reads"),
+    ],
+)
+def test_where_no_reference_is_resolved_none_is_taken_or_recommended(
+    place: str, remedy: str, value: str, told: str
+) -> None:
+    given: Any = value
+    for key in reversed(place.split(".")):
+        given = {key: given}
+    if "exposure" in given:
+        given["exposure"] |= {"kind": "ingress", "host": "prefect.example.org"}
+    fault = fault_of(**given)
+    assert f"kubernetes.{place} {told}. {remedy}" in fault
+    assert "secret:" not in fault
+
+
+def test_an_argument_of_the_build_that_is_called_a_secret_is_refused_however_it_is_given() -> None:
+    for value in (CANARY, "text"):
+        fault = fault_of(build={"arguments": {"TOKEN": value}})
+        assert "kubernetes.build.arguments gives TOKEN. leave it out: arguments stay" in fault
+
+
 def test_extra_environment_may_refer_to_secrets_and_override_what_is_no_secret() -> None:
     extra = {"DB_PASSWORD": "secret:own/db.password", "PREFECT_LOGGING_LEVEL": "DEBUG"}
     made = settings(components={"worker": {"environment": extra}})
