@@ -9,10 +9,11 @@ from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.errors import ManyFaults, NeedsOperator, all_found
 from clinical_ai.manifests.kubernetes import access, credentials
-from clinical_ai.manifests.kubernetes.metadata import cluster_of
+from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
 from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Permission, Ref, group_of
 from clinical_ai.settings import Settings
+from clinical_ai.steps.cluster.inventory import Ownership, check_prune, read_inventory
 from clinical_ai.steps.cluster.synced import STORE, against_store
 
 _LEAST: Final = (1, 24)
@@ -45,6 +46,7 @@ def _looks(
     yield lambda: room.check_quota(cluster, settings)
     yield lambda: room.check_limits(cluster, settings)
     yield lambda: taken.check_names(cluster, settings)
+    yield lambda: check_pruned(cluster, settings)
     yield lambda: check_secrets(cluster, settings, secrets, kept)
     yield lambda: check_key(cluster, secrets)
     yield lambda: check_volumes(cluster, settings)
@@ -114,6 +116,15 @@ def check_namespace(cluster: Cluster) -> str:
     labels = found["metadata"].get("labels") or {}
     level = labels.get(f"{access.LEVEL}/enforce", "of the cluster's default")
     return f"namespace {cluster.namespace}, pod security {level}"
+
+
+def check_pruned(cluster: Cluster, settings: Settings) -> str:
+    """The deploy/self that follows will not refuse to prune what these settings want no more."""
+    chosen = cluster_of(settings)
+    own = Ownership(ownership(chosen.namespace), chosen.prune_limit)
+    refs = [Ref.of(each) for each in needs.objects(settings)]
+    check_prune(cluster, read_inventory(cluster, own), refs, own)
+    return ""
 
 
 def check_secrets(

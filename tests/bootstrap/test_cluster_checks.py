@@ -15,10 +15,12 @@ from clinical_ai.manifests.kubernetes.pod_check import pod_check
 from clinical_ai.settings import parse
 from clinical_ai.steps.cluster.inventory import Ownership, write_inventory
 from clinical_ai.steps.cluster.lease import cluster_lease
+from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.roll import new_journal
 from tests.support.cluster_to_install import NAMESPACE, Site, gateway, labelled, thing
 from tests.support.kubernetes_examples import ALL, RELEASE, settings_of
+from tests.support.objects import config
 
 PULLING: Final = {"image-pull-secrets": ["registry-credentials"]}
 
@@ -43,7 +45,7 @@ def test_looking_writes_nothing(site: Site) -> None:
 
 def test_no_right_is_asked_for_that_nobody_uses() -> None:
     site = Site(settings_of("production"))
-    single = ("ingresses", "secretstores", "externalsecrets", "configmaps")
+    single = ("ingresses", "secretstores", "externalsecrets")
     site.fake.denied = {("list", each) for each in single}
     assert any("permissions" in each for each in site.check())
 
@@ -152,6 +154,22 @@ def test_all_faults_are_told_at_once(site: Site) -> None:
     assert len(told) == len(FAULTS)
     for _, problem, _ in FAULTS.values():
         assert any(problem in each for each in told), problem
+
+
+def test_more_that_would_go_than_may_at_once_is_told_before_anything_is_changed(
+    site: Site,
+) -> None:
+    """Else the deploy/self that follows refuses it, when the server has changed already."""
+    more = [config(f"old-{number}") for number in range(6)]
+    cluster, own = site.fake.open(site.namespace), ownership(site.namespace)
+    for each in more:
+        each["metadata"]["labels"] = own
+    reconcile(cluster, more, Ownership(own, 5), write=True)
+    site.fake.requests.clear()
+    fault = next(each for each in site.faults() if "would be deleted" in each.problem)
+    assert "6 objects would be deleted, 5 at once are allowed" in fault.problem
+    assert "old-3" in fault.problem
+    assert "set kubernetes.prune-limit to 6" in fault.remedy
 
 
 def test_all_that_one_check_finds_is_told(site: Site) -> None:
@@ -305,12 +323,17 @@ WRITTEN: Final = [
 ]
 
 
+def written(kind: str, name: str, api_version: str) -> Any:
+    data = {"data": {"objects.json": "[]"}} if kind == "ConfigMap" else {}
+    return thing(kind, name, api_version, **data)
+
+
 @pytest.mark.parametrize(("kind", "name", "api_version"), WRITTEN)
 @pytest.mark.parametrize("labels", [{}, {"theirs": "x"}])
 def test_a_name_that_is_written_beside_the_objects_is_refused_when_somebody_else_has_it(
     site: Site, kind: str, name: str, api_version: str, labels: dict[str, str]
 ) -> None:
-    made = thing(kind, name, api_version)
+    made = written(kind, name, api_version)
     site.put(labelled(made, **labels) if labels else made)
     fault = site.fault()
     assert fault.problem.endswith(f"not of this platform: {kind} {NAMESPACE}/{name}")
@@ -320,7 +343,7 @@ def test_a_name_that_is_written_beside_the_objects_is_refused_when_somebody_else
 def test_all_that_somebody_else_has_is_told_at_once(site: Site) -> None:
     let_somebody_have_a_name(site)
     for kind, name, api_version in WRITTEN:
-        site.put(thing(kind, name, api_version))
+        site.put(written(kind, name, api_version))
     told = site.fault().problem
     assert all(name in told for name in (names.CONFIGURATION, *(row[1] for row in WRITTEN)))
 
@@ -380,7 +403,7 @@ def test_secrets_that_are_missing_are_told_with_lines_that_can_be_typed_in_order
 
 def test_the_key_of_an_installed_platform_is_never_made_anew(site: Site) -> None:
     """It opens what is in the database."""
-    site.put(labelled(thing("ConfigMap", names.INVENTORY)))
+    site.put(labelled(thing("ConfigMap", names.INVENTORY, data={"objects.json": "[]"})))
     site.check()
     site.remove("Secret", f"{names.PRODUCT}-encryption")
     fault = site.fault()

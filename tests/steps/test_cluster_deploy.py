@@ -101,6 +101,17 @@ def test_a_secret_stays_for_pods_that_read_it_when_its_external_secret_goes(
     assert (namespace.cluster.find(Ref("v1", "Secret", "filled")) is not None) is mounted
 
 
+def test_a_prune_that_is_refused_is_so_before_anything_is_applied(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages(more=[config(f"old-{number}") for number in range(4)]))
+    namespace.fake.requests.clear()
+    with pytest.raises(NeedsOperator, match="4 objects would be deleted, 3 at once") as refused:
+        deploy(namespace.site(), stages(server=BETTER, worker=BETTER, more=[config("new")]), job())
+    assert namespace.fake.writes == []
+    assert namespace.images() == [GOOD] * 3
+    assert "old-2" in refused.value.problem
+    assert "set kubernetes.prune-limit to 4" in refused.value.remedy
+
+
 def test_a_part_that_others_follow_prunes_nothing(namespace: Namespace) -> None:
     deploy(namespace.site(), stages(more=[config("old")]))
     deploy(namespace.site(), {"configuration": [config(server=BETTER)]}, all_of_it=False)

@@ -100,7 +100,7 @@ def test_nothing_wanted_and_too_many_to_go_are_refused(world: World) -> None:
     with pytest.raises(NeedsOperator, match="everything would be deleted"):
         run(world.api)
     with pytest.raises(NeedsOperator, match="4 objects would be deleted, 3 at once are allowed"):
-        run(world.api, "a")
+        run(world.api, "a", "new")
     looked = did(run(world.api, "a", write=False))
     assert list(looked.values()).count(Did.REMOVED) == 4
     assert there(world.api) == {"a", "b", "c", "d", "e"}

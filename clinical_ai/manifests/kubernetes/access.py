@@ -69,9 +69,8 @@ def _platform_job(settings: Settings) -> list[Rule]:
     """deploy/self, verify and their like: the platform's own objects, and reading the rest."""
     exposure = cluster_of(settings).exposure
     return [
-        # The agent has a ConfigMap of its own.
-        _rule("", ["configmaps"], _KEEP if credentials.agent(settings) else _KEEP_ONE),
-        _rule("", ["services"], _KEEP),
+        # Vault's agent has a ConfigMap of its own, and settings may choose it at any time.
+        _rule("", ["configmaps", "services"], _KEEP),
         _rule("apps", ["deployments"], _KEEP),
         _rule("batch", ["jobs"], ["get", "list", "create", "delete"]),
         _rule("policy", ["poddisruptionbudgets"], _KEEP),

@@ -15,6 +15,7 @@ from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, ensure_objects
 from clinical_ai.steps.cluster.hold import finish_hold, holding
 from clinical_ai.steps.cluster.inventory import (
     Ownership,
+    check_prune,
     prune,
     read_inventory,
     uids_of,
@@ -78,14 +79,16 @@ def deploy(
     `migration` runs to its end before the server is changed. When something does not come up, what
     this call changed is put back as it was last found good, and RolloutFailed tells why. When the
     migration has moved the database that is the workers only: an older server fails on it. That
-    all came up makes it no good one yet: a proof does. `all_of_it` off: others follow, so nothing
-    is pruned yet.
+    all came up makes it no good one yet: a proof does. A prune that is refused is so before
+    anything is applied. `all_of_it` off: others follow, so nothing is pruned yet.
     """
     wanted = [each for stage in stages.values() for each in stage]
     refs = [Ref.of(each) for each in wanted]
     if site.api is not None:
         finish_hold(site.records, site.api)
     inventory = read_inventory(site.cluster, site.ownership).with_wanted(refs)
+    if all_of_it:
+        check_prune(site.cluster, inventory, refs, site.ownership)
     first = write_inventory(site.cluster, inventory, site.ownership, guard=site.guard)
     seen = ensure_objects(site.cluster, wanted, write=False)
     work = _Work(

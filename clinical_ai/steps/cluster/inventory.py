@@ -71,6 +71,14 @@ class Pruned:
     faults: list[PlatformError]
 
 
+def check_prune(
+    cluster: Cluster, inventory: Inventory, wanted: Iterable[Ref], ownership: Ownership
+) -> None:
+    """NeedsOperator when `prune` would refuse: asked first, so that nothing is half done."""
+    there = _find_unwanted(cluster, inventory, list(wanted))
+    _refuse_many(_ours(there, inventory, ownership), ownership.limit)
+
+
 def prune(
     cluster: Cluster,
     inventory: Inventory,
@@ -84,24 +92,16 @@ def prune(
     """Objects of the inventory that are wanted no more go, while they are still ours.
 
     One without our labels, or made anew by somebody else, is left alone and forgotten. More than
-    the limit are refused, and so is a wanted set without anything. `write` off: all that would go,
-    also more than the limit. The inventory is given back, not written. `read`: names of Secrets
-    that pods go on to read; they stay when the ExternalSecret goes that made them.
+    the limit are refused, and so is a wanted set without anything; `check_prune` asks before
+    anything else is done. `write` off: all that would go, also more than the limit. The inventory
+    is given back, not written. `read`: names of Secrets that pods go on to read; they stay when the
+    ExternalSecret goes that made them.
     """
     kept = list(wanted)
-    if not kept:
-        raise NeedsOperator(
-            "nothing at all is wanted, so everything would be deleted",
-            "see why; to remove the platform, uninstall it",
-        )
-    there = {ref: found for ref in inventory.unwanted(kept) if (found := _find(cluster, ref))}
-    going = {
-        ref: found
-        for ref, found in there.items()
-        if is_ours(found, inventory.uids[ref], ownership.labels, names.FIELD_MANAGER)
-    }
+    there = _find_unwanted(cluster, inventory, kept)
+    going = _ours(there, inventory, ownership)
     if write:
-        _refuse_many(list(going), ownership.limit)
+        _refuse_many(going, ownership.limit)
     changes = [
         ObjectChange(str(ref), Did.UNCHANGED, "not ours any more, left alone", ref)
         for ref in there
@@ -124,15 +124,39 @@ def prune(
     return Pruned(changes, inventory.only([*kept, *failed]), list(failed.values()))
 
 
+def _find_unwanted(
+    cluster: Cluster, inventory: Inventory, wanted: Sequence[Ref]
+) -> dict[Ref, Object]:
+    """Objects that were applied, are there and are wanted no more."""
+    if not wanted:
+        raise NeedsOperator(
+            "nothing at all is wanted, so everything would be deleted",
+            "see why; to remove the platform, uninstall it",
+        )
+    return {ref: found for ref in inventory.unwanted(wanted) if (found := _find(cluster, ref))}
+
+
+def _ours(
+    there: Mapping[Ref, Object], inventory: Inventory, ownership: Ownership
+) -> dict[Ref, Object]:
+    """Those of them that we made and that are still ours."""
+    return {
+        ref: found
+        for ref, found in there.items()
+        if is_ours(found, inventory.uids[ref], ownership.labels, names.FIELD_MANAGER)
+    }
+
+
 def _find(cluster: Cluster, ref: Ref) -> Object | None:
     """The object; a kind that is not served any more has none."""
     return cluster.find(ref) if cluster.serves(ref.api_version, ref.kind) else None
 
 
-def _refuse_many(going: Sequence[Ref], limit: int) -> None:
+def _refuse_many(going: Collection[Ref], limit: int) -> None:
     if len(going) > limit:
         raise NeedsOperator(
             f"{len(going)} objects would be deleted, {limit} at once are allowed: "
             + ", ".join(map(str, going)),
-            "look whether that is meant, and allow that many",
+            "look whether that is meant; if so, set kubernetes.prune-limit to "
+            f"{len(going)} for that time",
         )

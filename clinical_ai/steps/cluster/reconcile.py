@@ -9,6 +9,7 @@ from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, ensure_objects, free
 from clinical_ai.steps.cluster.inventory import (
     Ownership,
+    check_prune,
     prune,
     read_inventory,
     uids_of,
@@ -54,6 +55,7 @@ def reconcile(
         same = wider.with_uids(uids_of(changes)).only(refs) == before
         listed = Change(f"ConfigMap {ownership.name}", Did.UNCHANGED if same else Did.UPDATED)
         return Reconciled([*changes, *pruned.changes], listed, [])
+    check_prune(cluster, wider, refs, ownership)
     spaces = [each for each in wanted if each["kind"] == "Namespace"]  # the inventory needs one
     changes = ensure_objects(cluster, spaces, write=True, guard=guard)
     first = write_inventory(cluster, wider, ownership, guard=guard)
