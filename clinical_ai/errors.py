@@ -19,6 +19,10 @@ class TimedOut(Transient):
     """A wait had an end and reached it; the text tells what was last seen."""
 
 
+class StillRunning(TimedOut):
+    """Runs went on for longer than a change may wait for them, which is no fault of the change."""
+
+
 class Locked(Transient):
     """Somebody else holds what this needs; it is free again when they have ended."""
 

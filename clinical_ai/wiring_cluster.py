@@ -256,13 +256,18 @@ class ClusterPlatform:
 
     @contextmanager
     def _recording_failure(self, who: str) -> Iterator[None]:
-        """The ledger tells of a change that was taken back, too. One that can't hides nothing."""
-        from clinical_ai.errors import PlatformError, TimedOut
+        """The ledger tells of a change that was taken back, too. One that can't hides nothing.
+
+        Not of one that runs did not end for: it may be tried again as it is, and healing goes on.
+        """
+        from clinical_ai.errors import PlatformError, StillRunning, TimedOut
         from clinical_ai.steps.cluster.rollout import RolloutFailed
         from clinical_ai.steps.deploy_report import failed_entry
 
         try:
             yield
+        except StillRunning:
+            raise
         except (RolloutFailed, TimedOut) as error:
             try:
                 self.record(failed_entry(self.release_name, str(error), who))

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import PlatformError, TimedOut
+from clinical_ai.errors import PlatformError, StillRunning, TimedOut
 from clinical_ai.plans import Journal, Stage, needs_hold, pools_to_restore
 from clinical_ai.ports import PrefectApi, ProcessSpec, Runtime
 from clinical_ai.steps.health import await_api
@@ -59,7 +59,7 @@ def roll(
 
     Safe to repeat after a crash at any point: the journal remembers which pools were paused
     before. When work does not end within `drain_seconds`, nothing is changed, the hold is lifted
-    and TimedOut tells what still ran.
+    and StillRunning tells what still ran.
     """
     keeper = reach.keeper
     plan = reach.runtime.plan(specs)
@@ -118,7 +118,7 @@ def drain(
     *,
     quiet: int = QUIET,
 ) -> None:
-    """Nothing runs in these held pools any more; TimedOut names what still does.
+    """Nothing runs in these held pools any more; StillRunning names what still does.
 
     A worker that asked just before they were held may have taken runs that nobody sees yet: they
     are pending two requests later. So none is seen for `quiet` seconds. `beat` is called at each
@@ -137,7 +137,7 @@ def drain(
     try:
         wait_until(what, outlasting(look, beat), seconds=longest, every=1)
     except TimedOut as error:
-        raise TimedOut(
+        raise StillRunning(
             f"{error}; nothing was changed: wait or cancel these runs, or raise drain-seconds"
         ) from None
 

@@ -7,7 +7,7 @@ import pytest
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import NeedsOperator, PlatformError, TimedOut
+from clinical_ai.errors import NeedsOperator, PlatformError, StillRunning, TimedOut
 from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.deploy import Site, deploy, look, migrate
 from clinical_ai.steps.cluster.rollout import RolloutFailed
@@ -286,6 +286,17 @@ def test_workers_are_put_back_behind_a_database_that_has_moved(namespace: Namesp
         deploy(namespace.site(), needing("bbb", stages(BETTER, BROKEN)), job())
     assert namespace.images() == [BETTER, GOOD, GOOD]
     assert namespace.paused() == [False, False]
+
+
+def test_runs_that_do_not_end_are_told_as_such_behind_a_database_that_has_moved(
+    namespace: Namespace,
+) -> None:
+    """Nobody has to decide about the database: the next run goes on."""
+    namespace.stand(needing("aaa", stages()))
+    namespace.run(names.POOL)
+    with pytest.raises(StillRunning, match=r"revision aaa to bbb.*a-long-run"):
+        deploy(namespace.site(), needing("bbb", stages(BETTER, BETTER)), job())
+    assert namespace.images() == [BETTER, GOOD, GOOD]
 
 
 def test_a_server_of_the_same_revision_is_put_back_after_its_migration(

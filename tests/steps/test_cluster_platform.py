@@ -10,7 +10,13 @@ from pydantic import SecretStr
 from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import Wanted, with_cron
-from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, TimedOut
+from clinical_ai.errors import (
+    ManyFaults,
+    NeedsOperator,
+    PlatformError,
+    StillRunning,
+    TimedOut,
+)
 from clinical_ai.manifests.kubernetes import access, credentials, pools
 from clinical_ai.ports_cluster import Forbidden, Ref, group_of
 from clinical_ai.settings import Settings, parse
@@ -272,6 +278,16 @@ def test_a_rollout_that_failed_is_in_the_ledger_with_its_release_and_run(
     assert entry["run"] == "flow run a-run"
     assert entry["release"].startswith("9.9.9 ")
     assert find_holder(installed.cluster) is None
+
+
+def test_runs_that_do_not_end_in_time_end_no_healing(installed: Installed) -> None:
+    """Nothing is wrong with the change: the next one may find them ended."""
+    installed.settings = with_cluster(drift="heal")
+    installed.run(names.POOL)
+    with pytest.raises(StillRunning, match="a-long-run"):
+        installed.platform(release=BETTER).bring("flow run a-run", write=True, tell=unheard)
+    assert installed.records.read_ledger() == []
+    assert installed.platform().heals_drift
 
 
 def test_a_ledger_that_is_damaged_hides_no_bad_rollout(

@@ -8,7 +8,7 @@ from typing import Final
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import Locked, PlatformError, TimedOut, Transient
+from clinical_ai.errors import Locked, PlatformError, StillRunning, TimedOut, Transient
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, ensure_objects, free
@@ -269,10 +269,15 @@ def _moved(before: Object, wanted: Object) -> str:
     return "" if old == new else f"from revision {old} to {new}"
 
 
-def _not_put_back(error: RolloutFailed | TimedOut, moved: str) -> RolloutFailed:
-    """The same error for a person, who has to decide about the database."""
-    found = error if isinstance(error, RolloutFailed) else RolloutFailed(str(error), "")
+def _not_put_back(error: RolloutFailed | TimedOut, moved: str) -> PlatformError:
+    """The same error for a person, who has to decide about the database.
+
+    Not where runs went on for too long: the next run goes on with what is there.
+    """
     told = f"Prefect's database went {moved}, so the server of before is not put back"
+    if isinstance(error, StillRunning):
+        return StillRunning(f"{told}; {error}")
+    found = error if isinstance(error, RolloutFailed) else RolloutFailed(str(error), "")
     then = "mend the cause and run `up` of the newer release, or restore a backup of the database"
     remedy = f"{found.remedy}; {then}" if found.remedy else then
     return RolloutFailed(f"{told}; {found.problem}", remedy, found.diagnoses)
