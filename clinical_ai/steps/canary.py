@@ -1,15 +1,16 @@
 """A canary: a run that the scheduler makes, a worker takes and that leaves a result."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from time import monotonic
 from typing import Any, Final
 
 from clinical_ai import names
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import NeedsOperator, TimedOut
 from clinical_ai.ports import PrefectApi
-from clinical_ai.steps.runs import Run, follow_run, get_deployment
+from clinical_ai.steps.runs import FINAL, Run, follow_run, get_deployment, get_run
 from clinical_ai.waiting import Sighting, wait_until
 
 ARTIFACT_KEY: Final = "canary"
@@ -21,29 +22,79 @@ _AGAIN: Final = 25
 
 @dataclass(frozen=True)
 class Flown:
-    """A canary that came back; `seconds` from its schedule to its result."""
+    """A canary that came back; `seconds` from its schedule to its result.
+
+    `lost`: the name of one before it that its worker took along.
+    """
 
     run: Run
     seconds: float
+    lost: str = ""
+
+
+class _Lost(NeedsOperator):
+    """The worker that took the run is gone, and so is the run."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(
+            f"the canary run {run.name} is lost with its worker {run.worker}, and so was another",
+            "`kubectl get events` tells why its pods go; then verify again",
+        )
+        self.args = (run,)
+        self.run = run
 
 
 def fly_canary(
-    api: PrefectApi, now: datetime, *, of: str = names.CANARY, seconds: float = 120
+    api: PrefectApi,
+    now: datetime,
+    *,
+    of: str = names.CANARY,
+    seconds: float = 120,
+    lives: Callable[[str], bool] = lambda _: True,
 ) -> Flown:
     """One run through scheduler, pool and worker, its result read back.
 
     The run is not created here: a schedule is, and the server's scheduler must turn it into a run,
     because a server whose scheduler fails looks healthy otherwise. `now`: by the clock of the
-    platform, which the caller's may not follow. `of`: the deployment, which tells the pool. Raises
-    TimedOut with the place where it got stuck, NeedsOperator when the result is wrong.
+    platform, which the caller's may not follow. `of`: the deployment, which tells the pool.
+    `lives`: whether the worker of that name does. A worker may go while nothing is wrong, so a run
+    that is lost with it is flown once more. Raises TimedOut with the place where it got stuck,
+    NeedsOperator when the result is wrong.
     """
-    token, started = token_hex(8), monotonic()
-    deployment = get_deployment(api, of)["id"]
+    started, deployment = monotonic(), get_deployment(api, of)["id"]
     try:
-        run_id = _await_run(api, deployment, token, now, seconds)
-        run = follow_run(api, run_id, seconds=max(1.0, seconds - (monotonic() - started)))
+        try:
+            return _fly(api, deployment, now, seconds, lives)
+        except _Lost as lost:
+            _cancel(api, lost.run)
+            now += timedelta(seconds=monotonic() - started)
+            again = _fly(api, deployment, now, seconds, lives)
+            return replace(again, lost=lost.run.name)
     finally:
         _clear(api, f"/deployments/{deployment}")
+
+
+def _fly(
+    api: PrefectApi, deployment: str, now: datetime, seconds: float, lives: Callable[[str], bool]
+) -> Flown:
+    token, started = token_hex(8), monotonic()
+
+    def is_gone(run: Run) -> bool:
+        return bool(run.worker) and not lives(run.worker)
+
+    run_id = _await_run(api, deployment, token, now, seconds)
+    left = max(1.0, seconds - (monotonic() - started))
+    try:
+        # What runs may outlive its worker: a Job does.
+        run = follow_run(
+            api, run_id, seconds=left, is_lost=lambda it: it.state == "PENDING" and is_gone(it)
+        )
+    except TimedOut:
+        run = get_run(api, run_id)
+        if not is_gone(run):
+            raise
+    if not run.completed and is_gone(run):
+        raise _Lost(run)
     if not run.completed:
         raise NeedsOperator(
             f"the canary run ended {run.state.lower()}: {run.message}", "read the run's log"
@@ -51,6 +102,13 @@ def fly_canary(
     if _result(api, run.id) != token:
         raise NeedsOperator("the canary's result is not what it was given", "read the run's log")
     return Flown(run, monotonic() - started)
+
+
+def _cancel(api: PrefectApi, run: Run) -> None:
+    """What is lost takes no slot of the pool, and is reported by nobody as Crashed."""
+    if run.state not in FINAL:
+        state = {"type": "CANCELLED", "message": f"Its worker {run.worker} is gone."}
+        api.post(f"/flow_runs/{run.id}/set_state", {"state": state, "force": True})
 
 
 def _schedule_once(api: PrefectApi, path: str, token: str, start: datetime) -> None:

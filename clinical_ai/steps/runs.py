@@ -31,6 +31,7 @@ class Run:
     message: str
     deployment_id: str | None
     parameters: Mapping[str, Any]
+    worker: str = ""  # who took it, once that is known
 
     @property
     def completed(self) -> bool:
@@ -125,6 +126,7 @@ def as_run(row: Mapping[str, Any]) -> Run:
         message=str(state.get("message") or ""),
         deployment_id=row.get("deployment_id"),
         parameters=row.get("parameters") or {},
+        worker=str((row.get("labels") or {}).get(_WORKER_LABEL, "")),
     )
 
 
@@ -134,8 +136,9 @@ def follow_run(
     *,
     seconds: float,
     tell: Callable[[str], None] | None = None,
+    is_lost: Callable[[Run], bool] = lambda _: False,
 ) -> Run:
-    """The run once it has ended, well or not; TimedOut with its last state otherwise.
+    """The run once it has ended, well or not, or is lost; TimedOut with its last state otherwise.
 
     `tell` is given each line that the flow logs, as it arrives; those of workers and tasks are
     left to the UI. A server that does not answer for a while, as one that the run itself replaces,
@@ -150,13 +153,14 @@ def follow_run(
             run = get_run(api, run_id)
             while tell is not None and (count := _tell_log(api, run_id, told, tell)):
                 told += count
+            over = run.state in FINAL or is_lost(run)
         except Transient as error:
             if monotonic() - answered > _SILENCE:
                 raise
             return Sighting(done=False, summary=str(error))
         answered = monotonic()
         last[:] = [run]
-        return Sighting(done=run.state in FINAL, summary=f"{run.name} is {run.state.lower()}")
+        return Sighting(done=over, summary=f"{run.name} is {run.state.lower()}")
 
     wait_until(f"run {run_id}", look, seconds=seconds)
     return last[0]

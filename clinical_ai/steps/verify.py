@@ -10,7 +10,7 @@ from clinical_ai import names
 from clinical_ai.errors import ManyFaults, NeedsOperator, TimedOut, Transient
 from clinical_ai.ports import Database, ObjectStore, PrefectApi, Runtime
 from clinical_ai.settings import Development, Production
-from clinical_ai.steps.canary import fly_canary
+from clinical_ai.steps.canary import Flown, fly_canary
 from clinical_ai.steps.catalog import ensure_catalog
 from clinical_ai.steps.health import offline_workers
 from clinical_ai.steps.runs import lost_runs, read_deployment_rows
@@ -254,23 +254,32 @@ def _runs(parts: Parts) -> str:
     return f"{len(living)} run(s) with a process, none without"
 
 
-def canaries(parts: SharedParts) -> str:
+def canaries(parts: SharedParts, lives: Callable[[str], bool] = lambda _: True) -> str:
     """One run through each pool at the same time: scheduled, taken, completed, read back.
 
-    That a pool is paused, so that nothing can fly there, is told by a check of its own.
+    That a pool is paused, so that nothing can fly there, is told by a check of its own. `lives`:
+    whether the worker of that name does; a canary that is lost with one is flown once more.
     """
+
+    def fly(of: str) -> Flown:
+        return fly_canary(parts.api, now, of=of, lives=lives)
+
     now = parts.database.query("select now() as now")[0]["now"]
     paused = {
         pool for pool in POOLS if (parts.api.get(f"/work_pools/{pool}") or {}).get("is_paused")
     }
     going = {pool: of for pool, of in _CANARIES.items() if pool not in paused}
     with ThreadPoolExecutor(max_workers=len(POOLS)) as workers:
-        flown = list(workers.map(lambda of: fly_canary(parts.api, now, of=of), going.values()))
+        flown = list(workers.map(fly, going.values()))
     told = [
-        f"{pool}: {each.run.name} in {each.seconds:.1f} s"
+        f"{pool}: {each.run.name} in {each.seconds:.1f} s{_lost(each)}"
         for pool, each in zip(going, flown, strict=True)
     ] + [f"{pool}: paused, none flown" for pool in sorted(paused)]
     return f"scheduled, taken, completed, read back: {', '.join(told)}"
+
+
+def _lost(flown: Flown) -> str:
+    return f" (flown again: {flown.lost} was lost with its worker)" if flown.lost else ""
 
 
 def _ui(parts: SharedParts) -> str:

@@ -164,6 +164,90 @@ def test_a_missing_result_is_told(fake: FakePrefect) -> None:
         fly_canary(fake, NOW)
 
 
+# One that is lost with its worker.
+
+
+def taken(api: FakePrefect, *ends: tuple[str, str]) -> Callable[[Row, Row], None]:
+    """A scheduler and workers; `ends`: each run's state in turn, and the worker that took it."""
+    coming = iter(ends)
+
+    def take(deployment: Row, schedule: Row) -> None:
+        state, worker = next(coming)
+        working(api, state=state)(deployment, schedule)
+        run = api.runs[list(api.runs)[-1]]
+        api.patch(f"/flow_runs/{run['id']}/labels", {"prefect.worker.name": worker})
+
+    return take
+
+
+def lives(worker: str) -> bool:
+    return worker == "alive"
+
+
+def states(fake: FakePrefect) -> list[str]:
+    return [row["state_type"] for row in fake.runs.values()]
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "CRASHED"])
+def test_a_canary_that_is_lost_with_its_worker_is_flown_once_more(
+    fake: FakePrefect, clock: Clock, state: str
+) -> None:
+    fake.on_schedule = taken(fake, (state, "gone"), ("COMPLETED", "alive"))
+    flown = fly_canary(fake, NOW, lives=lives)
+    lost, second = fake.runs.values()
+    assert (flown.run.id, flown.lost) == (second["id"], lost["name"])
+    assert lost["parameters"] != second["parameters"]
+    assert schedules(fake) == []
+
+
+def test_one_that_no_process_has_is_not_waited_for_and_takes_no_slot(
+    fake: FakePrefect, clock: Clock
+) -> None:
+    fake.on_schedule = taken(fake, ("PENDING", "gone"), ("COMPLETED", "alive"))
+    fly_canary(fake, NOW, lives=lives)
+    assert clock.now < 5
+    assert states(fake) == ["CANCELLED", "COMPLETED"]
+
+
+def test_the_second_is_due_when_the_first_is_lost(
+    fake: FakePrefect, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clinical_ai.steps.canary.monotonic", lambda: clock.now)
+    seen: list[str] = []
+    take = taken(fake, ("RUNNING", "gone"), ("COMPLETED", "alive"))
+    fake.on_schedule = lambda deployment, schedule: (
+        seen.append(schedule["schedule"]["rrule"].partition("\n")[0]),
+        take(deployment, schedule),
+    )[1]
+    fly_canary(fake, NOW, lives=lives)
+    assert seen == ["DTSTART:20261124T100010Z", "DTSTART:20261124T100210Z"]
+
+
+def test_one_that_completes_although_its_worker_goes_is_good(fake: FakePrefect) -> None:
+    fake.on_schedule = taken(fake, ("COMPLETED", "gone"))
+    assert fly_canary(fake, NOW, lives=lives).lost == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "told"), [("PENDING", "is pending"), ("FAILED", "ended failed: no luck")]
+)
+def test_one_that_fails_while_its_worker_lives_is_not_flown_again(
+    fake: FakePrefect, clock: Clock, state: str, told: str
+) -> None:
+    fake.on_schedule = taken(fake, (state, "alive"), ("COMPLETED", "alive"))
+    with pytest.raises((TimedOut, NeedsOperator), match=told):
+        fly_canary(fake, NOW, lives=lives)
+    assert states(fake) == [state]
+
+
+def test_a_second_one_that_is_lost_is_told(fake: FakePrefect, clock: Clock) -> None:
+    fake.on_schedule = taken(fake, ("PENDING", "gone"), ("PENDING", "gone, too"))
+    with pytest.raises(NeedsOperator, match="is lost with its worker gone, too, and so was"):
+        fly_canary(fake, NOW, lives=lives)
+    assert len(fake.runs) == 2
+    assert schedules(fake) == []
+
+
 def test_no_schedule_is_left_where_no_scheduler_runs(api: PrefectApi, clock: Clock) -> None:
     """The same on both: nobody makes a run, and the schedule goes all the same."""
     register(api)

@@ -119,6 +119,16 @@ def test_canaries_are_flown_last_and_only_when_that_is_asked_for(site: Site) -> 
     assert site.verify(fly=True)[-1].check == "canary runs"
 
 
+def test_canaries_are_told_which_workers_live(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fly(_: Any, lives: Callable[[str], bool]) -> str:
+        return str(
+            [lives(f"{name}-{number}") for name in names.WORKERS.values() for number in "12"]
+        )
+
+    monkeypatch.setattr("clinical_ai.steps.verify.canaries", fly)
+    assert site.verify(fly=True)[-1].evidence == "[True, False, True, False]"
+
+
 def _no_workload(site: Site) -> None:
     site.remove("Deployment", names.WORKER)
 

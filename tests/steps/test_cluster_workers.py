@@ -8,7 +8,7 @@ from clinical_ai import names
 from clinical_ai.change import Did
 from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.ports_cluster import Ref
-from clinical_ai.steps.cluster.workers import forget_workers, pods_of
+from clinical_ai.steps.cluster.workers import forget_workers, lives, pods_of
 from tests.support.deploying import Namespace
 
 
@@ -102,3 +102,13 @@ def test_without_an_answer_of_the_cluster_no_worker_is_forgotten(namespace: Name
     with pytest.raises(Transient):
         forget_workers(namespace.cluster, namespace.prefect)
     assert known(namespace) == {f"{names.WORKER}-1"}
+
+
+def test_a_worker_lives_as_long_as_its_pod_is_to_run(namespace: Namespace) -> None:
+    there, ending = f"{names.WORKER}-5d4-there", f"{names.PLATFORM_WORKER}-5d4-ending"
+    pod(namespace, there)
+    pod(namespace, ending, names.PLATFORM_WORKER, deletionTimestamp="2026-11-27T12:00:00Z")
+    assert lives(namespace.cluster, there)
+    assert not lives(namespace.cluster, ending)
+    assert not lives(namespace.cluster, f"{names.WORKER}-5d4-gone")
+    assert lives(namespace.cluster, "a-worker-of-another-machine")

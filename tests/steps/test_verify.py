@@ -13,7 +13,16 @@ from clinical_ai.ports import Database, ProcessSpec
 from clinical_ai.settings import Development, Production
 from clinical_ai.steps.canary import ARTIFACT_KEY
 from clinical_ai.steps.catalog import ensure_catalog
-from clinical_ai.steps.verify import CHECKS, Result, as_rows, sentence, table, verify_platform
+from clinical_ai.steps.verify import (
+    CHECKS,
+    Result,
+    as_rows,
+    canaries,
+    sentence,
+    table,
+    verify_platform,
+)
+from tests.support.clock import Clock
 from tests.support.fake_prefect import FakePrefect
 from tests.support.fakes import FakeRuntime, MemoryStore
 
@@ -107,6 +116,20 @@ def test_a_sound_platform_passes_every_check_with_evidence(parts: Parts) -> None
     assert all(result.evidence and not result.remedy for result in results)
     assert sentence(results) == "15 checks passed"
     assert table(results)[-1] == "15 passed, 0 failed"
+
+
+def test_a_canary_that_was_flown_again_is_told_as_such(parts: Parts, clock: Clock) -> None:
+    """Its worker's pod may go at any time."""
+
+    def first_is_lost(deployment: dict[str, Any], schedule: dict[str, Any]) -> None:
+        fly(parts, deployment, schedule)
+        if len(flown := list(parts.api.runs.values())) == 1:
+            parts.api.patch(f"/flow_runs/{flown[0]['id']}/labels", {"prefect.worker.name": "w"})
+            flown[0] |= {"state_type": "PENDING", "name": "a-lost-run"}
+
+    parts.api.on_schedule = first_is_lost
+    told = canaries(parts, lambda worker: worker != "w")
+    assert told.count("flown again: a-lost-run was lost with its worker") == 1
 
 
 def _stop_worker(parts: Parts) -> None:

@@ -17,7 +17,7 @@ from clinical_ai.steps.cluster.exposure import check_exposure
 from clinical_ai.steps.cluster.network import check_policies, ready_addresses
 from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.cluster.synced import KIND, check_synced
-from clinical_ai.steps.cluster.workers import pods_of
+from clinical_ai.steps.cluster.workers import lives, pods_of
 from clinical_ai.steps.orchestration import find_workers
 from clinical_ai.steps.verify import Result
 from clinical_ai.waiting import Sighting, wait_until
@@ -63,7 +63,7 @@ def verify_cluster(parts: Parts, *, fly: bool = True, history: bool = True) -> l
         ("workers online", await_workers),
         ("storage", _storage),
     ]
-    last = [(verify.CANARIES, verify.canaries)] if fly else []
+    last = [(verify.CANARIES, _canaries)] if fly else []
     checks = [*own, *verify.SHARED, *last]
     results = (verify.run(check, partial(look, parts), parts.repair) for check, look in checks)
     space = parts.cluster.namespace
@@ -179,6 +179,10 @@ def _policies(parts: Parts) -> str:
 
 def _exposure(parts: Parts) -> str:
     return check_exposure(parts.cluster, parts.settings)
+
+
+def _canaries(parts: Parts) -> str:
+    return verify.canaries(parts, lambda worker: lives(parts.cluster, worker))
 
 
 def await_workers(parts: Parts) -> str:

@@ -21,6 +21,14 @@ def pods_of(cluster: Cluster, name: str) -> list[Object]:
     ]
 
 
+def lives(cluster: Cluster, worker: str) -> bool:
+    """Whether the worker's pod is to run on; one that is not ours is taken to live."""
+    for name in names.WORKERS.values():
+        if worker.startswith(f"{name}-"):
+            return worker in {pod["metadata"]["name"] for pod in pods_of(cluster, name)}
+    return True
+
+
 def forget_workers(cluster: Cluster, api: PrefectApi) -> list[Change]:
     """Rows of offline workers whose pod is gone are removed; others' workers are left alone."""
     changes = []
