@@ -279,8 +279,8 @@ class ClusterPlatform:
         """Every check of how it is now; without a canary run when nothing is new.
 
         New is also what came up in a run that was killed before its proof. What passes is what a
-        later undo restores. No history: one error of a server long before would fail each change
-        after it.
+        later undo restores, once a canary had room to fly. No history: one error of a server long
+        before would fail each change after it.
         """
         from clinical_ai.steps.cluster.records import Records
         from clinical_ai.steps.cluster.verify import verify_cluster
@@ -291,7 +291,7 @@ class ClusterPlatform:
         proved = records.find_objects() == objects
         new = not proved or any(each.wrote for each in changes)
         results = verify_cluster(self, fly=new, history=False)
-        if not proved and all(each.passed for each in results):
+        if not proved and all(each.passed and each.shown for each in results):
             records.write_objects(objects)
         return results
 

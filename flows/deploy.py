@@ -48,7 +48,7 @@ def deploy(report_only: bool = False, drift_check: bool = False) -> State[Any]:
     if starts_no_run(proof):
         put_back_templates(platform, templates)
     publish(platform, changes, proof, told, report_only)
-    message = deploy_report.sentence(changes, report_only=report_only)
+    message = deploy_report.proved(changes, proof, report_only=report_only)
     if all(result.passed for result in proof):
         return Completed(message=message)
     return Failed(message=f"{message} It does not prove good: {sentence(proof)}.")

@@ -1,6 +1,6 @@
 """A canary: a run that the scheduler makes, a worker takes and that leaves a result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
@@ -10,7 +10,7 @@ from typing import Any, Final
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, TimedOut
 from clinical_ai.ports import PrefectApi
-from clinical_ai.steps.runs import FINAL, Run, follow_run, get_deployment, get_run
+from clinical_ai.steps.runs import FINAL, Run, follow_run, get_deployment, get_run, runs_in
 from clinical_ai.waiting import Sighting, wait_until
 
 ARTIFACT_KEY: Final = "canary"
@@ -18,6 +18,9 @@ _SLUG: Final = "canary-"
 _NOTICE: Final = 10  # seconds: more than the scheduler's loop, no more than a worker looks ahead
 # A busy scheduler may come too late for that time, or miss the change in the round that meets it.
 _AGAIN: Final = 25
+# Between the end of a run and the begin of the next one a full pool has room: the worker asks every
+# ten seconds or so, and a process takes some to begin.
+_BETWEEN: Final = 20
 
 
 @dataclass(frozen=True)
@@ -51,17 +54,17 @@ def fly_canary(
     of: str = names.CANARY,
     seconds: float = 120,
     lives: Callable[[str], bool] = lambda _: True,
-) -> Flown:
+) -> Flown | None:
     """One run through scheduler, pool and worker, its result read back.
 
     The run is not created here: a schedule is, and the server's scheduler must turn it into a run,
     because a server whose scheduler fails looks healthy otherwise. `now`: by the clock of the
     platform, which the caller's may not follow. `of`: the deployment, which tells the pool.
     `lives`: whether the worker of that name does. A worker may go while nothing is wrong, so a run
-    that is lost with it is flown once more. Raises TimedOut with the place where it got stuck,
-    NeedsOperator when the result is wrong.
+    that is lost with it is flown once more. None when its pool was full, so that it had no turn.
+    Raises TimedOut with the place where it got stuck, NeedsOperator when the result is wrong.
     """
-    started, deployment = monotonic(), get_deployment(api, of)["id"]
+    started, deployment = monotonic(), get_deployment(api, of)
     try:
         try:
             return _fly(api, deployment, now, seconds, lives)
@@ -69,20 +72,24 @@ def fly_canary(
             _cancel(api, lost.run)
             now += timedelta(seconds=monotonic() - started)
             again = _fly(api, deployment, now, seconds, lives)
-            return replace(again, lost=lost.run.name)
+            return again and replace(again, lost=lost.run.name)
     finally:
-        _clear(api, f"/deployments/{deployment}")
+        _clear(api, f"/deployments/{deployment['id']}")
 
 
 def _fly(
-    api: PrefectApi, deployment: str, now: datetime, seconds: float, lives: Callable[[str], bool]
-) -> Flown:
+    api: PrefectApi,
+    deployment: Mapping[str, Any],
+    now: datetime,
+    seconds: float,
+    lives: Callable[[str], bool],
+) -> Flown | None:
     token, started = token_hex(8), monotonic()
 
     def is_gone(run: Run) -> bool:
         return bool(run.worker) and not lives(run.worker)
 
-    run_id = _await_run(api, deployment, token, now, seconds)
+    run_id = _await_run(api, deployment["id"], token, now, seconds)
     left = max(1.0, seconds - (monotonic() - started))
     try:
         # What runs may outlive its worker: a Job does.
@@ -91,6 +98,8 @@ def _fly(
         )
     except TimedOut:
         run = get_run(api, run_id)
+        if run.state == "SCHEDULED" and _is_full(api, deployment["work_pool_name"]):
+            return None
         if not is_gone(run):
             raise
     if not run.completed and is_gone(run):
@@ -102,6 +111,25 @@ def _fly(
     if _result(api, run.id) != token:
         raise NeedsOperator("the canary's result is not what it was given", "read the run's log")
     return Flown(run, monotonic() - started)
+
+
+def _is_full(api: PrefectApi, pool: str) -> bool:
+    """Whether as many runs as may go on at once do, so that others wait for their turn.
+
+    Not where all of them only wait to begin: then it is the worker that begins none.
+    """
+
+    def look() -> Sighting:
+        limit = (api.get(f"/work_pools/{pool}") or {}).get("concurrency_limit")
+        states = [row["state_type"] for row in runs_in(api, pool, ("RUNNING", "PENDING"))]
+        full = limit is not None and len(states) >= limit and "RUNNING" in states
+        return Sighting(full, f"{len(states)} of {limit} runs go on")
+
+    try:
+        wait_until(f"pool {pool} to be full", look, seconds=_BETWEEN, every=1)
+    except TimedOut:
+        return False
+    return True
 
 
 def _cancel(api: PrefectApi, run: Run) -> None:

@@ -5,12 +5,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from clinical_ai.change import Change, Did
-from clinical_ai.steps.verify import Result, starts_no_run
+from clinical_ai.steps.verify import Result, not_shown, starts_no_run
 from clinical_ai.steps.verify import sentence as verify_sentence
 
 
+def proved(changes: Sequence[Change], proof: Sequence[Result], *, report_only: bool) -> str:
+    """The final message of a run whose checks passed."""
+    missed = not_shown(proof)
+    rest = f" Not shown, which the next run tries: {', '.join(missed)}." if missed else ""
+    return f"{sentence(changes, report_only=report_only)}{rest}"
+
+
 def sentence(changes: Sequence[Change], *, report_only: bool) -> str:
-    """The run's final message."""
+    """What a run did."""
     left = sum(change.did is Did.DRIFTED for change in changes)
     wrote = sum(change.wrote for change in changes)
     contested = sum(change.contested for change in changes)

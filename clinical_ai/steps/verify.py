@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from clinical_ai import names
-from clinical_ai.errors import ManyFaults, NeedsOperator, TimedOut, Transient
+from clinical_ai.errors import ManyFaults, NeedsOperator, PlatformError, TimedOut, Transient
 from clinical_ai.ports import Database, ObjectStore, PrefectApi, Runtime
 from clinical_ai.settings import Development, Production
 from clinical_ai.steps.canary import Flown, fly_canary
@@ -72,12 +72,20 @@ class Parts(SharedParts, Protocol):
 
 @dataclass(frozen=True)
 class Result:
-    """One row of the table. `remedy` is empty when the check passed."""
+    """One row of the table. `remedy` is empty when the check passed.
+
+    `shown` off: nothing is wrong, and what the check is for could not be shown.
+    """
 
     check: str
     passed: bool
     evidence: str
     remedy: str = ""
+    shown: bool = True
+
+
+class NotShown(PlatformError):  # noqa: N818 - no fault of what is looked at
+    """A check could not show what it is for, and nothing is wrong."""
 
 
 def verify_platform(parts: Parts) -> list[Result]:
@@ -89,6 +97,8 @@ def run(check: str, look: Callable[[], str], repair: str) -> Result:
     """What the check found, or why it failed."""
     try:
         return Result(check, passed=True, evidence=look())
+    except NotShown as error:
+        return Result(check, passed=True, evidence=str(error), shown=False)
     except ManyFaults as error:
         problems = "; ".join(fault.problem for fault in error.faults)
         return Result(check, passed=False, evidence=problems, remedy=error.faults[0].remedy)
@@ -257,11 +267,12 @@ def _runs(parts: Parts) -> str:
 def canaries(parts: SharedParts, lives: Callable[[str], bool] = lambda _: True) -> str:
     """One run through each pool at the same time: scheduled, taken, completed, read back.
 
-    That a pool is paused, so that nothing can fly there, is told by a check of its own. `lives`:
-    whether the worker of that name does; a canary that is lost with one is flown once more.
+    That a pool is paused, so that nothing can fly there, is told by a check of its own. One that is
+    full is no fault, and shows nothing: NotShown. `lives`: whether the worker of that name does; a
+    canary that is lost with one is flown once more.
     """
 
-    def fly(of: str) -> Flown:
+    def fly(of: str) -> Flown | None:
         return fly_canary(parts.api, now, of=of, lives=lives)
 
     now = parts.database.query("select now() as now")[0]["now"]
@@ -271,15 +282,20 @@ def canaries(parts: SharedParts, lives: Callable[[str], bool] = lambda _: True) 
     going = {pool: of for pool, of in _CANARIES.items() if pool not in paused}
     with ThreadPoolExecutor(max_workers=len(POOLS)) as workers:
         flown = list(workers.map(fly, going.values()))
-    told = [
-        f"{pool}: {each.run.name} in {each.seconds:.1f} s{_lost(each)}"
-        for pool, each in zip(going, flown, strict=True)
-    ] + [f"{pool}: paused, none flown" for pool in sorted(paused)]
-    return f"scheduled, taken, completed, read back: {', '.join(told)}"
+    told = [f"{pool}: {_flight(each)}" for pool, each in zip(going, flown, strict=True)] + [
+        f"{pool}: paused, none flown" for pool in sorted(paused)
+    ]
+    evidence = f"scheduled, taken, completed, read back: {', '.join(told)}"
+    if None in flown:
+        raise NotShown(evidence)
+    return evidence
 
 
-def _lost(flown: Flown) -> str:
-    return f" (flown again: {flown.lost} was lost with its worker)" if flown.lost else ""
+def _flight(flown: Flown | None) -> str:
+    if flown is None:
+        return "full, none flown"
+    again = f" (flown again: {flown.lost} was lost with its worker)" if flown.lost else ""
+    return f"{flown.run.name} in {flown.seconds:.1f} s{again}"
 
 
 def _ui(parts: SharedParts) -> str:
@@ -362,4 +378,13 @@ def starts_no_run(results: Sequence[Result]) -> bool:
 def sentence(results: Sequence[Result]) -> str:
     """The run's final message."""
     failed = [result.check for result in results if not result.passed]
-    return f"failed: {', '.join(failed)}" if failed else f"{len(results)} checks passed"
+    if failed:
+        return f"failed: {', '.join(failed)}"
+    missed = not_shown(results)
+    rest = f", not shown: {', '.join(missed)}" if missed else ""
+    return f"{len(results) - len(missed)} checks passed{rest}"
+
+
+def not_shown(results: Sequence[Result]) -> list[str]:
+    """Checks that could not show what they are for."""
+    return [result.check for result in results if not result.shown]

@@ -373,6 +373,20 @@ def test_a_change_that_does_not_prove_good_fails_the_run_and_leaves_all_it_found
     assert set(events) == {"clinical-ai.deploy.failed"}
 
 
+def test_a_change_that_no_canary_had_room_to_prove_is_told_as_such(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    full = Result(CANARIES, passed=True, evidence="default: full, none flown", shown=False)
+    platform.proof = [Result("pods ready", passed=True, evidence="3 pods"), full]
+    state = flows.deploy.deploy(return_state=True)
+    assert state.is_completed()
+    assert "Not shown, which the next run tries: canary runs." in str(state.message)
+    [entry] = platform.files.entries
+    assert entry["verified"] == "1 checks passed, not shown: canary runs"
+    assert "failed" not in entry
+    assert set(events) == {"clinical-ai.deploy.finished"}
+
+
 def test_a_change_that_proves_good_is_told_with_its_changes(
     platform: FakePlatform, events: dict[str, Any]
 ) -> None:

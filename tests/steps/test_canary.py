@@ -6,6 +6,7 @@ runs without a scheduler.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -60,6 +61,7 @@ def working(
 def test_a_canary_that_came_back_tells_its_run(fake: FakePrefect) -> None:
     fake.on_schedule = working(fake)
     flown = fly_canary(fake, NOW)
+    assert flown is not None
     assert flown.run.completed
     assert [flown.run.id] == list(fake.runs)
 
@@ -122,7 +124,7 @@ def test_a_scheduler_that_came_too_late_is_asked_again(
             work(deployment, schedule)
 
     fake.on_schedule = come_late
-    assert fly_canary(fake, NOW).run.completed
+    assert fly_canary(fake, NOW) is not None
     assert seen == [f"DTSTART:20261124T1{time}Z" for time in ("00010", "00035", "00100")]
     assert schedules(fake) == []
 
@@ -164,6 +166,58 @@ def test_a_missing_result_is_told(fake: FakePrefect) -> None:
         fly_canary(fake, NOW)
 
 
+# One that has no turn.
+
+
+def occupied(fake: FakePrefect, limit: int | None, *others: str) -> None:
+    """A pool with this limit and other runs; the canary's is made, and nobody takes it."""
+    fake.pools[names.POOL]["concurrency_limit"] = limit
+    deployment = get_deployment(fake, names.CANARY)["id"]
+    for state in others:
+        fake.post(f"/deployments/{deployment}/create_flow_run", {"state": {"type": state}})
+    fake.on_schedule = working(fake, state="SCHEDULED")
+
+
+def test_one_that_a_full_pool_gives_no_turn_is_no_fault(fake: FakePrefect, clock: Clock) -> None:
+    occupied(fake, 2, "RUNNING", "PENDING")
+    assert fly_canary(fake, NOW) is None
+    assert clock.now >= 119
+    assert schedules(fake) == []
+
+
+def test_a_full_pool_has_room_for_a_moment_between_two_runs(
+    fake: FakePrefect, clock: Clock
+) -> None:
+    occupied(fake, 1)
+    began = working(fake, state="RUNNING")
+    deployment = next(iter(fake.deployments.values()))
+
+    def next_one_begins() -> None:
+        if clock.now > 125:
+            began(deployment, {"parameters": {}})
+
+    clock.then = repeat(next_one_begins)
+    assert fly_canary(fake, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "others"),
+    [
+        (3, ["RUNNING", "PENDING"]),
+        (None, ["RUNNING"]),
+        (2, ["PENDING", "PENDING"]),
+        (2, ["RUNNING", "SCHEDULED"]),
+    ],
+    ids=["room is left", "no limit", "a worker that begins none", "others wait as well"],
+)
+def test_one_that_waits_in_a_pool_with_room_is_told(
+    fake: FakePrefect, clock: Clock, limit: int | None, others: list[str]
+) -> None:
+    occupied(fake, limit, *others)
+    with pytest.raises(TimedOut, match="is scheduled"):
+        fly_canary(fake, NOW)
+
+
 # One that is lost with its worker.
 
 
@@ -194,6 +248,7 @@ def test_a_canary_that_is_lost_with_its_worker_is_flown_once_more(
 ) -> None:
     fake.on_schedule = taken(fake, (state, "gone"), ("COMPLETED", "alive"))
     flown = fly_canary(fake, NOW, lives=lives)
+    assert flown is not None
     lost, second = fake.runs.values()
     assert (flown.run.id, flown.lost) == (second["id"], lost["name"])
     assert lost["parameters"] != second["parameters"]
@@ -225,7 +280,9 @@ def test_the_second_is_due_when_the_first_is_lost(
 
 def test_one_that_completes_although_its_worker_goes_is_good(fake: FakePrefect) -> None:
     fake.on_schedule = taken(fake, ("COMPLETED", "gone"))
-    assert fly_canary(fake, NOW, lives=lives).lost == ""
+    flown = fly_canary(fake, NOW, lives=lives)
+    assert flown is not None
+    assert flown.lost == ""
 
 
 @pytest.mark.parametrize(

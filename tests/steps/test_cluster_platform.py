@@ -380,6 +380,20 @@ def test_what_came_up_and_does_not_prove_good_is_not_what_an_undo_restores(
     assert installed.image(names.SERVER) == RELEASE.image
 
 
+def test_what_no_canary_had_room_to_show_is_good_once_one_has_flown(
+    installed: Installed, proof: Proof
+) -> None:
+    before = installed.records.find_objects()
+    better = installed.platform(release=BETTER)
+    proof.results.append(Result(CANARIES, passed=True, evidence="full", shown=False))
+    better.prove(better.bring("flow run a-run", write=True, tell=unheard))
+    assert installed.records.find_objects() == before
+    proof.results.pop()
+    better.prove([])
+    assert proof.flown == [True, True]
+    assert installed.records.find_objects() == each_of(better.stages)
+
+
 def test_what_a_killed_run_brought_and_did_not_prove_the_next_one_proves(
     installed: Installed, proof: Proof
 ) -> None:

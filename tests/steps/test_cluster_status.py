@@ -117,6 +117,18 @@ def test_a_change_that_was_taken_back_is_told_beside_the_release_that_runs(
     assert look(installed)["failed"] is None
 
 
+def test_a_release_that_came_up_and_starts_no_run_is_there_and_told_as_not_good(
+    installed: Installed,
+) -> None:
+    installed.platform().record(ENTRY)
+    verified = {"verified": "failed: canary runs", "failed": "it starts no run"}
+    installed.platform().record({**ENTRY, "release": "2.0.0 bad", **verified})
+    seen = look(installed)
+    assert (seen["release"], seen["failed"]) == ("2.0.0 bad", "it starts no run")
+    assert "not good     it starts no run" in told(installed)
+    assert "taken back" not in told(installed)
+
+
 def test_who_changes_it_and_who_stopped_that_is_told(installed: Installed) -> None:
     with cluster_lease(installed.cluster, "deploy by ann", seconds=1):
         stop(installed.cluster, "ann", "incident 12")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,11 +15,14 @@ from clinical_ai.settings import Development, Production
 from clinical_ai.steps.canary import ARTIFACT_KEY
 from clinical_ai.steps.catalog import ensure_catalog
 from clinical_ai.steps.verify import (
+    CANARIES,
     CHECKS,
     Result,
     as_rows,
     canaries,
+    run,
     sentence,
+    starts_no_run,
     table,
     verify_platform,
 )
@@ -116,6 +120,25 @@ def test_a_sound_platform_passes_every_check_with_evidence(parts: Parts) -> None
     assert all(result.evidence and not result.remedy for result in results)
     assert sentence(results) == "15 checks passed"
     assert table(results)[-1] == "15 passed, 0 failed"
+
+
+def test_a_full_pool_fails_nothing_and_shows_nothing(parts: Parts, clock: Clock) -> None:
+    def only_through_the_other(deployment: dict[str, Any], schedule: dict[str, Any]) -> None:
+        fly(parts, deployment, schedule)
+        for row in parts.api.runs.values():
+            if row["work_pool_name"] == names.POOL:
+                row["state_type"] = "SCHEDULED"
+
+    parts.api.on_schedule = only_through_the_other
+    parts.api.pools[names.POOL]["concurrency_limit"] = 1
+    clock.happens(lambda: parts.run("RUNNING"))
+    look = partial(canaries, parts)
+    found = run(CANARIES, look, parts.repair)
+    assert (found.passed, found.shown, found.remedy) == (True, False, "")
+    assert "default: full, none flown" in found.evidence
+    assert "platform: run-" in found.evidence
+    assert not starts_no_run([found])
+    assert sentence([found, found]) == "0 checks passed, not shown: canary runs, canary runs"
 
 
 def test_a_canary_that_was_flown_again_is_told_as_such(parts: Parts, clock: Clock) -> None:

@@ -34,7 +34,9 @@ def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
     """
     workloads = [_workload(cluster, name) for name in names.WORKLOADS]
     ledger = _ledger(cluster)
-    done = [entry for entry in ledger if "failed" not in entry]
+    # What came up and was proved is there, also when it was found to start no run.
+    done = [entry for entry in ledger if "failed" not in entry or "verified" in entry]
+    last = ledger[-1] if ledger else {}
     holder, stop = find_holder(cluster), find_stop(cluster)
     held = _held(cluster)
     abandoned = held is not None and (holder is None or holder.silent)
@@ -46,7 +48,8 @@ def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
         "release": done[-1]["release"] if done else None,
         "applied": done[-1]["at"] if done else None,
         "by": done[-1]["run"] if done else None,
-        "failed": ledger[-1].get("failed") if ledger else None,
+        "failed": last.get("failed"),
+        "taken_back": "failed" in last and "verified" not in last,
         "api": api,
         "workloads": workloads,
         "drift": _drift(cluster),
@@ -134,7 +137,7 @@ def table(seen: dict[str, Any]) -> list[str]:
         f"namespace    {seen['namespace']}  (Kubernetes {seen['kubernetes']})",
         f"release      {seen['release'] or 'none yet'}",
         *([f"             {applied}"] if applied else []),
-        *([f"taken back   {seen['failed']}"] if seen["failed"] else []),
+        *([f"{_failed(seen):<12} {seen['failed']}"] if seen["failed"] else []),
         f"API          {seen['api']}",
         f"drift        {_told(seen['drift'])}",
         *(f"             {each}" for each in _shown(seen["drift"])),
@@ -146,6 +149,10 @@ def table(seen: dict[str, Any]) -> list[str]:
     ]
     lines += [f"{each['name']:<38} {each['state']}" for each in seen["workloads"]]
     return [*lines, *run_lines(seen["runs"])]
+
+
+def _failed(seen: dict[str, Any]) -> str:
+    return "taken back" if seen["taken_back"] else "not good"
 
 
 def _shown(drift: dict[str, Any]) -> list[str]:
