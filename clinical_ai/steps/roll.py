@@ -1,11 +1,11 @@
 """Restart what changed without losing a run: hold, drain, change, prove, release."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
@@ -120,6 +120,7 @@ def drain(
 ) -> None:
     """Nothing runs in these held pools any more; StillRunning names what still does.
 
+    A run that waits for its retry, or is paused, ends with its process too, and is waited for.
     A worker that asked just before they were held may have taken runs that nobody sees yet: they
     are pending two requests later. So none is seen for `quiet` seconds. `beat` is called at each
     look, as for a lease that must not run out meanwhile.
@@ -128,7 +129,7 @@ def drain(
 
     def look() -> Sighting:
         nonlocal empty
-        running = [row["name"] for pool in pools for row in runs_in(api, pool)]
+        running = [_told(row) for pool in pools for row in runs_in(api, pool)]
         empty = 0 if running else empty + 1
         told = f"running: {', '.join(running[:5])}" if running else "nothing runs just now"
         return Sighting(done=empty > quiet, summary=told)
@@ -138,8 +139,14 @@ def drain(
         wait_until(what, outlasting(look, beat), seconds=longest, every=1)
     except TimedOut as error:
         raise StillRunning(
-            f"{error}; nothing was changed: wait or cancel these runs, or raise drain-seconds"
+            f"{error}; nothing was changed: wait, resume what is paused or cancel these runs, "
+            "or raise drain-seconds"
         ) from None
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    state = row["state_name"]
+    return str(row["name"] if state == "Running" else f"{row['name']} ({state})")
 
 
 def find_paused(api: PrefectApi) -> dict[str, bool]:

@@ -1,7 +1,7 @@
 """Flow runs: start one and follow it, find those whose process is gone."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
@@ -13,7 +13,13 @@ from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.ports import PrefectApi
 from clinical_ai.waiting import Sighting, wait_until
 
-ACTIVE: Final = ("RUNNING", "PENDING", "CANCELLING")
+_ACTIVE: Final = ("RUNNING", "PENDING", "CANCELLING")
+# Of any type, since hundreds may be scheduled; `_has_process` tells which of them are meant.
+_MAY_HAVE_PROCESS: Final = {
+    "operator": "or_",
+    "type": {"any_": [*_ACTIVE, "PAUSED"]},
+    "name": {"any_": ["AwaitingRetry"]},
+}
 FINAL: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 _SILENCE: Final = 60.0  # seconds that a server may be away while a run is followed
 _FLOW_LOGGER: Final = "prefect.flow_runs"
@@ -204,17 +210,35 @@ def _tell_log(api: PrefectApi, run_id: str, offset: int, tell: Callable[[str], N
     return len(rows)
 
 
-def runs_in(api: PrefectApi, pool: str, states: Collection[str] = ACTIVE) -> list[dict[str, Any]]:
-    """Runs of a work pool in these states."""
-    return list(
-        api.pages(
-            "/flow_runs/filter",
-            {
-                "flow_runs": {"state": {"type": {"any_": list(states)}}},
-                "work_pools": {"name": {"any_": [pool]}},
-            },
-        )
-    )
+def active_runs(api: PrefectApi, **more: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Runs that have a process or are about to; `more`: what else is filtered by.
+
+    Also those that sleep in theirs until a retry or while they are paused: Prefect gives them to
+    no other worker, so they end with it. One that is suspended, or scheduled to be tried again by
+    whichever worker takes it, has none.
+    """
+    flow_runs = {"state": _MAY_HAVE_PROCESS, **more.pop("flow_runs", {})}
+    rows = api.pages("/flow_runs/filter", {"flow_runs": flow_runs, **more})
+    return (row for row in rows if _has_process(row))
+
+
+def _has_process(row: Mapping[str, Any]) -> bool:
+    match row["state_type"]:
+        case "PAUSED":
+            return not row["state"]["state_details"]["pause_reschedule"]
+        case "SCHEDULED":
+            return bool(row["empirical_policy"]["retry_type"] == "in_process")
+        case _:
+            return True
+
+
+def runs_in(api: PrefectApi, pool: str, states: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Runs of a work pool in states of these types; the active ones when none is given."""
+    pools = {"name": {"any_": [pool]}}
+    if not states:
+        return list(active_runs(api, work_pools=pools))
+    wanted = {"state": {"type": {"any_": list(states)}}}
+    return list(api.pages("/flow_runs/filter", {"flow_runs": wanted, "work_pools": pools}))
 
 
 def lost_runs(api: PrefectApi, pool: str, living: Collection[str]) -> list[dict[str, Any]]:
@@ -250,4 +274,5 @@ def _settle(api: PrefectApi, row: Mapping[str, Any]) -> Change:
         case _:
             state = {"type": "CRASHED", "message": "Its process is gone; nobody knows how far."}
     api.post(f"/flow_runs/{row['id']}/set_state", {"state": state, "force": True})
-    return Change(f"run {row['name']}", Did.UPDATED, f"{row['state_type']} to {state['type']}")
+    told = f"{row['state_name']} to {state['type'].capitalize()}"
+    return Change(f"run {row['name']}", Did.UPDATED, told)

@@ -9,7 +9,7 @@ from clinical_ai.errors import PlatformError
 from clinical_ai.instance import Instance
 from clinical_ai.ports import PrefectApi, Runtime
 from clinical_ai.state_folder import StateFolder, process_order
-from clinical_ai.steps.runs import ACTIVE, FINAL, read_deployment_rows
+from clinical_ai.steps.runs import read_deployment_rows
 
 NO_BACKUP: Final = "no backup yet"
 
@@ -76,8 +76,8 @@ def look(parts: Parts) -> dict[str, Any]:
 
 def last_runs(api: PrefectApi) -> list[dict[str, Any]]:
     """Those that began last, the newest first."""
-    begun = {"type": {"any_": [*ACTIVE, *FINAL]}}
-    body = {"flow_runs": {"state": begun}, "sort": "START_TIME_DESC", "limit": 5}
+    begun = {"start_time": {"is_null_": False}}
+    body = {"flow_runs": begun, "sort": "START_TIME_DESC", "limit": 5}
     rows = api.post("/flow_runs/filter", body)
     deployments = {key: row["name"] for key, row in read_deployment_rows(api).items()}
     return [
@@ -88,7 +88,6 @@ def last_runs(api: PrefectApi) -> list[dict[str, Any]]:
             "start_time": row["start_time"],
         }
         for row in rows
-        if row["start_time"]
     ]
 
 
@@ -113,7 +112,7 @@ def table(seen: dict[str, Any]) -> list[str]:
 
 def run_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line each, set off from what is above."""
-    told = [f"{run['name']:<38} {run['state']:<9} {run['deployment'] or ''}" for run in runs]
+    told = [f"{run['name']:<38} {run['state']:<13} {run['deployment'] or ''}" for run in runs]
     return ["", *told] if told else []
 
 

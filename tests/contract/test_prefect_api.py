@@ -156,6 +156,19 @@ def test_a_run_is_filtered_by_state_tag_and_pool(
     for flow_runs, pools, there in (
         ({"state": {"type": {"any_": ["RUNNING"]}}}, pool, True),
         ({"state": {"type": {"any_": ["SCHEDULED"]}}}, pool, False),
+        ({"state": {"type": {"any_": ["RUNNING"]}, "name": {"any_": ["Late"]}}}, pool, False),
+        (
+            {
+                "state": {
+                    "operator": "or_",
+                    "type": {"any_": ["RUNNING"]},
+                    "name": {"any_": ["Late"]},
+                }
+            },
+            pool,
+            True,
+        ),
+        ({"start_time": {"is_null_": False}}, pool, True),
         ({"tags": {"all_": ["t"]}}, pool, True),
         ({"tags": {"all_": ["t", "u"]}}, pool, False),
         ({}, "nowhere", False),

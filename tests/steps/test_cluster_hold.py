@@ -19,6 +19,7 @@ from tests.support.clock import Clock
 from tests.support.deploying import BETTER, BROKEN, GOOD, OURS, Namespace, job, stages, workload
 from tests.support.fake_cluster import Request
 from tests.support.objects import config
+from tests.support.sleeping_runs import runs_without_process, sleeping_runs
 
 
 class Killed(BaseException):
@@ -97,6 +98,33 @@ def test_runs_that_do_not_end_keep_their_worker_and_are_named(namespace: Namespa
         deploy(namespace.site(drain_seconds=60), stages(worker=BETTER))
     assert namespace.image(names.WORKER) == GOOD
     assert namespace.paused() == [False, False]
+
+
+@pytest.mark.parametrize("state", ["AwaitingRetry", "Paused"])
+def test_a_run_that_sleeps_in_its_process_keeps_its_worker_until_it_ends(
+    namespace: Namespace, clock: Clock, state: str
+) -> None:
+    deploy(namespace.site(), stages())
+    runs_without_process(namespace.prefect, names.POOL)
+    asleep = sleeping_runs(namespace.prefect, names.POOL)
+    run = asleep.pop(state)
+    namespace.end(*asleep.values())
+    with pytest.raises(TimedOut, match=rf"\({state}\)"):
+        deploy(namespace.site(drain_seconds=60), stages(worker=BETTER))
+    assert namespace.image(names.WORKER) == GOOD
+    left = 5
+
+    def goes_on_and_ends() -> None:
+        nonlocal left
+        namespace.controllers()
+        left -= namespace.paused()[0]
+        if not left:
+            assert namespace.image(names.WORKER) == GOOD
+            namespace.end(run)
+
+    clock.then = repeat(goes_on_and_ends)
+    deploy(namespace.site(drain_seconds=60), stages(worker=BETTER))
+    assert namespace.image(names.WORKER) == BETTER
 
 
 def test_the_guard_is_called_while_runs_are_waited_for(namespace: Namespace) -> None:

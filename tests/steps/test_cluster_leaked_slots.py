@@ -9,6 +9,7 @@ from clinical_ai import names
 from clinical_ai.change import Did
 from clinical_ai.steps.cluster.leaked_slots import free_leaked_slots
 from tests.support.deploying import Namespace
+from tests.support.sleeping_runs import runs_without_process, sleeping_runs
 
 BEFORE, BEGAN, AFTER = (f"2026-06-0{day}T00:00:00Z" for day in (1, 2, 3))
 
@@ -66,6 +67,26 @@ def test_nothing_is_free_while_a_run_that_is_older_than_the_pod_goes_on(
     site.active(state, None if state == "PENDING" else BEFORE)
     assert site.free() == []
     assert site.taken() == {"old": 1}
+
+
+@pytest.mark.parametrize("state", ["AwaitingRetry", "Paused"])
+def test_nothing_is_free_while_an_older_run_sleeps_in_its_process(site: Site, state: str) -> None:
+    site.limit("old", 1)
+    asleep = sleeping_runs(site.prefect, names.POOL)
+    for run in asleep.values():
+        site.prefect.runs[run]["start_time"] = BEFORE
+    run = asleep.pop(state)
+    site.end(*asleep.values())
+    assert site.free() == []
+    site.end(run)
+    assert site.free() == [("old", Did.UPDATED)]
+
+
+def test_a_run_that_left_its_process_holds_no_slot(site: Site) -> None:
+    site.limit("old", 1)
+    for run in runs_without_process(site.prefect, names.POOL).values():
+        site.prefect.runs[run] |= {"start_time": BEFORE, "expected_start_time": BEFORE}
+    assert site.free() == [("old", Did.UPDATED)]
 
 
 @pytest.mark.parametrize(

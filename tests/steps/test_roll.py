@@ -3,18 +3,21 @@
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, TimedOut, Transient
 from clinical_ai.plans import Journal, Stage
-from clinical_ai.ports import ProcessSpec
+from clinical_ai.ports import PrefectApi, ProcessSpec
 from clinical_ai.steps.roll import QUIET, Reach, drain, finish_roll, new_journal, roll
+from clinical_ai.steps.runs import get_run
 from clinical_ai.steps.self_deploy import hand_over, report_last_roll
 from tests.support.clock import Clock
 from tests.support.fake_prefect import FakePrefect
 from tests.support.fakes import FakeRuntime, MemoryKeeper
+from tests.support.sleeping_runs import runs_without_process, set_state, sleeping_runs
 
 OLD = [ProcessSpec(names.SERVER, ("old",)), ProcessSpec(names.WORKER, ("old",))]
 NEW = [ProcessSpec(names.SERVER, ("old",)), ProcessSpec(names.WORKER, ("new",))]
@@ -347,6 +350,33 @@ def test_a_run_that_is_seen_late_and_does_not_end_is_named(clock: Clock) -> None
     clock.happens(lambda: world.busy(names.POOL))
     with pytest.raises(TimedOut, match="a-long-run"):
         drain(world.api, [names.POOL], 5, quiet=2)
+
+
+def test_a_run_that_sleeps_until_its_retry_or_while_it_is_paused_is_waited_for(
+    api: PrefectApi, clock: Clock
+) -> None:
+    """Its process is its worker's, and no other worker is given it: a restart would end it."""
+    pool = f"pool-{uuid4().hex[:8]}"
+    asleep = sleeping_runs(api, pool)
+    named = {state: get_run(api, run).name for state, run in asleep.items()}
+    with pytest.raises(TimedOut, match="resume what is paused") as caught:
+        drain(api, [pool], 5, quiet=2)
+    for state, name in named.items():
+        assert f"{name} ({state})" in str(caught.value)
+    ends = lambda run: set_state(api, run, type="CANCELLED")  # noqa: E731
+    clock.happens(*(lambda run=run: ends(run) for run in asleep.values()))
+    began = clock.now
+    drain(api, [pool], 60, quiet=2)
+    assert clock.now - began == 4
+
+
+def test_a_run_without_a_process_that_any_worker_may_take_holds_no_restart(
+    api: PrefectApi, clock: Clock
+) -> None:
+    pool = f"pool-{uuid4().hex[:8]}"
+    runs_without_process(api, pool)
+    drain(api, [pool], 60, quiet=2)
+    assert clock.now == 2
 
 
 def test_work_that_has_ended_at_the_last_moment_has_ended(clock: Clock) -> None:

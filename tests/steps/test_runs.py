@@ -26,6 +26,7 @@ from clinical_ai.steps.runs import (
 )
 from tests.support.clock import Clock
 from tests.support.fake_prefect import FakePrefect
+from tests.support.sleeping_runs import runs_without_process, set_state, sleeping_runs
 
 
 @pytest.fixture
@@ -155,6 +156,40 @@ def test_runs_without_a_process_are_settled_by_how_far_they_came(
     for what in ("alive", "elsewhere", "elsewhere submitted"):
         enter(api, runs[what], "COMPLETED")
     assert runs_in(api, names.POOL) == []
+
+
+def test_a_run_that_sleeps_in_its_process_is_active_and_one_that_left_it_is_not(
+    api: PrefectApi,
+) -> None:
+    pool = f"pool-{uuid4().hex[:8]}"
+    asleep, elsewhere = sleeping_runs(api, pool), runs_without_process(api, pool)
+    seen = {row["id"]: row["state_name"] for row in runs_in(api, pool)}
+    assert seen == {asleep["AwaitingRetry"]: "AwaitingRetry", asleep["Paused"]: "Paused"}
+    assert {api.get(f"/flow_runs/{run}")["state_name"] for run in elsewhere.values()} == {
+        "Scheduled",
+        "AwaitingRetry",
+        "Suspended",
+        "Resuming",
+    }
+    assert runs_in(api, pool, ["RUNNING", "PENDING"]) == []
+    enter(api, asleep["AwaitingRetry"], "RUNNING")
+    assert [row["id"] for row in runs_in(api, pool, ["RUNNING"])] == [asleep["AwaitingRetry"]]
+    set_state(api, asleep["Paused"], type="RUNNING")
+    assert {row["id"] for row in runs_in(api, pool)} == set(asleep.values())
+
+
+def test_a_run_whose_process_went_while_it_slept_is_settled(api: PrefectApi) -> None:
+    """No other worker would ever take it."""
+    pool = f"pool-{uuid4().hex[:8]}"
+    asleep, elsewhere = sleeping_runs(api, pool), runs_without_process(api, pool)
+    kept = {what: api.get(f"/flow_runs/{run}")["updated"] for what, run in elsewhere.items()}
+    changes = settle_lost_runs(api, pool, {asleep["Paused"]})
+    assert [change.detail for change in changes] == ["AwaitingRetry to Crashed"]
+    changes = settle_lost_runs(api, pool, ())
+    assert [change.detail for change in changes] == ["Paused to Crashed"]
+    assert {get_run(api, run).state for run in asleep.values()} == {"CRASHED"}
+    for what, run in elsewhere.items():
+        assert api.get(f"/flow_runs/{run}")["updated"] == kept[what]
 
 
 def test_a_run_is_followed_to_its_end_with_what_its_flow_logs(

@@ -13,6 +13,7 @@ from clinical_ai.state_folder import StateFolder, process_order
 from clinical_ai.steps.status import look, table
 from tests.support.fake_prefect import FakePrefect
 from tests.support.fakes import FakeRuntime
+from tests.support.sleeping_runs import runs_without_process, sleeping_runs
 
 
 class Parts:
@@ -103,6 +104,14 @@ def test_the_last_runs_are_told_however_many_are_due_later() -> None:
     for _ in range(5):
         parts.run("SCHEDULED")
     assert [run["state"] for run in look(parts)["runs"]] == ["Completed"]
+
+
+def test_a_run_that_waits_for_its_retry_or_is_paused_is_among_the_last_ones() -> None:
+    parts = Parts()
+    sleeping_runs(parts.api, "p")
+    runs_without_process(parts.api, "q")
+    told = [run["state"] for run in look(parts)["runs"]]
+    assert told == ["Resuming", "Suspended", "AwaitingRetry", "Paused", "AwaitingRetry"]
 
 
 def test_a_run_of_a_deployment_that_is_gone_is_still_told() -> None:

@@ -93,8 +93,9 @@ class Namespace:
         given = {"name": "a-long-run", "state": {"type": "RUNNING"}}
         return str(self.prefect.post(f"/deployments/{made}/create_flow_run", given)["id"])
 
-    def end(self, run: str) -> None:
-        self.prefect.post(f"/flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}})
+    def end(self, *runs: str) -> None:
+        for run in runs:
+            self.prefect.post(f"/flow_runs/{run}/set_state", {"state": {"type": "COMPLETED"}})
 
     def seen_at_writes(self, name: str) -> list[tuple[list[bool], Stage | None]]:
         """Filled with the pools' state and the journal's at each write of that object."""

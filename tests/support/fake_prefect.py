@@ -16,6 +16,7 @@ from clinical_ai.errors import Locked, NeedsOperator, Transient
 
 _NEVER: Final = "1970-01-01T00:00:00+00:00"
 _PAGE: Final = 200
+_FINAL: Final = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 _DAY: Final = timedelta(days=1)
 
 
@@ -280,6 +281,10 @@ class FakePrefect:
                 "start_time": None,
                 "auto_scheduled": False,
                 "run_count": 0,
+                "empirical_policy": {
+                    **dict.fromkeys(("retries", "retry_delay", "retry_type")),
+                    **body.get("empirical_policy", {}),
+                },
             }
         )
         row["expected_start_time"] = moment or row["updated"]
@@ -288,15 +293,32 @@ class FakePrefect:
 
     def _enter(self, row: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
         name = state.get("name") or state["type"].capitalize()
+        details = {"pause_reschedule": False, **state.get("state_details", {})}
         told = {"type": state["type"], "name": name, "message": state.get("message")}
+        told |= {"state_details": details}
         self._stamp(row, {"state": told, "state_type": told["type"], "state_name": name})
         if told["type"] in {"RUNNING", "COMPLETED"}:
             row["start_time"] = row["start_time"] or row["updated"]
+        row["run_count"] += told["type"] == "RUNNING"
         return row
 
     def _set_state(self, body: dict[str, Any], run: str) -> Any:
         row = self.runs.get(run)
-        return _ABSENT if row is None else {"state": self._enter(row, body["state"])["state"]}
+        if row is None:
+            return _ABSENT
+        state = body["state"] if body.get("force") else self._orchestrate(row, body["state"])
+        return {"state": self._enter(row, state)["state"]}
+
+    def _orchestrate(self, row: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+        """Who may retry the run: its own process after a failure, any worker once it has ended."""
+        policy, retries = row["empirical_policy"], row["empirical_policy"]["retries"]
+        if (row["state_type"], state["type"]) == ("RUNNING", "FAILED"):
+            again = retries is not None and row["run_count"] <= retries
+            policy["retry_type"] = "in_process" if again else None
+            return {**state, "type": "SCHEDULED", "name": "AwaitingRetry"} if again else state
+        if row["state_type"] in _FINAL and state["type"] not in _FINAL:
+            policy["retry_type"] = "reschedule" if state["type"] == "SCHEDULED" else None
+        return state
 
     def _label(self, body: dict[str, Any], run: str) -> Any:
         row = self.runs.get(run)
@@ -307,8 +329,8 @@ class FakePrefect:
         rows = list(self.runs.values())
         if ids := _any(wanted, "deployment_id"):
             rows = [row for row in rows if row["deployment_id"] in ids]
-        if states := _any(wanted.get("state", {}), "type"):
-            rows = [row for row in rows if row["state_type"] in states]
+        if state := wanted.get("state"):
+            rows = [row for row in rows if _is_in(row, state)]
         if tags := wanted.get("tags", {}).get("all_"):
             rows = [row for row in rows if set(tags) <= set(row["tags"])]
         if since := wanted.get("expected_start_time", {}).get("after_"):
@@ -317,6 +339,8 @@ class FakePrefect:
         if until := wanted.get("start_time", {}).get("before_"):
             moment = datetime.fromisoformat(until)
             rows = [row for row in rows if _begun(row) <= moment]
+        if wanted.get("start_time", {}).get("is_null_") is False:
+            rows = [row for row in rows if row["start_time"]]
         if pools := _any(body.get("work_pools", {}), "name"):
             rows = [row for row in rows if row["work_pool_name"] in pools]
         field, _, way = body.get("sort", "ID_DESC").rpartition("_")
@@ -528,6 +552,11 @@ def _page(rows: Iterable[dict[str, Any]], body: Mapping[str, Any]) -> list[dict[
     if limit > _PAGE:
         raise _refusal(422, "Invalid limit: must be less than or equal to 200.")
     return list(rows)[offset : offset + limit]
+
+
+def _is_in(row: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
+    found = [row[f"state_{it}"] in state[it]["any_"] for it in ("type", "name") if it in state]
+    return any(found) if state.get("operator") == "or_" else all(found)
 
 
 def _begun(row: Mapping[str, Any]) -> datetime:

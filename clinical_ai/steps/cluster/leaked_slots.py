@@ -4,7 +4,6 @@ Without a volume of their own, leases live in the pod of the server: when it is 
 were taken stay so for good, since nobody is left who would give them back.
 """
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from clinical_ai.change import Change, Did
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster
 from clinical_ai.steps.cluster.workers import pods_of
-from clinical_ai.steps.runs import ACTIVE
+from clinical_ai.steps.runs import active_runs
 
 _LIMITS: Final = "/v2/concurrency_limits"
 
@@ -21,14 +20,14 @@ _LIMITS: Final = "/v2/concurrency_limits"
 def free_leaked_slots(cluster: Cluster, api: PrefectApi) -> list[Change]:
     """Slots taken before the oldest pod of the server began are free, once no holder can be left.
 
-    A run that is older than the pod may still hold one, and go on without its lease: as long as
-    there is such a run, nothing is freed.
+    A run that is older than the pod may still hold one, and go on without its lease, also when it
+    waits for its retry or is paused: as long as there is such a run, nothing is freed.
     """
     since = _oldest(cluster)
     if since is None:
         return []
     leaked = [row for row in api.pages(f"{_LIMITS}/filter") if _is_leaked(row, since)]
-    if not leaked or _older_runs(api, since):
+    if not leaked or _goes_on(api, since):
         return []
     return [_free(api, row) for row in leaked]
 
@@ -44,13 +43,10 @@ def _is_leaked(row: dict[str, Any], since: datetime) -> bool:
     return bool(row["active_slots"]) and _moment(row["updated"]) < since
 
 
-def _older_runs(api: PrefectApi, since: datetime) -> Sequence[Any]:
-    begun = {
-        "state": {"type": {"any_": list(ACTIVE)}},
-        "start_time": {"before_": since.isoformat()},
-    }
-    rows: list[Any] = api.post("/flow_runs/filter", {"flow_runs": begun, "limit": 1})
-    return rows
+def _goes_on(api: PrefectApi, since: datetime) -> bool:
+    """Whether a run that began before is active."""
+    older = active_runs(api, flow_runs={"start_time": {"before_": since.isoformat()}})
+    return next(older, None) is not None
 
 
 def _free(api: PrefectApi, row: dict[str, Any]) -> Change:
