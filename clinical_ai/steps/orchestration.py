@@ -71,6 +71,13 @@ def remove_automation(api: PrefectApi, name: str) -> None:
         api.delete(f"/automations/{each['id']}")
 
 
+def has_acted(api: PrefectApi, name: str) -> bool:
+    """Whether the automation of that name has done its action; asks Prefect's events."""
+    ids = [f"prefect.automation.{each['id']}" for each in _find_automations(api, name)]
+    done = {"event": {"name": ["prefect.automation.action.executed"]}, "resource": {"id": ids}}
+    return bool(ids and api.post("/events/filter", {"filter": done, "limit": 1})["events"])
+
+
 def _find_automations(api: PrefectApi, name: str) -> list[dict[str, Any]]:
     wanted = {"automations": {"name": {"any_": [name]}}}
     return list(api.post("/automations/filter", wanted))

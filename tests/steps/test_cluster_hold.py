@@ -15,6 +15,7 @@ from clinical_ai.steps.cluster.hold import finish_abandoned_hold, finish_hold
 from clinical_ai.steps.cluster.inventory import read_inventory
 from clinical_ai.steps.cluster.lease import cluster_lease, find_holder
 from clinical_ai.steps.cluster.rollout import RolloutFailed
+from clinical_ai.steps.roll import new_journal
 from tests.support.clock import Clock
 from tests.support.deploying import BETTER, BROKEN, GOOD, OURS, Namespace, job, stages, workload
 from tests.support.fake_cluster import Request
@@ -322,6 +323,29 @@ def test_pools_that_a_killed_run_held_are_open_after_the_next(namespace: Namespa
     namespace.prefect.pools[names.POOL]["is_paused"] = True  # by hand, after that
     finish_hold(namespace.records, namespace.prefect)
     assert namespace.paused() == [True, False]
+
+
+def test_a_pool_that_was_paused_by_hand_after_prefect_opened_it_stays_so(
+    namespace: Namespace,
+) -> None:
+    deploy(namespace.site(), stages())
+    killed_at_writes_of(namespace, names.WORKER, worker=BETTER)
+    namespace.prefect.ends("killed")
+    assert (namespace.paused(), namespace.stage()) == ([False, False], Stage.HELD)
+    namespace.prefect.pools[names.POOL]["is_paused"] = True
+    deploy(namespace.site(run="next"), stages(worker=BETTER))
+    assert namespace.image(names.WORKER) == BETTER
+    assert namespace.paused() == [True, False]
+    assert promised(namespace) == []
+
+
+def test_a_hold_whose_pool_is_open_or_gone_is_closed(namespace: Namespace) -> None:
+    journal = new_journal("a worker is replaced").held({names.POOL: False})
+    for _ in range(2):
+        namespace.records.write_journal(journal)
+        finish_hold(namespace.records, namespace.prefect)
+        assert namespace.stage() is Stage.DONE
+        namespace.prefect.pools.pop(names.POOL, None)
 
 
 def test_a_hold_is_finished_by_whoever_starts_a_run_when_its_holder_is_dead(

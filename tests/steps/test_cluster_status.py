@@ -9,14 +9,16 @@ import pytest
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, Transient
-from clinical_ai.plans import Stage
+from clinical_ai.manifests.orchestration import hold_automation
+from clinical_ai.plans import Journal, Stage
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster.break_glass import stop
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.status import see, table
-from clinical_ai.steps.roll import new_journal
+from clinical_ai.steps.orchestration import ensure_automation
+from clinical_ai.steps.roll import hold, new_journal
 from tests.support.installed import Installed, Prepare
 from tests.support.kubernetes_examples import RELEASE
 
@@ -37,6 +39,17 @@ def look(site: Installed) -> dict[str, Any]:
 
 def told(site: Installed) -> str:
     return "\n".join(table(look(site)))
+
+
+def held(site: Installed, run: str = "") -> Journal:
+    """A change is replacing the platform's worker; a flow run with this id."""
+    journal = new_journal("the worker of pool platform is replaced").held({"platform": False})
+    Records(site.cluster).write_journal(journal)
+    if run:
+        pool = site.prefect.pools[names.PLATFORM_POOL]["id"]
+        ensure_automation(site.prefect, hold_automation(pool, run))
+    hold(site.prefect, [names.PLATFORM_POOL])
+    return journal
 
 
 def workload(seen: dict[str, Any], name: str) -> dict[str, Any]:
@@ -142,8 +155,7 @@ def test_who_changes_it_and_who_stopped_that_is_told(installed: Installed) -> No
 def test_a_pool_that_a_killed_change_left_held_is_told_with_what_opens_it(
     installed: Installed,
 ) -> None:
-    journal = new_journal("the worker of pool platform is replaced").held({"platform": False})
-    Records(installed.cluster).write_journal(journal)
+    journal = held(installed)
     with cluster_lease(installed.cluster, "flow run a-run"):
         seen = look(installed)
         assert seen["held"] == f"platform, since {journal.started}: {journal.reason}"
@@ -155,9 +167,26 @@ def test_a_pool_that_a_killed_change_left_held_is_told_with_what_opens_it(
     assert "held" not in told(installed)
 
 
+def test_a_pool_that_prefect_opened_is_not_held_whoever_paused_it_since(
+    installed: Installed,
+) -> None:
+    held(installed, run="a-run")
+    assert look(installed)["healthy"] is False
+    installed.prefect.ends("a-run")
+    seen = look(installed)
+    assert (seen["held"], seen["healthy"]) == (None, True)
+    hold(installed.prefect, [names.PLATFORM_POOL])
+    assert look(installed)["held"] is None
+
+
+def test_a_hold_is_told_while_nobody_can_ask_whether_it_lasts(installed: Installed) -> None:
+    held(installed)
+    installed.prefect.down = True
+    assert "platform, since" in look(installed)["held"]
+
+
 def test_a_killed_change_is_told_as_gone_although_it_has_the_lease(installed: Installed) -> None:
-    journal = new_journal("the worker of pool platform is replaced").held({"platform": False})
-    Records(installed.cluster).write_journal(journal)
+    held(installed)
     with cluster_lease(installed.cluster, "flow run a-run"):
         long_ago = {"spec": {"renewTime": "2026-11-24T10:00:00.000000Z"}}
         installed.cluster.patch(LEASE, long_ago)

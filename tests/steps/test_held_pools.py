@@ -8,9 +8,12 @@ import pytest
 from clinical_ai import names
 from clinical_ai.manifests.orchestration import hold_automation
 from clinical_ai.ports import PrefectApi
-from clinical_ai.steps.orchestration import ensure_automation, remove_automation
-from clinical_ai.steps.roll import hold, lift
+from clinical_ai.steps.cluster.hold import find_open, finish_hold, is_held
+from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.orchestration import ensure_automation, has_acted, remove_automation
+from clinical_ai.steps.roll import hold, lift, new_journal
 from clinical_ai.waiting import Sighting, wait_until
+from tests.support.fake_cluster import FakeCluster
 from tests.support.prefect_server import PrefectServer, ensure_pool
 
 POOLS: Final = [names.POOL, names.PLATFORM_POOL]
@@ -56,6 +59,29 @@ def test_it_is_opened_however_that_run_ends_and_no_other_pool_is(api: PrefectApi
 
     wait_until("the pool to be opened", look, seconds=60)
     assert held(api) == [names.POOL]
+
+
+def test_the_pause_of_a_person_who_came_after_prefect_is_left_alone(api: PrefectApi) -> None:
+    run, records = begin(api), Records(FakeCluster().open())
+    pool = api.get(f"/work_pools/{names.PLATFORM_POOL}")["id"]
+    for paused_by_hand in (False, True):
+        journal = new_journal("a worker is replaced").held({names.PLATFORM_POOL: False})
+        records.write_journal(journal)
+        ensure_automation(api, hold_automation(pool, run))
+        hold(api, [names.PLATFORM_POOL])
+        assert is_held(api, journal)
+        if paused_by_hand:
+            end(api, run, "CRASHED")
+            wait_until("Prefect to act", lambda: _acted(api), seconds=60)
+            assert held(api) == []
+            hold(api, [names.PLATFORM_POOL])
+        finish_hold(records, api)
+        assert (held(api) == [names.PLATFORM_POOL]) is paused_by_hand
+        assert find_open(records) is None
+
+
+def _acted(api: PrefectApi) -> Sighting:
+    return Sighting(has_acted(api, names.HOLD_AUTOMATION), f"{held(api)} are held")
 
 
 def test_nothing_of_it_is_left_once_it_is_removed(api: PrefectApi) -> None:

@@ -44,6 +44,7 @@ class FakePrefect:
         self.leases: dict[str, str] = {}
         self.artifacts: list[dict[str, Any]] = []
         self.logs: list[dict[str, Any]] = []
+        self.acted: set[str] = set()  # automations
         self.on_schedule: Callable[[dict[str, Any], dict[str, Any]], None] | None = None
         self._clock = count(1)
         self._alone = RLock()
@@ -369,6 +370,21 @@ class FakePrefect:
 
     # Automations and blocks.
 
+    def ends(self, run: str) -> None:
+        """What its automations do when this run ends: they open pools, which is an event."""
+        for found, row in self.automations.items():
+            if row["trigger"]["match"]["prefect.resource.id"] == f"prefect.flow-run.{run}":
+                opened = {action["work_pool_id"] for action in row["actions"]}
+                for pool in self.pools.values():
+                    pool["is_paused"] &= pool["id"] not in opened
+                self.acted.add(found)
+
+    def _filter_events(self, body: dict[str, Any]) -> Any:
+        """Of automations that acted; no other event is kept."""
+        ids = [each.rpartition(".")[2] for each in body["filter"]["resource"]["id"]]
+        kind = "prefect.automation.action.executed"
+        return {"events": [{"event": kind} for found in ids if found in self.acted]}
+
     def _automation(self, body: dict[str, Any], found: str | None = None) -> Any:
         if found is not None and found not in self.automations:
             return None
@@ -517,6 +533,7 @@ _ROUTES: Final[tuple[_Route, ...]] = (
     ("PATCH", "/artifacts/([^/]+)", FakePrefect._change_artifact),
     ("POST", "/artifacts/filter", FakePrefect._filter_artifacts),
     ("POST", "/automations/", FakePrefect._automation),
+    ("POST", "/events/filter", FakePrefect._filter_events),
     ("POST", "/automations/filter", FakePrefect._filter_automations),
     ("DELETE", "/automations/owned-by/(.+)", FakePrefect._drop_owned),
     ("GET", "/variables/name/(.+)", lambda self, _body, name: self.variables.get(name)),

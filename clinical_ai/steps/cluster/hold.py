@@ -15,7 +15,7 @@ from clinical_ai.steps.cluster.break_glass import guarded
 from clinical_ai.steps.cluster.ensure import Guard, free
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.records import Records
-from clinical_ai.steps.orchestration import ensure_automation, remove_automation
+from clinical_ai.steps.orchestration import ensure_automation, has_acted, remove_automation
 from clinical_ai.steps.roll import drain, hold, lift, new_journal
 
 log = logging.getLogger(__name__)
@@ -63,8 +63,12 @@ def holding(
 
 def finish_hold(records: Records, api: PrefectApi) -> None:
     """Pools that a killed run left held are open again; for whoever holds the lease."""
-    if (journal := find_open(records)) is not None:
+    if (journal := find_open(records)) is None:
+        return
+    if is_held(api, journal):
         _lift(records, api, journal, "was interrupted; the next run lifted it")
+    else:
+        _close(records, api, journal, "was interrupted; its pool was open, or is paused by hand")
 
 
 def finish_abandoned_hold(cluster: Cluster, api: PrefectApi, who: str) -> None:
@@ -88,7 +92,22 @@ def find_open(records: Records) -> Journal | None:
     return journal if journal is not None and journal.open else None
 
 
+def is_held(api: PrefectApi, journal: Journal) -> bool:
+    """Whether a pool is paused by this hold.
+
+    Once Prefect has opened it at the end of its run, a pause that is found is a person's. That the
+    run has ended says less: Prefect may not have come to it yet, or have been away just then.
+    """
+    found = [api.get(f"/work_pools/{name}") for name in pools_to_restore(journal)]
+    paused = any(pool["is_paused"] for pool in found if pool)
+    return paused and not has_acted(api, names.HOLD_AUTOMATION)
+
+
 def _lift(records: Records, api: PrefectApi, journal: Journal, outcome: str) -> None:
     lift(api, pools_to_restore(journal))
+    _close(records, api, journal, outcome)
+
+
+def _close(records: Records, api: PrefectApi, journal: Journal, outcome: str) -> None:
     remove_automation(api, names.HOLD_AUTOMATION)
     records.write_journal(journal.ended(Stage.DONE, outcome))

@@ -7,11 +7,12 @@ from typing import Any, Final
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.manifests.kubernetes.metadata import ownership
+from clinical_ai.plans import Journal
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Ref
 from clinical_ai.steps.cluster.break_glass import find_stop
 from clinical_ai.steps.cluster.deploy import Site, look
-from clinical_ai.steps.cluster.hold import find_open
+from clinical_ai.steps.cluster.hold import find_open, is_held
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.lease import Holder, find_holder
 from clinical_ai.steps.cluster.records import Records
@@ -38,9 +39,10 @@ def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
     done = [entry for entry in ledger if "failed" not in entry or "verified" in entry]
     last = ledger[-1] if ledger else {}
     holder, stop = find_holder(cluster), find_stop(cluster)
-    held = _held(cluster)
+    journal, damaged = _journal(cluster)
+    api, runs, is_paused = _ask(reach, journal)
+    held = _held(journal) if journal and is_paused else damaged
     abandoned = held is not None and (holder is None or holder.silent)
-    api, runs = _ask(reach)
     return {
         "healthy": api == "ready" and not abandoned and all(each["ready"] for each in workloads),
         "namespace": cluster.namespace,
@@ -91,14 +93,16 @@ def _lease(holder: Holder) -> str:
     return f"{holder}{gone}"
 
 
-def _held(cluster: Cluster) -> str | None:
-    """Which pools hand out no run, since when and why: a change did not end, or did not yet."""
+def _journal(cluster: Cluster) -> tuple[Journal | None, str | None]:
+    """That of a hold which nobody has ended; else what is wrong with it."""
     try:
-        journal = find_open(Records(cluster))
+        return find_open(Records(cluster)), None
     except NeedsOperator as error:
-        return str(error)
-    if journal is None:
-        return None
+        return None, str(error)
+
+
+def _held(journal: Journal) -> str:
+    """Which pools hand out no run, since when and why: a change did not end, or did not yet."""
     return f"{', '.join(journal.paused_before)}, since {journal.started}: {journal.reason}"
 
 
@@ -121,13 +125,17 @@ def _drift(cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def _ask(reach: Reach) -> tuple[str, list[dict[str, Any]]]:
+def _ask(reach: Reach, journal: Journal | None) -> tuple[str, list[dict[str, Any]], bool]:
+    """What Prefect says of itself and its runs, and whether it holds pools as the journal does.
+
+    The journal is believed while nobody can be asked.
+    """
     try:
         with reach() as api:
-            ready = api.get("/ready") is not None
-            return ("ready" if ready else "what answers is not Prefect"), last_runs(api)
+            ready = "ready" if api.get("/ready") is not None else "what answers is not Prefect"
+            return ready, last_runs(api), journal is not None and is_held(api, journal)
     except PlatformError as error:
-        return str(error), []
+        return str(error), [], True
 
 
 def table(seen: dict[str, Any]) -> list[str]:
