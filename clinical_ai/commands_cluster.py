@@ -73,11 +73,18 @@ def break_glass(options: argparse.Namespace, environ: Mapping[str, str], termina
 
 def uninstall(options: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:
     """What the platform owns goes, after it was shown; data and what is others' stays."""
-    from clinical_ai.steps.cluster.uninstall import Options, plan_removal, remove
+    from clinical_ai.steps.cluster.uninstall import (
+        Options,
+        plan_removal,
+        refuse_to_forget,
+        remove,
+    )
 
     cluster = _open(options, environ)
     removal = plan_removal(cluster, Options(options.secrets, options.database))
     space = _own_namespace(cluster) if options.whole_namespace else None
+    if space is not None:
+        refuse_to_forget(cluster, removal.options)
     going = [*removal.going, *([f"Namespace {cluster.namespace}, with all in it"] if space else [])]
     if not going:
         terminal.plain(f"nothing of the platform is in namespace {cluster.namespace}")

@@ -582,6 +582,20 @@ def test_pools_that_a_killed_run_of_deploy_self_held_are_open_again(site: DayZer
     assert site.stage() is Stage.DONE
 
 
+def test_a_pool_that_was_held_when_the_platform_was_uninstalled_is_opened_by_the_next_up(
+    site: DayZero,
+) -> None:
+    """The database is kept, and there it is paused."""
+    assert site.up() == 0
+    journal = new_journal("a worker is replaced").held({names.PLATFORM_POOL: False})
+    Records(site.cluster).write_journal(journal)
+    hold(site.prefect, [names.PLATFORM_POOL])
+    uninstall(site)
+    assert site.up() == 0
+    assert not site.prefect.pools[names.PLATFORM_POOL]["is_paused"]
+    assert site.stage() is Stage.DONE
+
+
 def test_a_wrong_block_is_told_and_can_be_replaced(site: DayZero) -> None:
     site.up()
     where = f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}/block_documents/name/"

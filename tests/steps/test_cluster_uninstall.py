@@ -8,9 +8,11 @@ import pytest
 from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator, TimedOut
+from clinical_ai.plans import Journal, Stage
 from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.cluster.uninstall import Options, plan_removal, remove
+from clinical_ai.steps.roll import new_journal
 from tests.support.deploying import container_of
 from tests.support.fake_cluster import Request
 from tests.support.installed import SPACE, Installed, Prepare
@@ -97,6 +99,36 @@ def test_what_somebody_took_over_or_made_anew_stays_and_is_told(site: Installed)
     assert {f"ConfigMap {taken}, {foreign}", f"Service {again}, {foreign}"} <= set(planned.staying)
     uninstall(site)
     assert site.there() == KEPT | {("ConfigMap", taken), ("Service", again)}
+
+
+HELD = new_journal("a worker is replaced").held({names.PLATFORM_POOL: False, names.POOL: True})
+
+
+@pytest.mark.parametrize(
+    ("journal", "options", "stays"),
+    [
+        (HELD, FEW, True),
+        (HELD, Options(secrets=True), True),
+        (HELD, ALL, False),
+        (HELD.ended(Stage.DONE, "lifted"), FEW, False),
+    ],
+)
+def test_who_holds_a_pool_is_remembered_as_long_as_the_database_is(
+    site: Installed, journal: Journal, options: Options, *, stays: bool
+) -> None:
+    site.records.write_journal(journal)
+    planned = plan_removal(site.cluster, options)
+    told = [each for each in planned.staying if names.JOURNAL in each]
+    assert [each.rpartition(": ")[2] for each in told] == [names.PLATFORM_POOL] * stays
+    uninstall(site, options)
+    assert (("ConfigMap", names.JOURNAL) in site.there()) is stays
+    assert plan_removal(site.cluster, options).going == []
+
+
+def test_a_damaged_journal_goes(site: Installed) -> None:
+    site.put("ConfigMap", names.JOURNAL, data={"journal.json": "oops"})
+    uninstall(site)
+    assert site.there() == KEPT
 
 
 def test_an_object_that_vanishes_between_two_looks_is_no_fault(site: Installed) -> None:

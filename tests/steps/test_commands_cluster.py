@@ -289,6 +289,21 @@ def test_a_namespace_of_others_is_not_removed_and_nothing_in_it(
     assert installed.there() == before
 
 
+def test_a_namespace_that_alone_knows_of_a_held_pool_is_not_removed(
+    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = new_journal("a worker is replaced").held({names.PLATFORM_POOL: False})
+    Records(installed.cluster).write_journal(journal)
+    before = installed.there()
+    assert run("uninstall", "--yes", "--whole-namespace") == 1
+    told = capsys.readouterr().err
+    assert "holds platform in the database" in told
+    assert "run `clinical-ai deploy --runtime kubernetes`, which opens it" in told
+    assert installed.there() == before
+    assert run("uninstall", "--yes", "--whole-namespace", "--database") == 0
+    assert installed.cluster.find(Ref("v1", "Namespace", SPACE)) is None
+
+
 def test_nothing_is_removed_while_self_management_is_stopped(
     run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,16 +11,19 @@ from clinical_ai.errors import NeedsOperator
 from clinical_ai.inventory import is_ours
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.manifests.kubernetes.migration import DROP
+from clinical_ai.plans import pools_to_restore
 from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
 from clinical_ai.secret_references import parts
+from clinical_ai.steps.cluster.hold import find_open
 from clinical_ai.steps.cluster.inventory import Ownership, read_inventory
 from clinical_ai.steps.cluster.job import await_job, remove_job
+from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import await_gone
 from clinical_ai.steps.cluster.synced import KIND
 
 _JOBS: Final = ("batch/v1", "Job")
 # What deploy/self and bootstrap write beside their inventories; the switch is a person's.
-_RECORDS: Final = (names.JOURNAL, names.LEDGER, names.GOOD_OBJECTS)
+_RECORDS: Final = (names.LEDGER, names.GOOD_OBJECTS)
 _OWNERS: Final = {
     names.INVENTORY: names.KEPT_BY_DEPLOY,
     names.RIGHTS_INVENTORY: names.KEPT_BY_BOOTSTRAP,
@@ -66,9 +69,15 @@ def plan_removal(cluster: Cluster, options: Options) -> Removal:
     objects = [each for each in listed if each["kind"] not in {"Deployment", "Namespace"}]
     spaces = [Ref.of(each).short for each in listed if each["kind"] == "Namespace"]
     secrets = _secrets(cluster)
-    records = _there(cluster, "ConfigMap", [*_RECORDS, *_OWNERS])
+    held = _held_pools(cluster, options)
+    records = _there(
+        cluster, "ConfigMap", [*_RECORDS, *_OWNERS, *([] if held else [names.JOURNAL])]
+    )
     jobs = _jobs(cluster)
     staying += [*spaces, *([] if options.secrets else [Ref.of(each).short for each in secrets])]
+    if held:
+        told = f"by which the next `up` opens what is held: {', '.join(held)}"
+        staying.append(f"ConfigMap {names.JOURNAL}, {told}")
     if not options.database:
         lost = ", whose blocks nothing can read then: its key goes" if options.secrets else ""
         staying.append(f"schema {names.PREFECT_SCHEMA} of the database{lost}")
@@ -81,6 +90,31 @@ def plan_removal(cluster: Cluster, options: Options) -> Removal:
         options=options,
         drop=_drop(jobs, workloads) if options.database else None,
     )
+
+
+def refuse_to_forget(cluster: Cluster, options: Options) -> None:
+    """NeedsOperator when a pool is held in a database that stays, and the namespace is to go."""
+    if held := _held_pools(cluster, options):
+        raise NeedsOperator(
+            f"a change that did not end holds {', '.join(held)} in the database, and nothing but "
+            f"namespace {cluster.namespace} knows it",
+            "run `clinical-ai deploy --runtime kubernetes`, which opens it; or leave out "
+            "--whole-namespace, or add --database; nothing was changed",
+        )
+
+
+def _held_pools(cluster: Cluster, options: Options) -> list[str]:
+    """Pools that a killed change may have left paused, as long as the database is kept.
+
+    A damaged journal tells of none.
+    """
+    if options.database:
+        return []
+    try:
+        journal = find_open(Records(cluster))
+    except NeedsOperator:
+        return []
+    return pools_to_restore(journal) if journal else []
 
 
 def remove(
