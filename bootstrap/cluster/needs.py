@@ -94,8 +94,9 @@ def permissions(settings: Settings) -> Iterator[Permission]:
     number = Counter(each["kind"] for each in every)
     for each in every:
         group = group_of(each["apiVersion"])
-        # Several of a kind are listed, a single one is read by its name.
-        several = ("list",) if number[each["kind"]] > 1 else ()
+        # Several of a kind are listed; a single one, and each ConfigMap, is read by its name.
+        listed = number[each["kind"]] > 1 and each["kind"] != "ConfigMap"
+        several = ("list",) if listed else ()
         for verb in ("get", *several, "create", "patch", "delete"):
             yield Permission(verb, _plural(each["kind"]), group)
         if each["kind"] == "Role":

@@ -17,7 +17,7 @@ Rule = dict[str, Any]
 
 # Server-side apply is `patch`, and `create` for what is not there yet.
 _KEEP: Final = ("get", "list", "create", "patch", "delete")
-_KEEP_ONE: Final = ("get", "create", "patch", "delete")  # of a kind: nobody lists it
+_KEEP_ONE: Final = ("get", "create", "patch", "delete")  # read by name: nobody lists the kind
 _WATCH: Final = ("get", "list", "watch")
 LEVEL: Final = "pod-security.kubernetes.io"
 
@@ -69,8 +69,8 @@ def _platform_job(settings: Settings) -> list[Rule]:
     """deploy/self, verify and their like: the platform's own objects, and reading the rest."""
     exposure = cluster_of(settings).exposure
     return [
-        # Vault's agent has a ConfigMap of its own, and settings may choose it at any time.
-        _rule("", ["configmaps", "services"], _KEEP),
+        _rule("", ["configmaps"], _KEEP_ONE),
+        _rule("", ["services"], _KEEP),
         _rule("apps", ["deployments"], _KEEP),
         _rule("batch", ["jobs"], ["get", "list", "create", "delete"]),
         _rule("policy", ["poddisruptionbudgets"], _KEEP),

@@ -58,9 +58,9 @@ def ensure_objects(
     `replicas` counts when the object is made, and never again. `guard` is called before each
     write, and raises when there may be none.
 
-    One list for several objects of a kind, one request for a single one and for each Secret (who
-    may list Secrets may read all of them), and one dry run for each object; a second one only when
-    there is a conflict.
+    One list for several objects of a kind, one request for a single one and for each Secret and
+    ConfigMap (who may list them may read everybody's), and one dry run for each object; a second
+    one only when there is a conflict.
     """
     live = _read(cluster, wanted)
     coming: set[str] = set()
@@ -79,6 +79,9 @@ def ensure_objects(
     return changes
 
 
+_BY_NAME: Final = frozenset({"Secret", "ConfigMap"})
+
+
 def _read(cluster: Cluster, wanted: Iterable[Object]) -> dict[Ref, Object]:
     """The live objects, by the Ref of the wanted one."""
     groups: dict[tuple[str, str, str], list[Object]] = defaultdict(list)
@@ -89,7 +92,7 @@ def _read(cluster: Cluster, wanted: Iterable[Object]) -> dict[Ref, Object]:
     for (api_version, kind, namespace), members in groups.items():
         listed: dict[str, Object] = {}
         labels = _common_labels(members)
-        if len(members) > 1 and labels and kind != "Secret":
+        if len(members) > 1 and labels and kind not in _BY_NAME:
             rows = cluster.find_all(api_version, kind, labels=labels, namespace=namespace)
             listed = {row["metadata"]["name"]: row for row in rows}
         for ref in map(Ref.of, members):
