@@ -6,18 +6,25 @@ from typing import Final
 from bootstrap.cluster import needs, room, taken
 from bootstrap.cluster.exposure import check_exposure
 from clinical_ai import names
-from clinical_ai.adapters.cluster_secrets import ClusterSecrets
+from clinical_ai.adapters.cluster_secrets import ClusterSecrets, replacing
 from clinical_ai.errors import ManyFaults, NeedsOperator, all_found
 from clinical_ai.manifests.kubernetes import access, credentials
 from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
 from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Permission, Ref, group_of
+from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.inventory import Ownership, check_prune, read_inventory
 from clinical_ai.steps.cluster.synced import STORE, against_store
 
 _LEAST: Final = (1, 24)
 _SHOWN: Final = (1, 25)
+_VARIABLES: Final = (
+    names.DATABASE_URL,
+    names.PREFECT_DATABASE_URL,
+    names.API_AUTH,
+    names.ENCRYPTION_KEY,
+)
 _MADE: Final = {names.API_AUTH, names.ENCRYPTION_KEY}  # by bootstrap, when they are absent
 
 
@@ -48,6 +55,7 @@ def _looks(
     yield lambda: taken.check_names(cluster, settings)
     yield lambda: check_pruned(cluster, settings)
     yield lambda: check_secrets(cluster, settings, secrets, kept)
+    yield lambda: check_line_ends(cluster, secrets)
     yield lambda: check_key(cluster, secrets)
     yield lambda: check_volumes(cluster, settings)
     yield lambda: check_exposure(cluster, settings)
@@ -158,6 +166,22 @@ def _in_order(cluster: Cluster, absences: list[NeedsOperator]) -> list[NeedsOper
     first, *others = absences
     make = f"kubectl create namespace {cluster.namespace}"
     return [NeedsOperator(first.problem, f"{make}; then {first.remedy}"), *others]
+
+
+def check_line_ends(cluster: Cluster, secrets: ClusterSecrets) -> str:
+    """None of what pods read as a variable has one: a database by such a name is not there."""
+    faults = [
+        NeedsOperator(
+            f"{reference} ends with a line end",
+            f"write it anew without one: {replacing(cluster.namespace, name, [key])}",
+        )
+        for reference in _VARIABLES
+        if secrets.ends_with_line(reference)
+        for name, key in [parts(reference)]
+    ]
+    if faults:
+        raise ManyFaults(faults)
+    return ""
 
 
 def check_key(cluster: Cluster, secrets: SecretStore) -> str:

@@ -27,12 +27,12 @@ class ClusterSecrets:
 
     def find(self, reference: str) -> SecretStr | None:
         """The value without its last line end, or None when there is no such Secret or key."""
-        name, key = parts_of(reference)
-        found = self._cluster.find(_ref(name))
-        data = ((found or {}).get("data") or {}).get(key)
-        if data is None:
-            return None
-        return kept(reference, b64decode(data))
+        data = self._data(reference)
+        return None if data is None else kept(reference, data)
+
+    def ends_with_line(self, reference: str) -> bool:
+        """Whether the value has a line end, which a file may have, and a pod's variable keeps."""
+        return (self._data(reference) or b"").endswith(b"\n")
 
     def get(self, reference: str) -> SecretStr:
         """The value; NeedsOperator tells the kubectl line that adds it when it is absent."""
@@ -94,6 +94,12 @@ class ClusterSecrets:
         if not self._make(name, data):
             self._cluster.patch(_ref(name), {"data": data})
         return Change(reference, Did.CREATED if before is None else Did.UPDATED)
+
+    def _data(self, reference: str) -> bytes | None:
+        name, key = parts_of(reference)
+        found = self._cluster.find(_ref(name))
+        data = ((found or {}).get("data") or {}).get(key)
+        return None if data is None else b64decode(data)
 
     def _make(self, name: str, data: dict[str, str]) -> bool:
         about = {"name": name, "labels": {"app.kubernetes.io/part-of": names.PRODUCT}}

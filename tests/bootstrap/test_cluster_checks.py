@@ -1,5 +1,6 @@
 """Each fault that stops an installation in a cluster is told with its remedy, all at once."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from clinical_ai.inventory import Inventory
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.manifests.kubernetes.pod_check import pod_check
+from clinical_ai.secret_references import parts
 from clinical_ai.settings import parse
 from clinical_ai.steps.cluster.inventory import Ownership, write_inventory
 from clinical_ai.steps.cluster.lease import cluster_lease
@@ -45,7 +47,7 @@ def test_looking_writes_nothing(site: Site) -> None:
 
 def test_no_right_is_asked_for_that_nobody_uses() -> None:
     site = Site(settings_of("production"))
-    single = ("ingresses", "secretstores", "externalsecrets")
+    single = ("ingresses", "secretstores", "externalsecrets", "configmaps")
     site.fake.denied = {("list", each) for each in single}
     assert any("permissions" in each for each in site.check())
 
@@ -399,6 +401,19 @@ def test_secrets_that_are_missing_are_told_with_lines_that_can_be_typed_in_order
     first, second = site.faults()
     assert first.remedy.startswith(f"kubectl create namespace {NAMESPACE}; then ")
     assert "create namespace" not in second.remedy
+
+
+def test_a_line_end_that_a_pods_variable_would_keep_is_told(site: Site) -> None:
+    """A file has one at its end unless somebody took care, and a database by that name is not."""
+    name, key = parts(names.PREFECT_DATABASE_URL)
+    data = {each: b64encode(b"x").decode() for each in ("database-url", key)}
+    site.put(thing("Secret", name, data=data))
+    site.check()
+    site.put(thing("Secret", name, data=data | {key: b64encode(b"not-secret\n").decode()}))
+    fault = site.fault()
+    assert fault.problem == f"{names.PREFECT_DATABASE_URL} ends with a line end"
+    assert f"kubectl patch secret {name} -n {NAMESPACE}" in fault.remedy
+    assert f"--from-file={key}=FILE" in fault.remedy
 
 
 def test_the_key_of_an_installed_platform_is_never_made_anew(site: Site) -> None:

@@ -52,7 +52,8 @@ def install(site: Site) -> None:
     """The platform's objects are there, and Jobs, as after a first installation."""
     site.apply_all()
     for name in (names.INVENTORY, names.RIGHTS_INVENTORY, names.LEDGER, names.GOOD_OBJECTS):
-        site.put(labelled(thing("ConfigMap", name)))
+        listed = {"objects.json": "[]"} if "inventory" in name else {}
+        site.put(labelled(thing("ConfigMap", name, data=listed)))
     site.put(labelled(thing("Lease", names.CLUSTER_LEASE, "coordination.k8s.io/v1")))
     site.fake.open(site.namespace).create(migration(site.settings, RELEASE))
     for name in ("deploy", "verify", "canary", "other-canary"):
