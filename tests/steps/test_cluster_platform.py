@@ -220,7 +220,10 @@ def test_rights_that_new_settings_need_are_told_with_the_command_that_gives_them
     with pytest.raises(NeedsOperator, match="may not get ingresses") as refused:
         bring(installed, write=write)
     assert names.PLATFORM_JOB in refused.value.remedy
-    assert "heal it with `python -m bootstrap --runtime kubernetes`" in refused.value.remedy
+    assert (
+        "heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
+        in refused.value.remedy
+    )
 
 
 def test_what_is_forbidden_although_rights_are_as_wanted_is_told_as_it_is(

@@ -77,7 +77,9 @@ def test_rights_that_somebody_changed_are_told_by_field_with_what_heals_them(
     [(what, detail)] = looked(fake).items()
     assert what == kind
     assert detail.startswith(f"{field}; set by kubectl-edit; ")
-    assert detail.endswith("then heal it with `python -m bootstrap --runtime kubernetes`")
+    assert detail.endswith(
+        "then heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
+    )
     name = next(it["metadata"]["name"] for it in WANTED if it["kind"] == kind)
     assert f"`kubectl delete {kind.lower()} {name} -n " in detail
 
@@ -87,7 +89,7 @@ def test_what_is_not_there_is_told(fake: FakeCluster) -> None:
         del fake.objects.all[place]
     told = looked(fake)
     assert list(told) == ["RoleBinding"]
-    heal = "heal it with `python -m bootstrap --runtime kubernetes`"
+    heal = "heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
     assert told["RoleBinding"] == f"it is not there; {heal}"
 
 
@@ -96,7 +98,10 @@ def test_a_field_that_somebody_took_away_is_put_back_by_bootstrap_at_once(
 ) -> None:
     edit(fake, "Role", lambda it: it.pop("rules"))
     told = looked(fake)
-    assert told["Role"] == "rules; heal it with `python -m bootstrap --runtime kubernetes`"
+    assert (
+        told["Role"]
+        == "rules; heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
+    )
 
 
 @pytest.mark.parametrize("kind", ["Role", "RoleBinding", "ServiceAccount"])

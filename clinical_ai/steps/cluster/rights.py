@@ -10,7 +10,7 @@ from clinical_ai.deployment_plan import covers
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports_cluster import Cluster, Forbidden, Object, Ref
 
-_HEAL: Final = "heal it with `python -m bootstrap --runtime kubernetes`"
+_HEAL: Final = "heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
 _COMPARED: Final = ("rules", "roleRef", "subjects", "automountServiceAccountToken")
 
 
