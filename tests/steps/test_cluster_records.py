@@ -106,7 +106,8 @@ def test_a_damaged_record_is_told_with_its_name(
     keep(records.cluster, name, "data", key, text)
     with pytest.raises(NeedsOperator, match=f"ConfigMap {name} is damaged") as refused:
         read(records)
-    assert f"kubectl delete configmap {name}" in refused.value.remedy
+    space = records.cluster.namespace
+    assert f"`kubectl delete configmap {name} -n {space}`" in refused.value.remedy
 
 
 @pytest.mark.parametrize(

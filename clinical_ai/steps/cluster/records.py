@@ -39,7 +39,7 @@ class Records:
         try:
             return from_dict(json.loads(text))
         except (KeyError, TypeError, ValueError):
-            raise _damaged(names.JOURNAL) from None
+            raise self._damaged(names.JOURNAL) from None
 
     def write_journal(self, journal: Journal) -> None:
         """The journal is safe when this returns."""
@@ -47,7 +47,7 @@ class Records:
 
     def read_ledger(self) -> list[dict[str, Any]]:
         """Entries, the oldest first."""
-        return _rows(self._data(names.LEDGER).get(_LEDGER, "[]"), names.LEDGER)
+        return self._rows(self._data(names.LEDGER).get(_LEDGER, "[]"), names.LEDGER)
 
     def write_ledger(self, entry: Mapping[str, Any]) -> None:
         """The ledger ends with this entry; the oldest are forgotten."""
@@ -63,8 +63,8 @@ class Records:
         try:
             text = gzip.decompress(b64decode(packed))
         except (OSError, EOFError, ValueError, zlib.error):
-            raise _damaged(names.GOOD_OBJECTS) from None
-        return _rows(text, names.GOOD_OBJECTS)
+            raise self._damaged(names.GOOD_OBJECTS) from None
+        return self._rows(text, names.GOOD_OBJECTS)
 
     def write_objects(self, objects: list[Object]) -> None:
         """These are good together; nothing is written when they were so before."""
@@ -73,6 +73,21 @@ class Records:
         text = json.dumps(objects, sort_keys=True).encode()
         packed = b64encode(gzip.compress(text, mtime=0)).decode()
         self._write(names.GOOD_OBJECTS, binary={_OBJECTS: packed})
+
+    def _rows(self, text: str | bytes, name: str) -> list[dict[str, Any]]:
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+            raise self._damaged(name)
+        return found
+
+    def _damaged(self, name: str) -> NeedsOperator:
+        remove = f"`kubectl delete configmap {name} -n {self.cluster.namespace}`"
+        return NeedsOperator(
+            f"ConfigMap {name} is damaged", f"look at it, then remove it: {remove}"
+        )
 
     def _data(self, name: str) -> dict[str, str]:
         return (self.cluster.find(_ref(name)) or {}).get("data") or {}
@@ -89,20 +104,3 @@ class Records:
 
 def _ref(name: str) -> Ref:
     return Ref("v1", "ConfigMap", name)
-
-
-def _rows(text: str | bytes, name: str) -> list[dict[str, Any]]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise _damaged(name)
-    return found
-
-
-def _damaged(name: str) -> NeedsOperator:
-    return NeedsOperator(
-        f"ConfigMap {name} is damaged",
-        f"look at it, then remove it: `kubectl delete configmap {name}`",
-    )
