@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Final
 
+from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import (
     Action,
@@ -96,7 +97,7 @@ def keep_many(steps: Sequence[Step]) -> list[Step]:
     """The plan without a large prune, which is left to somebody who confirms it."""
     if not is_large(steps):
         return list(steps)
-    reason = "too many would go at once: `clinical-ai register --confirm`"
+    reason = f"too many would go at once: run {names.REGISTER} with confirm_removal"
     return [
         replace(step, action=Action.KEPT, reason=reason) if step.action is Action.PRUNE else step
         for step in steps

@@ -337,7 +337,7 @@ def test_many_at_once_go_only_when_somebody_confirms(site: Site) -> None:
         site.register(site.five()[:2])
     changes = ensure_deployments(site.api, site.five()[:2], "make up")
     assert site.there() == ["a", "b", "c", "d", "e"], "and an installation keeps them"
-    assert sum("register --confirm" in change.detail for change in changes) == 3
+    assert sum(f"{names.REGISTER} with confirm_removal" in change.detail for change in changes) == 3
     told = site.api.get(f"/variables/name/{names.REGISTERING}")
     ensure_deployments(site.api, site.five()[:2], "make up")
     assert site.api.get(f"/variables/name/{names.REGISTERING}") == told, "and writes nothing"
