@@ -132,7 +132,10 @@ def _check_usable(row: Row, what: str) -> None:
 def _check(database: Database, settings: Development | Production, what: str) -> None:
     there = _columns(database, TABLES[what])
     if not there:
-        raise NeedsOperator(f"table {TABLES[what]} is not there", "run `make up`, which makes it")
+        raise NeedsOperator(
+            f"table {TABLES[what]} is not there",
+            f"run `make up`, in a cluster {names.DEPLOY_SELF}, which makes it",
+        )
     if faults := _missing(what, there, settings):
         raise ManyFaults(faults)
 

@@ -69,7 +69,8 @@ def get_deployment(api: PrefectApi, full_name: str) -> dict[str, Any]:
     found = find_deployment(api, full_name)
     if found is None:
         raise NeedsOperator(
-            f"deployment {full_name} is not registered", "run `make up`, which registers it"
+            f"deployment {full_name} is not registered",
+            "run `make up`, in a cluster bootstrap, which registers it",
         )
     return found
 

@@ -32,6 +32,12 @@ def test_the_tables_are_made_once(database: PostgresDatabase) -> None:
     assert [change.did for change in ensure_catalog(database, settings)] == [Did.UNCHANGED] * 2
 
 
+def test_a_table_that_is_not_there_is_told_with_what_makes_it(database: PostgresDatabase) -> None:
+    with pytest.raises(NeedsOperator, match=f"{names.SOURCES_TABLE} is not there") as refused:
+        get_row(database, parse({}), "source", "a")
+    assert refused.value.remedy == "run `make up`, in a cluster deploy/self, which makes it"
+
+
 def test_every_missing_column_of_an_existing_table_is_named_with_both_remedies(
     database: PostgresDatabase,
 ) -> None:

@@ -75,7 +75,10 @@ def test_what_is_not_registered_is_told_with_what_registers_it(api: PrefectApi) 
         lambda: start_run(api, "nothing/never", {}),
         lambda: find_tagged_run(api, "nothing/never", "t"),
     ):
-        with pytest.raises(NeedsOperator, match=r"nothing/never is not registered.*`make up`"):
+        with pytest.raises(
+            NeedsOperator,
+            match=r"nothing/never is not registered.*`make up`, in a cluster bootstrap",
+        ):
             ask()
 
 
