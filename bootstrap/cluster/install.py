@@ -33,13 +33,14 @@ from clinical_ai.ports_cluster import Cluster, Permission, Ref
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings, parse
 from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped
-from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look
+from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look, migrate
 from clinical_ai.steps.cluster.ensure import Guard, ensure_objects, free
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.rights import look_at_namespace
+from clinical_ai.steps.health import lacks_tables
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
 from clinical_ai.steps.registration import ensure_deployments
 from clinical_ai.steps.runs import Run, follow_run, read_table
@@ -116,6 +117,7 @@ def up(plan: Plan, terminal: Terminal) -> int:
     lay_ground(plan, release, terminal)
     with reach_api(plan.cluster, plan.request.environ, plan.request.context) as api:
         platform = _platform(plan, release, api)
+        _restore_tables(platform, terminal)
         platform = _settle(plan, platform)
         terminal.step("registration", register(platform))
         terminal.step("platform worker", _bring_rest(platform))
@@ -337,6 +339,19 @@ def _bring(plan: Plan, release: Release, guard: Guard, terminal: Terminal) -> li
         terminal.line("from a pod", line)
     last = migration(plan.settings, release)
     return [*changes, *deploy(site, server, last, all_of_it=False)]
+
+
+def _restore_tables(platform: ClusterPlatform, terminal: Terminal) -> None:
+    """Prefect's database is migrated once more when somebody has emptied it.
+
+    Asked of the server, without a pod: to Kubernetes all is up, and the migration has succeeded.
+    """
+    if not lacks_tables(platform.api):
+        return
+    job = migration(platform.settings, platform.release)
+    with cluster_lease(platform.cluster, _who()) as lease:
+        site = replace(platform.site(), guard=guarded(platform.cluster, lease.renew))
+        terminal.step("database", migrate(site, job, anew=True))
 
 
 def _bring_rest(platform: ClusterPlatform) -> list[Change]:

@@ -40,6 +40,21 @@ def await_api(api: PrefectApi, runtime: Runtime, *, seconds: float = 120) -> Non
     wait_until("Prefect's API", look, seconds=seconds, every=0.25)
 
 
+def lacks_tables(api: PrefectApi) -> bool:
+    """Whether Prefect reaches its database, and finds nothing of its own there.
+
+    Neither /health nor /ready tells: a server is ready behind an empty database, and answers all
+    else with 503. It needs no restart once its tables are back.
+    """
+    if api.get("/ready") is None:
+        return False
+    try:
+        api.get(f"/work_pools/{names.POOL}")
+    except Transient:
+        return True
+    return False
+
+
 def _watch(runtime: Runtime, pids: set[int]) -> None:
     processes = runtime.processes()
     if not processes:

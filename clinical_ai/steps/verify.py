@@ -165,7 +165,10 @@ def _schema(parts: SharedParts) -> str:
         [names.PREFECT_SCHEMA],
     )
     if not rows[0]["n"]:
-        raise NeedsOperator(f"schema {names.PREFECT_SCHEMA} has no tables", f"run {parts.repair}")
+        raise NeedsOperator(
+            f"schema {names.PREFECT_SCHEMA} has no tables",
+            "run `make up`, in a cluster bootstrap, which makes them",
+        )
     return f"{rows[0]['n']} tables in schema {names.PREFECT_SCHEMA}, owner {rows[0]['owner']}"
 
 

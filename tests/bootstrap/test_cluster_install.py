@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ from clinical_ai.steps.runs import find_deployment
 from clinical_ai.steps.settings_block import find_settings, save_settings
 from clinical_ai.steps.verify import Result, as_rows
 from tests.support.clock import Clock
+from tests.support.fake_cluster import Request as Asked
 from tests.support.fake_docker import FakeDocker
 from tests.support.installed import SPACE, Installed, Prepare
 from tests.support.kubernetes_examples import ALL, RELEASE, settings_of
@@ -334,6 +336,37 @@ def test_a_list_of_what_is_there_that_was_lost_is_made_anew(site: DayZero, lost:
     site.up()
     site.apply()
     assert site.cluster.get(ref)["data"] == before
+
+
+def test_a_database_that_was_emptied_is_migrated_and_filled_again(
+    site: DayZero, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To Kubernetes all is up, and the migration of this very name has succeeded."""
+    site.up()
+    first = migration_of(site)
+    site.prefect.__init__()  # type: ignore[misc]
+    site.prefect.emptied = True
+
+    def fill(asked: Asked) -> None:
+        if asked.verb == "create" and asked.name == first["name"]:
+            site.prefect.emptied = False
+
+    site.fake.on_write = fill
+    capsys.readouterr()
+    assert site.up() == 0
+    assert re.search(rf"database +Job {first['name']}:? created", capsys.readouterr().out)
+    assert migration_of(site)["uid"] != first["uid"]
+    assert len(site.prefect.deployments) == len(site.rendered["deployments"])
+    assert find_settings(site.prefect) == site.settings
+    assert site.started(names.DEPLOY_SELF) == 1
+    site.fake.requests.clear()
+    assert site.up() == 0
+    assert site.fake.writes == []
+
+
+def migration_of(site: DayZero) -> Any:
+    [found] = site.cluster.find_all("batch/v1", "Job", labels={"app": names.MIGRATION})
+    return found["metadata"]
 
 
 def test_nothing_is_written_while_self_management_is_stopped(site: DayZero) -> None:

@@ -335,7 +335,21 @@ def test_a_migration_that_failed_is_tried_anew(namespace: Namespace) -> None:
     assert namespace.fake.look("Job", "migration-1")["status"]["succeeded"] == 1
 
 
-def test_a_migration_that_somebody_else_started_is_waited_for(namespace: Namespace) -> None:
+def test_a_migration_whose_tables_are_gone_runs_anew(namespace: Namespace) -> None:
+    migrate(namespace.site(), job())
+    first = namespace.fake.look("Job", "migration-1")["metadata"]["uid"]
+    assert migrate(namespace.site(), job(), anew=True).did is Did.CREATED
+    found = namespace.fake.look("Job", "migration-1")
+    assert found["status"]["succeeded"] == 1
+    assert found["metadata"]["uid"] != first
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_migration_that_somebody_else_started_is_waited_for(
+    namespace: Namespace, *, anew: bool
+) -> None:
     namespace.cluster.create(job())
-    assert migrate(namespace.site(), job()).wrote
-    assert namespace.fake.look("Job", "migration-1")["status"]["succeeded"] == 1
+    theirs = namespace.fake.look("Job", "migration-1")["metadata"]["uid"]
+    assert migrate(namespace.site(), job(), anew=anew).wrote
+    found = namespace.fake.look("Job", "migration-1")
+    assert (found["status"]["succeeded"], found["metadata"]["uid"]) == (1, theirs)

@@ -1,22 +1,24 @@
 """Waits for the parts of a platform: each ends, and tells what it saw last."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, TimedOut, Transient
-from clinical_ai.ports import ProcessSpec, ProcessStatus
+from clinical_ai.ports import PrefectApi, ProcessSpec, ProcessStatus
 from clinical_ai.steps.health import (
     await_api,
     await_database,
     await_workers,
+    lacks_tables,
     offline_workers,
 )
 from tests.support.clock import Clock
 from tests.support.fake_prefect import FakePrefect
 from tests.support.fakes import FakeRuntime
+from tests.support.postgres import PostgresServer
 
 
 class Starting:
@@ -115,6 +117,39 @@ def test_a_refusal_of_the_api_is_not_waited_for(clock: Clock) -> None:
 
     with pytest.raises(NeedsOperator, match="password"):
         await_api(Refusing(), Restarting(every=1))
+
+
+@pytest.fixture
+def emptied(api: PrefectApi, request: pytest.FixtureRequest) -> Iterator[PrefectApi]:
+    """Its tables are where it does not look, until the test has ended."""
+    if isinstance(api, FakePrefect):
+        api.emptied = True
+        yield api
+        return
+    postgres: PostgresServer = request.getfixturevalue("postgres_server")
+    postgres.run("alter schema public rename to elsewhere", "prefect")
+    try:
+        yield api
+    finally:
+        postgres.run("alter schema elsewhere rename to public", "prefect")
+
+
+def test_a_server_is_ready_behind_an_emptied_database(emptied: PrefectApi) -> None:
+    assert emptied.get("/ready") is not None
+    with pytest.raises(Transient, match="503"):
+        emptied.get(f"/work_pools/{names.POOL}")
+    assert lacks_tables(emptied)
+
+
+def test_a_server_whose_tables_are_there_lacks_none(api: PrefectApi) -> None:
+    assert not lacks_tables(api)
+
+
+def test_an_outage_is_no_emptied_database() -> None:
+    api = FakePrefect()
+    api.down = True
+    with pytest.raises(Transient, match="no answer"):
+        lacks_tables(api)
 
 
 def test_workers_are_online_when_the_server_and_they_themselves_say_so() -> None:

@@ -17,18 +17,20 @@ from clinical_ai.errors import Locked, NeedsOperator, Transient
 _NEVER: Final = "1970-01-01T00:00:00+00:00"
 _PAGE: Final = 200
 _FINAL: Final = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+_OF_NO_TABLE: Final = ("/health", "/ready", "/admin/version")
 _DAY: Final = timedelta(days=1)
 
 
 class FakePrefect:
     """A PrefectApi in memory: the paths that steps use, with what the server adds to each.
 
-    `down` makes it unreachable. `on_schedule` is the scheduler: called with a deployment and each
-    new active schedule of it. Every write gives a new `updated`.
+    `down` makes it unreachable, `emptied` leaves it a database without a table. `on_schedule` is
+    the scheduler: called with a deployment and each new active schedule of it. Every write gives a
+    new `updated`.
     """
 
     def __init__(self) -> None:
-        self.down = False
+        self.down = self.emptied = False
         self.pools: dict[str, dict[str, Any]] = {}
         self.queues: dict[tuple[str, str], dict[str, Any]] = {}
         self.workers: dict[tuple[str, str], dict[str, Any]] = {}
@@ -91,6 +93,8 @@ class FakePrefect:
     def _call(self, method: str, path: str, body: Any) -> Any:
         if self.down:
             raise Transient("no answer from Prefect")
+        if self.emptied and path not in _OF_NO_TABLE:
+            raise Transient(f"Prefect answered 503 to {method} {path}")
         for at, pattern, answer in _ROUTES:
             found = re.fullmatch(pattern, path)
             if at == method and found:

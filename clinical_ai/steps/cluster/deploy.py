@@ -140,25 +140,30 @@ def _mounted(wanted: Iterable[Object]) -> set[str]:
     return {volume["secret"]["secretName"] for volume in volumes if "secret" in volume}
 
 
-def migrate(site: Site, migration: Object) -> Change:
+def migrate(site: Site, migration: Object, *, anew: bool = False) -> Change:
     """Prefect's database has the release's revision: the Job of that name has succeeded.
 
-    One that failed is tried anew: its node may have gone, or the database have been away.
+    One that failed is tried anew: its node may have gone, or the database have been away. With
+    `anew` also one that succeeded: what it made is there no more.
     """
     name = migration["metadata"]["name"]
     what = f"Job {name}"
     ref = Ref.of(migration)
     found = site.cluster.find(ref)
-    if found is not None and has_failed(found):
+    if found is not None and (has_failed(found) or (anew and _has_succeeded(found))):
         remove_job(site.cluster, found, seconds=site.seconds, beat=site.guard)
         found = None
     if found is None:
         site.guard()
         site.cluster.create(migration)
-    done = bool((found or {}).get("status", {}).get("succeeded"))
+    done = found is not None and _has_succeeded(found)
     if not done:
         await_job(site.cluster, name, seconds=site.seconds, beat=site.guard)
     return Change(what, Did.UNCHANGED if done else Did.CREATED)
+
+
+def _has_succeeded(job: Object) -> bool:
+    return bool(job.get("status", {}).get("succeeded"))
 
 
 def _forget_migrations(site: Site, kept: str) -> list[Change]:
