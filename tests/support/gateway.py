@@ -46,8 +46,7 @@ def real_gateway(api: KubernetesApi, host: str, pair: tuple[Path, Path]) -> Iter
     `pair`: certificate and key of its TLS. Routes may come from any namespace.
     """
     name = api.namespace  # of what is none of a namespace's
-    cluster_wide: list[Object] = [
-        *_definitions(),
+    theirs: list[Object] = [
         {
             "apiVersion": f"{_GROUP}/v1",
             "kind": "GatewayClass",
@@ -69,11 +68,17 @@ def real_gateway(api: KubernetesApi, host: str, pair: tuple[Path, Path]) -> Iter
         },
     ]
     with ExitStack() as ends:
-        for each in cluster_wide:
-            made = api.create(each)
+
+        def make(wanted: Object) -> None:
+            made = api.create(wanted)
             if made is not None:  # else it is the cluster's own, and stays
                 ends.callback(api.delete, Ref.of(made), uid=made["metadata"]["uid"])
+
+        for each in _definitions():
+            make(each)
         wait_until("the definitions", lambda: _served(api), seconds=60)
+        for each in theirs:
+            make(each)
         for each in (_certificate(pair), _controller(), gateway(GATEWAY, name, host)):
             api.create(each)
         yield wait_until("Traefik", lambda: _address(api), seconds=120).summary
@@ -108,7 +113,9 @@ def _definitions() -> list[Object]:
 
 
 def _served(api: KubernetesApi) -> Sighting:
-    return Sighting(api.serves(f"{_GROUP}/v1", "HTTPRoute"), "HTTPRoute is not served")
+    kinds = ("GatewayClass", "Gateway", "HTTPRoute")
+    missing = [kind for kind in kinds if not api.serves(f"{_GROUP}/v1", kind)]
+    return Sighting(not missing, f"{', '.join(missing)} not served")
 
 
 def _certificate(pair: tuple[Path, Path]) -> Object:
