@@ -224,8 +224,8 @@ class Namespaces:
             sleep(seconds)
             label = f"app={_COMPONENTS[component]}"
             self.site.kubectl("delete", "pod", "-l", label, "--wait=false", *force)
-            if self._patient is not None and component == "worker" and force:
-                self._patient.may_crash = True
+            if self._patient is not None and component == "worker":
+                self._patient.may_crash = True  # a worker that is told to stop ends its runs
             run = follow_run(api, run.id, seconds=_SECONDS)
             assert run.completed, f"{run.name} {run.state}: {run.message}"
         how = "deleted by force" if force else "deleted"
