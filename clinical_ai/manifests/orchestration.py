@@ -1,6 +1,6 @@
 """What Prefect's server is told besides deployments: work pools and automations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Final
 
@@ -91,15 +91,15 @@ def zombie_automation() -> dict[str, Any]:
     }
 
 
-def hold_automation(pool: str, run: str) -> dict[str, Any]:
-    """The pool of this id, which this flow run holds, is open again once that run has ended.
+def hold_automation(pools: Sequence[str], run: str) -> dict[str, Any]:
+    """Pools of these ids, which this flow run holds, are open again once that run has ended.
 
     A run that is killed does not open it, and no later one begins in a pool that is held. The
     zombie automation reports it as Crashed first.
     """
     return {
         "name": names.HOLD_AUTOMATION,
-        "description": "Opens the pool again when the run that holds it ends without doing so.",
+        "description": "Opens a pool again when the run that holds it ends without doing so.",
         "enabled": True,
         "trigger": {
             "type": "event",
@@ -109,7 +109,10 @@ def hold_automation(pool: str, run: str) -> dict[str, Any]:
             "threshold": 1,
             "within": 0,
         },
-        "actions": [{"type": "resume-work-pool", "source": "selected", "work_pool_id": pool}],
+        "actions": [
+            {"type": "resume-work-pool", "source": "selected", "work_pool_id": pool}
+            for pool in pools
+        ],
     }
 
 

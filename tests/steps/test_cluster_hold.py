@@ -101,6 +101,70 @@ def test_runs_that_do_not_end_keep_their_worker_and_are_named(namespace: Namespa
     assert namespace.paused() == [False, False]
 
 
+def test_no_pool_hands_out_a_run_while_the_server_is_replaced(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages())
+    seen = namespace.seen_at_writes(names.SERVER)
+    deploy(namespace.site(), stages(server=BETTER))
+    assert seen == [([True, True], Stage.HELD)]
+    assert namespace.image(names.SERVER) == BETTER
+    assert (namespace.paused(), namespace.stage()) == ([False, False], Stage.DONE)
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_runs_that_were_taken_have_begun_before_the_server_is_replaced(
+    namespace: Namespace, clock: Clock, begins: bool
+) -> None:
+    """The next server would not know of their slots. One that can't begin is no reason to wait."""
+    deploy(namespace.site(), stages())
+    run = namespace.run(names.PLATFORM_POOL)
+    pending = {"state": {"type": "PENDING"}, "force": True}
+    namespace.prefect.post(f"/flow_runs/{run}/set_state", pending)
+    began, left = clock.now, 5
+
+    def begins_after_a_while() -> None:
+        nonlocal left
+        namespace.controllers()
+        left -= begins and namespace.paused() == [True, True]
+        if not left:
+            assert namespace.image(names.SERVER) == GOOD
+            running = {"state": {"type": "RUNNING"}, "force": True}
+            namespace.prefect.post(f"/flow_runs/{run}/set_state", running)
+
+    clock.then = repeat(begins_after_a_while)
+    deploy(namespace.site(), stages(server=BETTER))
+    assert namespace.image(names.SERVER) == BETTER
+    assert (clock.now - began > 60) is not begins
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_the_server_of_before_has_stopped_before_pools_are_open_again(
+    namespace: Namespace, clock: Clock, stops: bool
+) -> None:
+    """Each may keep leases of its own. One on a node that is gone never stops."""
+    deploy(namespace.site(), stages())
+    space, ref = namespace.cluster.namespace, Ref("v1", "Pod", "old")
+    about: Any = {"name": "old", "namespace": space, "labels": {"app": names.SERVER}}
+    about["finalizers"] = ["stops"]  # as long as a pod stops, it is there
+    old = namespace.fake.put({"apiVersion": "v1", "kind": "Pod", "metadata": about})
+    namespace.cluster.delete(ref, uid=old["metadata"]["uid"])
+    began, left = clock.now, 5
+
+    def stops_after_a_while() -> None:
+        nonlocal left
+        namespace.controllers()
+        left -= stops and namespace.image(names.SERVER) == BETTER
+        if not left:
+            assert namespace.paused() == [True, True]
+            gone: dict[str, list[str]] = {"finalizers": []}
+            namespace.fake.edit("Pod", "old", "kubelet", lambda it: it["metadata"].update(gone))
+
+    clock.then = repeat(stops_after_a_while)
+    deploy(namespace.site(), stages(server=BETTER))
+    assert namespace.paused() == [False, False]
+    assert (namespace.cluster.find(ref) is None) is stops
+    assert (clock.now - began > 60) is not stops
+
+
 @pytest.mark.parametrize("state", ["AwaitingRetry", "Paused"])
 def test_a_run_that_sleeps_in_its_process_keeps_its_worker_until_it_ends(
     namespace: Namespace, clock: Clock, state: str

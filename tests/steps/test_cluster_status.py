@@ -47,7 +47,7 @@ def held(site: Installed, run: str = "") -> Journal:
     Records(site.cluster).write_journal(journal)
     if run:
         pool = site.prefect.pools[names.PLATFORM_POOL]["id"]
-        ensure_automation(site.prefect, hold_automation(pool, run))
+        ensure_automation(site.prefect, hold_automation([pool], run))
     hold(site.prefect, [names.PLATFORM_POOL])
     return journal
 

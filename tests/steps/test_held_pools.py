@@ -46,7 +46,7 @@ def held(api: PrefectApi) -> list[str]:
 def test_it_is_opened_however_that_run_ends_and_no_other_pool_is(api: PrefectApi, how: str) -> None:
     run, other = begin(api), begin(api)
     pool = api.get(f"/work_pools/{names.PLATFORM_POOL}")["id"]
-    ensure_automation(api, hold_automation(pool, run))
+    ensure_automation(api, hold_automation([pool], run))
     hold(api, POOLS)
     end(api, other, how)
     api.post(f"/flow_runs/{run}/set_state", {"state": {"type": "RUNNING", "name": "Retrying"}})
@@ -67,7 +67,7 @@ def test_the_pause_of_a_person_who_came_after_prefect_is_left_alone(api: Prefect
     for paused_by_hand in (False, True):
         journal = new_journal("a worker is replaced").held({names.PLATFORM_POOL: False})
         records.write_journal(journal)
-        ensure_automation(api, hold_automation(pool, run))
+        ensure_automation(api, hold_automation([pool], run))
         hold(api, [names.PLATFORM_POOL])
         assert is_held(api, journal)
         if paused_by_hand:
@@ -87,7 +87,7 @@ def _acted(api: PrefectApi) -> Sighting:
 def test_nothing_of_it_is_left_once_it_is_removed(api: PrefectApi) -> None:
     run = begin(api)
     pool = api.get(f"/work_pools/{names.PLATFORM_POOL}")["id"]
-    ensure_automation(api, hold_automation(pool, run))
+    ensure_automation(api, hold_automation([pool], run))
     remove_automation(api, names.HOLD_AUTOMATION)
     wanted = {"automations": {"name": {"any_": [names.HOLD_AUTOMATION]}}}
     assert api.post("/automations/filter", wanted) == []

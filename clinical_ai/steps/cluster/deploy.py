@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from clinical_ai import names
@@ -12,7 +13,12 @@ from clinical_ai.errors import Locked, PlatformError, StillRunning, TimedOut, Tr
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, ensure_objects, free
-from clinical_ai.steps.cluster.hold import finish_hold, holding
+from clinical_ai.steps.cluster.hold import (
+    await_beginnings,
+    drain_worker,
+    finish_hold,
+    holding,
+)
 from clinical_ai.steps.cluster.inventory import (
     Ownership,
     check_prune,
@@ -26,6 +32,7 @@ from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import RolloutFailed, await_rollout, rollout_state
 from clinical_ai.steps.cluster.synced import KIND, await_synced, synced_state
 from clinical_ai.steps.progress import Tell, unheard
+from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +41,7 @@ _WORKLOAD: Final = "Deployment"
 _AWAITED: Final = (_WORKLOAD, KIND)
 _TEMPLATE: Final = ".spec.template"
 _SECONDS: Final = 600  # for a roll-out that may still come up
+_TO_STOP: Final = 60  # a server answers what it was asked, for ten seconds, and then stops
 
 Stages = Mapping[str, Sequence[Object]]
 
@@ -203,6 +211,8 @@ class _Work:
             self.changes.append(change)
             if ref.kind in _AWAITED:
                 await_up(site, ref)
+            if change.wrote and ref.name == names.SERVER and ref.kind == _WORKLOAD:
+                _await_one_server(site)
 
     def put_back(self) -> str:
         """What was looked at is as it was last found good; the newest first.
@@ -305,9 +315,37 @@ def is_up(cluster: Cluster, ref: Ref) -> bool:
 
 
 def _held(site: Site, change: ObjectChange) -> AbstractContextManager[None]:
-    """While a worker is replaced, its pool hands out no run."""
-    pool = _POOLS.get(change.ref.name) if change.ref and change.ref.kind == _WORKLOAD else None
+    """While a worker is replaced, its pool hands out no run; while the server is, none does."""
+    name = change.ref.name if change.ref and change.ref.kind == _WORKLOAD else ""
     replaced = any(each.path.startswith(_TEMPLATE) for each in change.fields)
-    if pool is None or site.api is None or not replaced:
+    if site.api is None or not replaced:
         return nullcontext()
-    return holding(site.records, site.api, pool, site.drain_seconds, site.guard, site.run)
+    api, guard = site.api, site.guard
+    if name == names.SERVER:
+        pools, why = list(_POOLS.values()), "the server is replaced"
+        settle = partial(await_beginnings, api, pools, guard)
+    elif pool := _POOLS.get(name):
+        pools, why = [pool], f"the worker of pool {pool} is replaced"
+        settle = partial(drain_worker, api, pool, site.drain_seconds, guard)
+    else:
+        return nullcontext()
+    return holding(site.records, api, pools, why, settle, site.run)
+
+
+def _await_one_server(site: Site) -> None:
+    """No server of before answers any more.
+
+    Each may keep leases of its own: who is given a slot by one and begins by the other has lost it.
+    A pod whose node is gone never goes, and is no reason to take the change back.
+    """
+
+    def look() -> Sighting:
+        pods = site.cluster.find_all("v1", "Pod", labels={"app": names.SERVER})
+        going = [it["metadata"]["name"] for it in pods if it["metadata"].get("deletionTimestamp")]
+        return Sighting(not going, f"{', '.join(going)} still stops")
+
+    what = "the end of the server of before"
+    try:
+        wait_until(what, outlasting(look, site.guard), seconds=_TO_STOP, every=1)
+    except TimedOut as error:
+        log.warning("%s", error)

@@ -1,64 +1,92 @@
-"""While a worker is replaced its pool hands out no run; a kill leaves no pool held for good."""
+"""While a worker or the server is replaced pools hand out no run; no kill holds one for good."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from clinical_ai import names
-from clinical_ai.errors import Locked, PlatformError
+from clinical_ai.errors import Locked, PlatformError, TimedOut
 from clinical_ai.manifests.orchestration import hold_automation
 from clinical_ai.plans import Journal, Stage, pools_to_restore
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster
 from clinical_ai.steps.cluster.break_glass import guarded
-from clinical_ai.steps.cluster.ensure import Guard, free
+from clinical_ai.steps.cluster.ensure import Guard
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.orchestration import ensure_automation, has_acted, remove_automation
 from clinical_ai.steps.roll import drain, hold, lift, new_journal
+from clinical_ai.steps.runs import runs_in
+from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 log = logging.getLogger(__name__)
 
 # Seconds without a run: an answer to a worker may be on the way, and the server be slow.
 _QUIET: Final = 10
+_TO_BEGIN: Final = 60
 
 
 @contextmanager
 def holding(
     records: Records,
     api: PrefectApi,
-    pool: str,
-    drain_seconds: float,
-    guard: Guard = free,
+    pools: Sequence[str],
+    why: str,
+    settle: Callable[[], None] = lambda: None,
     run: str = "",
 ) -> Iterator[None]:
-    """The pool's earlier pause state is in the journal before it is paused, so a kill loses none.
+    """Pools' earlier pause states are in the journal before they are paused, so a kill loses none.
 
-    Runs of the clinical pool are processes of its worker, and are waited for; those of the
-    platform's pool are Jobs, which live on without theirs. Who is killed, or may not write any
-    more, leaves the pool held, which the journal tells to whoever goes on. Where a flow run holds
-    it, of this id, Prefect opens it at that run's end: none that could do so begins in it.
+    `settle` waits for what has to come to its end first, once they are. Who is killed, or may not
+    write any more, leaves the pools held, which the journal tells to whoever goes on. Where a flow
+    run holds them, of this id, Prefect opens them at that run's end: none that could do so begins.
     """
-    found = api.get(f"/work_pools/{pool}")
-    journal = new_journal(f"the worker of pool {pool} is replaced")
-    journal = journal.held({pool: bool(found["is_paused"])} if found else {})
+    found = {pool: it for pool in pools if (it := api.get(f"/work_pools/{pool}"))}
+    journal = new_journal(why).held({pool: bool(it["is_paused"]) for pool, it in found.items()})
     records.write_journal(journal)
     try:
         ours = pools_to_restore(journal)
         if run and ours:
-            ensure_automation(api, hold_automation(str(found["id"]), run))
+            ids = [str(found[pool]["id"]) for pool in ours]
+            ensure_automation(api, hold_automation(ids, run))
         hold(api, ours)
-        if pool == names.POOL:
-            drain(api, [pool], drain_seconds, guard, quiet=_QUIET)
+        settle()
         yield
     except BaseException:
         try:
             _lift(records, api, journal, "lifted")
         except PlatformError as error:  # it hides nothing; the journal is open
-            log.error("pool %s is held until the next run: %s", pool, error)  # noqa: TRY400
+            told = ", ".join(pools)
+            log.error("%s held until the next run: %s", told, error)  # noqa: TRY400
         raise
     _lift(records, api, journal, "lifted")
+
+
+def drain_worker(api: PrefectApi, pool: str, drain_seconds: float, guard: Guard) -> None:
+    """Runs of the clinical pool are processes of its worker, and end before that is replaced.
+
+    Those of the platform's pool are Jobs, which live on without theirs.
+    """
+    if pool == names.POOL:
+        drain(api, [pool], drain_seconds, guard, quiet=_QUIET)
+
+
+def await_beginnings(api: PrefectApi, pools: Sequence[str], guard: Guard) -> None:
+    """Runs that a worker has taken have begun, before the server is replaced.
+
+    A slot that one was given by a server is not known to the next, which cancels a run that would
+    begin. Not for ever: a pod may wait for a node.
+    """
+
+    def look() -> Sighting:
+        rows = [row["name"] for pool in pools for row in runs_in(api, pool, ("PENDING",))]
+        return Sighting(not rows, f"about to begin: {', '.join(rows[:5])}")
+
+    try:
+        wait_until("runs to begin", outlasting(look, guard), seconds=_TO_BEGIN, every=1)
+    except TimedOut as error:
+        log.warning("the server is replaced all the same: %s", error)
 
 
 def finish_hold(records: Records, api: PrefectApi) -> None:
