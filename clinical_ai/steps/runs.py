@@ -91,13 +91,13 @@ def start_run(
 def find_tagged_run(
     api: PrefectApi, full_name: str, tag: str, *, completed: bool = True
 ) -> Run | None:
-    """The run of a deployment with this tag that completed, else one under way, else None.
+    """The run of a deployment with this tag that is under way, else the last one if it completed.
 
-    `completed` off: only one under way.
+    None also when the last one ended otherwise, whatever those before it did. `completed` off: only
+    one under way.
     """
     deployment = get_deployment(api, full_name)
-    ended = [["COMPLETED"]] if completed else []
-    for states in (*ended, ["RUNNING", "PENDING", "SCHEDULED", "PAUSED"]):
+    for states in (["RUNNING", "PENDING", "SCHEDULED", "PAUSED"], list(FINAL)):
         rows = api.post(
             "/flow_runs/filter",
             {
@@ -106,12 +106,13 @@ def find_tagged_run(
                     "tags": {"all_": [tag]},
                     "state": {"type": {"any_": states}},
                 },
-                "sort": "START_TIME_DESC",
+                "sort": "EXPECTED_START_TIME_DESC",
                 "limit": 1,
             },
         )
         if rows:
-            return as_run(rows[0])
+            run = as_run(rows[0])
+            return run if run.state not in FINAL or (completed and run.completed) else None
     return None
 
 

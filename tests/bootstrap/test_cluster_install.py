@@ -305,6 +305,18 @@ def test_what_was_not_proved_is_proved_by_the_next_bootstrap(site: DayZero) -> N
         assert (site.started(names.DEPLOY_SELF), site.started(names.VERIFY)) == (1, 3)
 
 
+def test_a_repair_that_failed_is_no_success_of_before(site: DayZero) -> None:
+    site.up()
+    lose_the_worker(site)
+    site.failing = names.DEPLOY_SELF
+    with pytest.raises(NeedsOperator, match="ended failed"):
+        site.up()
+    site.failing = ""
+    for _ in range(2):
+        assert site.up() == 0
+        assert (site.started(names.DEPLOY_SELF), site.started(names.VERIFY)) == (3, 2)
+
+
 def test_a_bootstrap_that_was_killed_before_it_verified_is_completed_by_one_that_does(
     site: DayZero, monkeypatch: pytest.MonkeyPatch
 ) -> None:
