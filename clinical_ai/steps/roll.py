@@ -139,8 +139,8 @@ def drain(
         wait_until(what, outlasting(look, beat), seconds=longest, every=1)
     except TimedOut as error:
         raise StillRunning(
-            f"{error}; nothing was changed: wait, resume what is paused or cancel these runs, "
-            "or raise drain-seconds"
+            f"{error}; their worker was not replaced: wait, resume what is paused or cancel these "
+            "runs, or raise drain-seconds"
         ) from None
 
 

@@ -86,7 +86,8 @@ def deploy(
 
     `migration` runs to its end before the server is changed. When something does not come up, what
     this call changed is put back as it was last found good, and RolloutFailed tells why. When the
-    migration has moved the database that is the workers only: an older server fails on it. That
+    migration has moved the database that is the workers only: an older server fails on it. Nothing
+    is put back when runs did not end in time for their worker to be replaced: StillRunning. That
     all came up makes it no good one yet: a proof does. A prune that is refused is so before
     anything is applied. `all_of_it` off: others follow, so nothing is pruned yet.
     """
@@ -135,6 +136,8 @@ def _roll_out(work: "_Work", stages: Stages, migration: Object | None) -> None:
                 work.changes.append(migrate(work.site, migration))
             for each in objects:
                 work.apply(each, len(work.objects) / len(work.wanted))
+    except StillRunning:
+        raise  # all before it came up, and the next run goes on from there
     except (RolloutFailed, TimedOut) as error:
         if moved := work.put_back():
             raise _not_put_back(error, moved) from error
@@ -284,15 +287,10 @@ def _moved(before: Object, wanted: Object) -> str:
     return "" if old == new else f"from revision {old} to {new}"
 
 
-def _not_put_back(error: RolloutFailed | TimedOut, moved: str) -> PlatformError:
-    """The same error for a person, who has to decide about the database.
-
-    Not where runs went on for too long: the next run goes on with what is there.
-    """
-    told = f"Prefect's database went {moved}, so the server of before is not put back"
-    if isinstance(error, StillRunning):
-        return StillRunning(f"{told}; {error}")
+def _not_put_back(error: RolloutFailed | TimedOut, moved: str) -> RolloutFailed:
+    """The same error for a person, who has to decide about the database."""
     found = error if isinstance(error, RolloutFailed) else RolloutFailed(str(error), "")
+    told = f"Prefect's database went {moved}, so the server of before is not put back"
     then = "mend the cause and run `up` of the newer release, or restore a backup of the database"
     remedy = f"{found.remedy}; {then}" if found.remedy else then
     return RolloutFailed(f"{told}; {found.problem}", remedy, found.diagnoses)
