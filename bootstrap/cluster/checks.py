@@ -19,7 +19,7 @@ from clinical_ai.steps.cluster.synced import STORE, against_store
 
 _LEAST: Final = (1, 24)
 _SHOWN: Final = (1, 25)
-_VARIABLES: Final = (
+VARIABLES: Final = (  # that pods read as such, with a line end where there is one
     names.DATABASE_URL,
     names.PREFECT_DATABASE_URL,
     names.API_AUTH,
@@ -175,7 +175,7 @@ def check_line_ends(cluster: Cluster, secrets: ClusterSecrets) -> str:
             f"{reference} ends with a line end",
             f"write it anew without one: {replacing(cluster.namespace, name, [key])}",
         )
-        for reference in _VARIABLES
+        for reference in VARIABLES
         if secrets.ends_with_line(reference)
         for name, key in [parts(reference)]
     ]

@@ -103,8 +103,14 @@ def look_first(plan: Plan) -> list[str]:
 
 
 def _check_given(plan: Plan) -> str:
-    if plan.missing:
-        raise ManyFaults(list(plan.missing.values()))
+    """Each value is given, as pods can use it."""
+    ends = [
+        NeedsOperator(f"the value for {each} ends with a line end", "give it without one")
+        for each in checks.VARIABLES
+        if each in plan.kept and plan.kept[each].get_secret_value().endswith("\n")
+    ]
+    if faults := [*plan.missing.values(), *ends]:
+        raise ManyFaults(faults)
     return ""
 
 
@@ -131,7 +137,7 @@ def lay_ground(plan: Plan, release: Release, terminal: Terminal) -> None:
     """Namespace, rights, Secrets and the server are as wanted, and the server is up.
 
     All under one lease, but for the namespace, in which that is: of two bootstraps the second
-    changes nothing before the first has ended. When nothing differs, nothing is written, no lease
+    changes none of these while the first does. When nothing differs, nothing is written, no lease
     either.
     """
     seen = _look_at_ground(plan, release)

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Final
 
 from clinical_ai import names
-from clinical_ai.errors import NeedsOperator, PlatformError, Transient
+from clinical_ai.errors import NeedsOperator, PlatformError, TimedOut, Transient
 from clinical_ai.ports import Database, PrefectApi, Runtime
 from clinical_ai.steps.orchestration import find_workers
 from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 _MOST_STARTS: Final = 3
+_LASTING: Final = 15  # seconds
 
 
 def await_database(database: Database, *, seconds: float = 60) -> None:
@@ -44,13 +45,22 @@ def lacks_tables(api: PrefectApi) -> bool:
     """Whether Prefect reaches its database, and finds nothing of its own there.
 
     Neither /health nor /ready tells: a server is ready behind an empty database, and answers all
-    else with 503. It needs no restart once its tables are back.
+    else with 503, as it does when its database hesitates; so it has to last. It needs no restart
+    once its tables are back.
     """
-    if api.get("/ready") is None:
-        return False
+
+    def look() -> Sighting:
+        if api.get("/ready") is None:
+            return Sighting(done=True, summary="what answers is not Prefect")
+        try:
+            api.get(f"/work_pools/{names.POOL}")
+        except Transient as error:
+            return Sighting(done=False, summary=str(error))
+        return Sighting(done=True, summary="it has tables")
+
     try:
-        api.get(f"/work_pools/{names.POOL}")
-    except Transient:
+        wait_until("Prefect to read its tables", look, seconds=_LASTING, every=1)
+    except TimedOut:
         return True
     return False
 

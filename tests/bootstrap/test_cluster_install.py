@@ -233,6 +233,16 @@ def test_what_stands_in_the_way_here_and_in_the_cluster_is_told_at_once(site: Da
     assert site.fake.writes == []
 
 
+def test_a_value_that_ends_with_a_line_end_is_told_before_it_is_kept(site: DayZero) -> None:
+    value = "not-secret-of-a-test\n"
+    plan = site.plan(kept={names.DATABASE_URL: SecretStr(value)})
+    with pytest.raises(ManyFaults) as refused:
+        install.look_first(plan)
+    told = [str(fault) for fault in refused.value.faults]
+    assert f"the value for {names.DATABASE_URL} ends with a line end. give it without one." in told
+    assert not any("not-secret" in each for each in told)
+
+
 def test_the_image_is_looked_for_once(site: DayZero, docker: FakeDocker) -> None:
     digest = RELEASE.image.partition("@")[2]
     docker.registry[RELEASE.image] = digest

@@ -134,7 +134,7 @@ def emptied(api: PrefectApi, request: pytest.FixtureRequest) -> Iterator[Prefect
         postgres.run("alter schema elsewhere rename to public", "prefect")
 
 
-def test_a_server_is_ready_behind_an_emptied_database(emptied: PrefectApi) -> None:
+def test_a_server_is_ready_behind_an_emptied_database(emptied: PrefectApi, clock: Clock) -> None:
     assert emptied.get("/ready") is not None
     with pytest.raises(Transient, match="503"):
         emptied.get(f"/work_pools/{names.POOL}")
@@ -142,6 +142,17 @@ def test_a_server_is_ready_behind_an_emptied_database(emptied: PrefectApi) -> No
 
 
 def test_a_server_whose_tables_are_there_lacks_none(api: PrefectApi) -> None:
+    assert not lacks_tables(api)
+
+
+def test_a_database_that_hesitates_is_not_emptied(clock: Clock) -> None:
+    api = FakePrefect()
+    api.emptied = True
+
+    def goes_on() -> None:
+        api.emptied = False
+
+    clock.happens(lambda: None, goes_on)
     assert not lacks_tables(api)
 
 
