@@ -1,20 +1,23 @@
 """Clinical runs and clients of the API come through what the platform does to itself."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from threading import Event, Thread
+from time import sleep
 from typing import Final
 
 import httpx
 import pytest
 
 from clinical_ai import names
+from clinical_ai.errors import Transient
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster.rollout import await_rollout
 from clinical_ai.steps.cluster.workers import pods_of
-from clinical_ai.steps.runs import follow_run, get_run
+from clinical_ai.steps.runs import follow_run, get_deployment, get_run, start_run
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.cluster_site import ClusterSite
 from tests.support.patient import begin, deploy_patient
@@ -58,6 +61,29 @@ def test_a_worker_is_replaced_when_its_runs_have_ended_and_none_is_lost_or_doubl
         assert not api.get(f"/work_pools/{names.POOL}")["is_paused"]
     finally:
         site.add_to("worker")  # whatever run of deploy/self comes next takes it back
+
+
+def test_runs_with_a_limit_that_begin_while_the_server_is_replaced_all_complete(
+    site: ClusterSite, api: PrefectApi
+) -> None:
+    """Each server keeps leases of its own, and Prefect cancels a run whose slot it knows not."""
+    patient = get_deployment(api, "patient/patient")["id"]
+    api.patch(f"/deployments/{patient}", {"concurrency_limit": 50})
+    site.add_to("server", annotations={"example.org/e2e": "another"})
+    runs: list[str] = []
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            deploying = threads.submit(site.deploy)
+            while not deploying.done():
+                with suppress(Transient):  # as the forwarded port is moved
+                    runs.append(start_run(api, "patient/patient", {"seconds": 1}))
+                sleep(2)
+        assert deploying.result().run.completed, deploying.result().run.message
+        states = [follow_run(api, run, seconds=300).state for run in runs]
+        assert states == ["COMPLETED"] * len(runs)
+        assert len(runs) > 5
+    finally:
+        site.add_to("server")  # whatever run of deploy/self comes next takes it back
 
 
 def test_a_run_whose_worker_vanished_is_reported_as_crashed_within_90_seconds(
