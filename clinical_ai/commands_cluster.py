@@ -84,15 +84,15 @@ def uninstall(options: argparse.Namespace, environ: Mapping[str, str], terminal:
     removal = plan_removal(cluster, Options(options.secrets, options.database))
     space = _own_namespace(cluster) if options.whole_namespace else None
     if space is not None:
-        refuse_to_forget(cluster, removal.options)
+        refuse_to_forget(cluster, removal)
     going = [*removal.going, *([f"Namespace {cluster.namespace}, with all in it"] if space else [])]
-    if not going:
-        terminal.plain(f"nothing of the platform is in namespace {cluster.namespace}")
-        return 0
     for each in going:
         terminal.plain(f"goes   {each}")
-    for each in removal.staying if space is None else ():
+    for each in removal.staying if space is None else removal.outside:
         terminal.plain(f"stays  {each}")
+    if not going:
+        terminal.plain(f"nothing is left to remove in namespace {cluster.namespace}")
+        return 0
     if not options.yes and not _confirmed(terminal):
         terminal.plain("nothing was removed")
         return 1
@@ -100,6 +100,8 @@ def uninstall(options: argparse.Namespace, environ: Mapping[str, str], terminal:
         guard = guarded(cluster, lease.renew)
         # A change may have ended while somebody was asked, or held the lease.
         removal = plan_removal(cluster, removal.options)
+        if space is not None:
+            refuse_to_forget(cluster, removal)
         remove(cluster, removal, guard, lambda change: terminal.plain(str(change)))
     remove_lease(cluster)
     if space is not None:

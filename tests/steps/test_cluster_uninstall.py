@@ -246,13 +246,17 @@ def test_a_drop_of_an_earlier_time_proves_nothing_of_todays_schema(site: Install
 # Interrupted.
 
 
-@pytest.mark.parametrize("options", [FEW, ALL])
+@pytest.mark.parametrize(
+    ("options", "journal"), [(FEW, HELD.ended(Stage.DONE, "lifted")), (ALL, HELD)]
+)
 def test_a_removal_that_is_killed_before_any_of_its_writes_is_completed_by_the_next(
-    prepare: Prepare, options: Options
+    prepare: Prepare, options: Options, journal: Journal
 ) -> None:
+    """A held pool is remembered until the schema is dropped, and not any longer."""
     for last in count(1):
         site = prepare("development")
         site.install()
+        site.records.write_journal(journal)
         writes = count(1)
 
         def kill(_: Request, writes: Any = writes, last: int = last) -> None:

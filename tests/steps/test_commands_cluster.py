@@ -267,7 +267,25 @@ def test_a_second_time_there_is_nothing_to_ask_for(
     installed.fake.requests.clear()
     assert run("uninstall", "--database") == 0
     assert installed.fake.writes == []
-    assert capsys.readouterr().out.endswith(f"nothing of the platform is in namespace {SPACE}\n")
+    assert capsys.readouterr().out.endswith(f"nothing is left to remove in namespace {SPACE}\n")
+
+
+def test_a_schema_that_cannot_be_dropped_any_more_is_told(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("uninstall", "--yes") == 0
+    capsys.readouterr()
+    assert run("uninstall", "--yes", "--database") == 0
+    assert "stays  schema prefect of the database, if no earlier" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_the_schema_stays_with_the_namespace_or_without_it_unless_it_is_dropped(
+    run: Run, capsys: pytest.CaptureFixture[str], *, dropped: bool
+) -> None:
+    assert run("uninstall", "--whole-namespace", *["--database"] * dropped) == 1
+    stays = [each for each in capsys.readouterr().out.splitlines() if each.startswith("stays")]
+    assert stays == ["stays  schema prefect of the database"] * (not dropped)
 
 
 def test_the_namespace_goes_with_all_in_it_when_bootstrap_made_it(
@@ -289,19 +307,54 @@ def test_a_namespace_of_others_is_not_removed_and_nothing_in_it(
     assert installed.there() == before
 
 
+HELD = new_journal("a worker is replaced").held({names.PLATFORM_POOL: False})
+
+
 def test_a_namespace_that_alone_knows_of_a_held_pool_is_not_removed(
     run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    journal = new_journal("a worker is replaced").held({names.PLATFORM_POOL: False})
-    Records(installed.cluster).write_journal(journal)
+    Records(installed.cluster).write_journal(HELD)
     before = installed.there()
     assert run("uninstall", "--yes", "--whole-namespace") == 1
     told = capsys.readouterr().err
     assert "holds platform in the database" in told
     assert "run `clinical-ai deploy --runtime kubernetes`, which opens it" in told
+    assert "add --database" in told
     assert installed.there() == before
     assert run("uninstall", "--yes", "--whole-namespace", "--database") == 0
     assert installed.cluster.find(Ref("v1", "Namespace", SPACE)) is None
+
+
+@pytest.mark.parametrize("asked", [(), ("--database",)])
+def test_nor_is_it_when_no_job_is_left_that_could_drop_the_schema(
+    run: Run, installed: Installed, asked: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A database that stays remembers the pause, whatever is asked for."""
+    Records(installed.cluster).write_journal(HELD)
+    assert run("uninstall", "--yes") == 0
+    capsys.readouterr()
+    assert run("uninstall", "--yes", "--whole-namespace", *asked) == 1
+    told = capsys.readouterr().err
+    assert "run `clinical-ai up --runtime kubernetes --settings FILE`, which opens it" in told
+    assert "add --database" not in told
+    assert installed.there() == {("ConfigMap", names.JOURNAL)}
+    assert run("uninstall", "--yes", *asked) == 0
+    assert installed.there() == {("ConfigMap", names.JOURNAL)}
+    assert installed.cluster.find(Ref("v1", "Namespace", SPACE))
+
+
+def test_nor_is_it_when_the_pool_came_to_be_held_while_somebody_was_asked(
+    run: Run, installed: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = installed.there()
+
+    def typed(_terminal: Any) -> bool:
+        Records(installed.cluster).write_journal(HELD)
+        return True
+
+    monkeypatch.setattr("clinical_ai.commands_cluster._confirmed", typed)
+    assert run("uninstall", "--whole-namespace") == 1
+    assert before <= installed.there()
 
 
 def test_nothing_is_removed_while_self_management_is_stopped(

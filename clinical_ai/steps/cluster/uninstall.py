@@ -52,9 +52,16 @@ class Removal:
 
     workloads: Sequence[Object]
     others: Sequence[Object]
-    staying: Sequence[str]
+    inside: Sequence[str]  # stays, as long as the namespace does
+    outside: Sequence[str]  # stays in any case
     options: Options
     drop: Object | None = None  # the Job that drops the schema
+    held: Sequence[str] = ()  # pools that stay paused in the database, if nobody opens them
+
+    @property
+    def staying(self) -> list[str]:
+        """As a person reads it."""
+        return [*self.inside, *self.outside]
 
     @property
     def going(self) -> list[str]:
@@ -65,51 +72,65 @@ class Removal:
 
 def plan_removal(cluster: Cluster, options: Options) -> Removal:
     """What an uninstallation would remove; reads only."""
-    listed, staying = _listed(cluster)
+    listed, inside = _listed(cluster)
     objects = [each for each in listed if each["kind"] not in {"Deployment", "Namespace"}]
+    workloads = [each for each in listed if each["kind"] == "Deployment"]
     spaces = [Ref.of(each).short for each in listed if each["kind"] == "Namespace"]
-    secrets = _secrets(cluster)
-    held = _held_pools(cluster, options)
-    records = _there(
-        cluster, "ConfigMap", [*_RECORDS, *_OWNERS, *([] if held else [names.JOURNAL])]
-    )
-    jobs = _jobs(cluster)
-    staying += [*spaces, *([] if options.secrets else [Ref.of(each).short for each in secrets])]
+    secrets, jobs = _secrets(cluster), _jobs(cluster)
+    drop = _drop(jobs, workloads) if options.database else None
+    held = [] if drop else _held_pools(cluster)
+    journal = [] if held else _there(cluster, "ConfigMap", [names.JOURNAL])
+    inside += [*spaces, *([] if options.secrets else [Ref.of(each).short for each in secrets])]
     if held:
         told = f"by which the next `up` opens what is held: {', '.join(held)}"
-        staying.append(f"ConfigMap {names.JOURNAL}, {told}")
-    if not options.database:
-        lost = ", whose blocks nothing can read then: its key goes" if options.secrets else ""
-        staying.append(f"schema {names.PREFECT_SCHEMA} of the database{lost}")
-    workloads = [each for each in listed if each["kind"] == "Deployment"]
+        inside.append(f"ConfigMap {names.JOURNAL}, {told}")
     return Removal(
         workloads=workloads,
-        # What a drop of the schema needs, as policies and Secrets, is removed after it.
-        others=[*jobs, *objects, *(secrets if options.secrets else []), *records],
-        staying=staying,
+        # What a drop of the schema needs, as policies and Secrets, is removed after it. The journal
+        # goes before the Jobs: without them the next removal can't drop, and has to believe it.
+        others=[
+            *journal,
+            *jobs,
+            *objects,
+            *(secrets if options.secrets else []),
+            *_there(cluster, "ConfigMap", [*_RECORDS, *_OWNERS]),
+        ],
+        inside=inside,
+        outside=[] if drop else [_schema(options)],
         options=options,
-        drop=_drop(jobs, workloads) if options.database else None,
+        drop=drop,
+        held=held,
     )
 
 
-def refuse_to_forget(cluster: Cluster, options: Options) -> None:
-    """NeedsOperator when a pool is held in a database that stays, and the namespace is to go."""
-    if held := _held_pools(cluster, options):
-        raise NeedsOperator(
-            f"a change that did not end holds {', '.join(held)} in the database, and nothing but "
-            f"namespace {cluster.namespace} knows it",
-            "run `clinical-ai deploy --runtime kubernetes`, which opens it; or leave out "
-            "--whole-namespace, or add --database; nothing was changed",
-        )
-
-
-def _held_pools(cluster: Cluster, options: Options) -> list[str]:
-    """Pools that a killed change may have left paused, as long as the database is kept.
-
-    A damaged journal tells of none.
-    """
+def _schema(options: Options) -> str:
+    """What is told of a schema that is not dropped."""
+    schema = f"schema {names.PREFECT_SCHEMA} of the database"
     if options.database:
-        return []
+        no_way = "no Job is left that tells how to reach it, drop it with psql"
+        return f"{schema}, if no earlier uninstall dropped it: {no_way}"
+    lost = ", whose blocks nothing can read then: its key goes" if options.secrets else ""
+    return f"{schema}{lost}"
+
+
+def refuse_to_forget(cluster: Cluster, removal: Removal) -> None:
+    """NeedsOperator when a pool is held in a database that stays, and the namespace is to go."""
+    if not removal.held:
+        return
+    there = any(each["metadata"]["name"] == names.SERVER for each in removal.workloads)
+    opens = "deploy --runtime kubernetes" if there else "up --runtime kubernetes --settings FILE"
+    # One that was asked for and does not come about is no way out.
+    drops = ", or add --database" if _migrations(removal.others) else ""
+    raise NeedsOperator(
+        f"a change that did not end holds {', '.join(removal.held)} in the database, and nothing "
+        f"but namespace {cluster.namespace} knows it",
+        f"run `clinical-ai {opens}`, which opens it; or leave out --whole-namespace{drops}; "
+        "nothing was changed",
+    )
+
+
+def _held_pools(cluster: Cluster) -> list[str]:
+    """Pools that a killed change may have left paused. A damaged journal tells of none."""
     try:
         journal = find_open(Records(cluster))
     except NeedsOperator:
@@ -145,7 +166,7 @@ def _drop(jobs: Sequence[Object], workloads: Sequence[Object]) -> Object | None:
 
     None when an earlier removal came further than this: it takes the Jobs after the schema.
     """
-    found = [job for job in jobs if job["metadata"]["labels"]["app"] == names.MIGRATION]
+    found = _migrations(jobs)
     if not found and not workloads:
         return None
     if not found:
@@ -164,6 +185,11 @@ def _drop(jobs: Sequence[Object], workloads: Sequence[Object]) -> Object | None:
     labels = {**model["metadata"]["labels"]}
     metadata = {"name": f"{names.MIGRATION}-drop", "labels": labels}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def _migrations(objects: Sequence[Object]) -> list[Object]:
+    jobs = [each for each in objects if each["kind"] == "Job"]
+    return [job for job in jobs if job["metadata"]["labels"].get("app") == names.MIGRATION]
 
 
 def _carry_out(cluster: Cluster, job: Object, guard: Callable[[], None]) -> Change:
