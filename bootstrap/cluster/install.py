@@ -174,6 +174,8 @@ def _refuse_other_settings(plan: Plan) -> None:
     """Before anything is changed: the block of a platform that is there is the truth."""
     if plan.request.replace or plan.cluster.find(_SERVER) is None:
         return
+    if plan.settings.auth == "basic" and plan.secrets.find(names.API_AUTH) is None:
+        return  # nobody can ask without the password, which is made anew; the block is read later
     try:
         with reach_api(plan.cluster, plan.request.environ, plan.request.context) as api:
             saved = find_settings(api)

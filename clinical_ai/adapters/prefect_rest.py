@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import SecretStr
 
+from clinical_ai import names
 from clinical_ai.errors import Locked, NeedsOperator, Transient
 
 if TYPE_CHECKING:
@@ -150,7 +151,10 @@ class PrefectRest:
         if answer.status_code == 401:
             raise NeedsOperator(
                 f"Prefect at {self._api_url} refused the password",
-                "another server may own this port; see `clinical-ai status`",
+                "on one machine another server may own this port; see `clinical-ai status`. In a "
+                "cluster the server knows the password that the Secret had when it started: while "
+                f"nothing runs, `kubectl rollout restart deployment/{names.SERVER} -n NAMESPACE`, "
+                "the same for both workers; run it again when they are up",
             )
         if answer.is_error:
             raise NeedsOperator(

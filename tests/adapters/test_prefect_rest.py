@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from clinical_ai import names
 from clinical_ai.adapters.prefect_rest import PrefectRest
 from clinical_ai.errors import NeedsOperator, Transient
 
@@ -131,8 +132,9 @@ def test_a_refusal_tells_fields_and_rules_and_not_what_was_sent(
 
 def test_a_wrong_password_is_told_with_what_may_be_the_cause(server: Any) -> None:
     server.answers += [(401, "")]
-    with pytest.raises(NeedsOperator, match=r"refused the password.*another server may own"):
+    with pytest.raises(NeedsOperator, match=r"refused the password.*another server may own") as it:
         opened(server).get("/work_pools/default")
+    assert f"kubectl rollout restart deployment/{names.SERVER} -n " in it.value.remedy
 
 
 def test_absent_is_none_false_or_an_error_by_what_was_asked(server: Any) -> None:

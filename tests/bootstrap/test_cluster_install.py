@@ -651,6 +651,30 @@ def test_a_pool_that_was_held_when_the_platform_was_uninstalled_is_opened_by_the
     assert site.stage() is Stage.DONE
 
 
+def test_a_password_that_somebody_deleted_is_made_anew_before_the_server_is_asked(
+    site: DayZero, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which still has the old one, until somebody restarts it."""
+    site.settings = site.settings.model_copy(update={"auth": "basic"})
+    assert site.up() == 0
+    secrets = site.plan().secrets
+    old = secrets.get(names.API_AUTH)
+    ref = Ref("v1", "Secret", parts(names.API_AUTH)[0])
+    site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
+
+    def refuse(_path: str) -> None:
+        raise NeedsOperator("refused the password", "restart it")
+
+    with monkeypatch.context() as running:
+        running.setattr(site.prefect, "get", refuse)
+        with pytest.raises(NeedsOperator, match="refused the password"):
+            site.up()
+    made = secrets.get(names.API_AUTH)
+    assert made != old
+    assert site.up() == 0
+    assert secrets.get(names.API_AUTH) == made
+
+
 def test_a_wrong_block_is_told_and_can_be_replaced(site: DayZero) -> None:
     site.up()
     where = f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}/block_documents/name/"
