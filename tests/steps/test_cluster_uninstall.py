@@ -142,6 +142,18 @@ def test_an_object_that_vanishes_between_two_looks_is_no_fault(site: Installed) 
     assert [change.what for change in told if not change.wrote] == [gone.short]
 
 
+def test_a_run_that_the_platform_worker_took_until_it_stopped_goes_as_well(
+    site: Installed,
+) -> None:
+    def take(change: Change) -> None:
+        if change.what == f"Deployment {names.WORKER}":
+            site.put("Job", "late", "batch/v1", labels={"app": names.PLATFORM_JOB})
+
+    remove(site.cluster, plan_removal(site.cluster, FEW), site.beat, take)
+    assert ("Job", "late") not in site.there()
+    assert site.there() == KEPT
+
+
 def test_a_kind_that_the_cluster_serves_no_more_hinders_nothing(prepare: Prepare) -> None:
     site = prepare("production")
     site.install()

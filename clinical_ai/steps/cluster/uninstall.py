@@ -145,9 +145,12 @@ def remove(
     for each in removal.workloads:
         tell(_delete(cluster, each, removal.options, guard))
         await_gone(cluster, Ref.of(each), seconds=_SECONDS, beat=guard)
+    # The platform worker took runs until it stopped.
+    known = {each["metadata"]["uid"] for each in removal.others}
+    late = [each for each in _jobs(cluster) if each["metadata"]["uid"] not in known]
     if removal.drop is not None:
         tell(_carry_out(cluster, removal.drop, guard))
-    for each in removal.others:
+    for each in [*late, *removal.others]:
         tell(_delete(cluster, each, removal.options, guard))
 
 
