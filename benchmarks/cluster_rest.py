@@ -22,7 +22,11 @@ _DAY: Final = 86_400
 _HOUR: Final = 3600
 _SETTLING: Final = 120  # seconds: what runs leave is done by then, the wait for silence, too
 # By default once an hour, and once a day.
-_RUNS: Final = ((names.DEPLOY_SELF, {"drift_check": True}, 24), (names.VERIFY, {}, 1))
+_RUNS: Final = (
+    (names.DEPLOY_SELF, {"drift_check": True}, 24),
+    (names.REGISTER, {"report_only": True}, 24),
+    (names.VERIFY, {}, 1),
+)
 _ROWS: Final = (
     "select coalesce(sum((xpath('/row/n/text()', query_to_xml(format("
     "'select count(*) as n from %I.%I', schemaname, tablename), false, true, '')))"

@@ -45,24 +45,6 @@ def workers(site: ClusterSite) -> set[str]:
     return {pod["metadata"]["name"] for pod in pods_of(site.api, names.WORKER)}
 
 
-def test_a_worker_is_replaced_when_its_runs_have_ended_and_none_is_lost_or_doubled(
-    site: ClusterSite, api: PrefectApi
-) -> None:
-    before = workers(site)
-    runs = begin(api, 40, 40)
-    site.add_to("worker", annotations={"example.org/e2e": "another"})
-    try:
-        told = site.deploy()
-        assert told.run.completed, told.run.message
-        assert before.isdisjoint(workers(site))
-        for run_id in runs:
-            row = api.get(f"/flow_runs/{run_id}")  # it ended before its worker did
-            assert (row["state_type"], row["run_count"]) == ("COMPLETED", 1)
-        assert not api.get(f"/work_pools/{names.POOL}")["is_paused"]
-    finally:
-        site.add_to("worker")  # whatever run of deploy/self comes next takes it back
-
-
 def test_runs_with_a_limit_that_begin_while_the_server_is_replaced_all_complete(
     site: ClusterSite, api: PrefectApi
 ) -> None:
@@ -84,6 +66,24 @@ def test_runs_with_a_limit_that_begin_while_the_server_is_replaced_all_complete(
         assert len(runs) > 5
     finally:
         site.add_to("server")  # whatever run of deploy/self comes next takes it back
+
+
+def test_a_worker_is_replaced_when_its_runs_have_ended_and_none_is_lost_or_doubled(
+    site: ClusterSite, api: PrefectApi
+) -> None:
+    before = workers(site)
+    runs = begin(api, 40, 40)
+    site.add_to("worker", annotations={"example.org/e2e": "another"})
+    try:
+        told = site.deploy()
+        assert told.run.completed, told.run.message
+        assert before.isdisjoint(workers(site))
+        for run_id in runs:
+            row = api.get(f"/flow_runs/{run_id}")  # it ended before its worker did
+            assert (row["state_type"], row["run_count"]) == ("COMPLETED", 1)
+        assert not api.get(f"/work_pools/{names.POOL}")["is_paused"]
+    finally:
+        site.add_to("worker")  # whatever run of deploy/self comes next takes it back
 
 
 def test_a_run_whose_worker_vanished_is_reported_as_crashed_within_90_seconds(
