@@ -65,7 +65,8 @@ def test_runs_with_a_limit_that_begin_while_the_server_is_replaced_all_complete(
         assert states == ["COMPLETED"] * len(runs)
         assert len(runs) > 5
     finally:
-        site.add_to("server")  # whatever run of deploy/self comes next takes it back
+        site.add_to("server")
+        site.deploy()  # others do not expect that their port is forwarded anew
 
 
 def test_a_worker_is_replaced_when_its_runs_have_ended_and_none_is_lost_or_doubled(

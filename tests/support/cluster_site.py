@@ -196,12 +196,17 @@ class ClusterSite:
 
     def last_deploy(self) -> "Told":
         """The run of deploy/self that began last."""
+        [last] = self.deploys(limit=1)
+        return last
+
+    def deploys(self, *, limit: int = 5, **wanted: Any) -> list["Told"]:
+        """Runs of deploy/self, those that began last first."""
         with self.reach() as api:
             deployment = get_deployment(api, names.DEPLOY_SELF)["id"]
-            wanted = {"flow_runs": {"deployment_id": {"any_": [deployment]}}}
-            rows = api.post("/flow_runs/filter", {**wanted, "sort": "START_TIME_DESC", "limit": 1})
-            run = as_run(rows[0])
-            return Told(run, self._changes(api, run.id))
+            runs = {"deployment_id": {"any_": [deployment]}, **wanted}
+            asked = {"flow_runs": runs, "sort": "START_TIME_DESC", "limit": limit}
+            rows = api.post("/flow_runs/filter", asked)
+            return [Told(as_run(row), self._changes(api, row["id"])) for row in rows]
 
     def _changes(self, api: PrefectApi, run_id: str) -> dict[str, str]:
         return {
