@@ -189,10 +189,9 @@ class ClusterPlatform:
     @cached_property
     def ownership(self) -> "Ownership":
         """How deploy/self knows its own objects."""
-        from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
-        from clinical_ai.steps.cluster.inventory import Ownership
+        from clinical_ai.steps.cluster.inventory import kept_by_deploy
 
-        return Ownership(ownership(self.cluster.namespace), cluster_of(self.settings).prune_limit)
+        return kept_by_deploy(self.cluster, self.settings)
 
     @property
     def heals_drift(self) -> bool:

@@ -9,12 +9,12 @@ from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets, replacing
 from clinical_ai.errors import ManyFaults, NeedsOperator, all_found
 from clinical_ai.manifests.kubernetes import access, credentials
-from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
+from clinical_ai.manifests.kubernetes.metadata import cluster_of
 from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Permission, Ref, group_of
 from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
-from clinical_ai.steps.cluster.inventory import Ownership, check_prune, read_inventory
+from clinical_ai.steps.cluster.inventory import check_prune, kept_by_deploy, read_inventory
 from clinical_ai.steps.cluster.synced import STORE, against_store
 
 _LEAST: Final = (1, 24)
@@ -128,8 +128,7 @@ def check_namespace(cluster: Cluster) -> str:
 
 def check_pruned(cluster: Cluster, settings: Settings) -> str:
     """The deploy/self that follows will not refuse to prune what these settings want no more."""
-    chosen = cluster_of(settings)
-    own = Ownership(ownership(chosen.namespace), chosen.prune_limit)
+    own = kept_by_deploy(cluster, settings)
     refs = [Ref.of(each) for each in needs.objects(settings)]
     check_prune(cluster, read_inventory(cluster, own), refs, own)
     return ""

@@ -29,14 +29,14 @@ from clinical_ai.manifests.kubernetes import desired
 from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.ports import PrefectApi
-from clinical_ai.ports_cluster import Cluster, Permission, Ref
+from clinical_ai.ports_cluster import Cluster, Object, Permission, Ref
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings, parse
 from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped
 from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look, migrate
 from clinical_ai.steps.cluster.ensure import Guard, ensure_objects, free
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
-from clinical_ai.steps.cluster.inventory import Ownership
+from clinical_ai.steps.cluster.inventory import Ownership, kept_by_deploy
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.rights import look_at_namespace
@@ -159,7 +159,7 @@ def _look_at_ground(plan: Plan, release: Release) -> dict[str, Sequence[Change]]
 
     The check of a bootstrap that was killed is none of it, and is to be repeated.
     """
-    if plan.cluster.find(Ref("v1", "Namespace", plan.cluster.namespace)) is None:
+    if _find_namespace(plan) is None:
         return None
     if is_left(plan.cluster) or any(plan.secrets.find(each) is None for each in _to_keep(plan)):
         return None
@@ -222,7 +222,7 @@ def _missing_for_a_pod(plan: Plan) -> list[str]:
     """Each with what makes it."""
     space = plan.cluster.namespace
     missing = [] if plan.found.release else ["there is no image, which `up` builds"]
-    if plan.cluster.find(Ref("v1", "Namespace", space)) is None:
+    if _find_namespace(plan) is None:
         missing.append(f"there is no namespace, which `kubectl create namespace {space}` makes")
     return missing
 
@@ -235,7 +235,7 @@ def show_difference(plan: Plan, terminal: Terminal) -> int:
         terminal.plain(f"{_NOT_BUILT} {image}; its digest, and so all workloads, would change")
         return 0
     stages = desired.stages(plan.settings, release)
-    if plan.cluster.find(Ref("v1", "Namespace", plan.cluster.namespace)) is None:
+    if _find_namespace(plan) is None:
         coming = [*_rights(plan), *(each for stage in stages.values() for each in stage)]
         changes = [Change(str(Ref.of(each)), Did.CREATED) for each in coming]
     else:
@@ -268,9 +268,13 @@ def _plan(request: Request) -> Plan:
     return Plan(request, settings, cluster, kept, render(request.checkout), missing)
 
 
+def _find_namespace(plan: Plan) -> Object | None:
+    return plan.cluster.find(Ref("v1", "Namespace", plan.cluster.namespace))
+
+
 def _ensure_namespace(plan: Plan) -> Sequence[Change]:
     """One that is not there is made."""
-    if plan.cluster.find(Ref("v1", "Namespace", plan.cluster.namespace)) is not None:
+    if _find_namespace(plan) is not None:
         return []
     spaces = [each for each in _rights(plan) if each["kind"] == "Namespace"]
     return ensure_objects(plan.cluster, spaces, write=True, guard=guarded(plan.cluster))
@@ -292,7 +296,7 @@ def _ensure_rights(plan: Plan, guard: Guard = free, *, write: bool = True) -> li
 
 
 def _rights(plan: Plan) -> list[dict[str, Any]]:
-    found = plan.cluster.find(Ref("v1", "Namespace", plan.cluster.namespace))
+    found = _find_namespace(plan)
     theirs = (found or {}).get("metadata", {}).get("labels", {})
     ours = found is None or theirs.get(names.OWNER_LABEL) == names.KEPT_BY_BOOTSTRAP
     return desired.for_bootstrap(plan.settings, make_namespace=ours)
@@ -389,9 +393,7 @@ def _unchanged(cluster: Cluster, stages: Stages) -> list[Change] | None:
 
 
 def _site(plan: Plan) -> Site:
-    limit = cluster_of(plan.settings).prune_limit
-    own = Ownership(ownership(plan.cluster.namespace), limit)
-    return Site(plan.cluster, own)
+    return Site(plan.cluster, kept_by_deploy(plan.cluster, plan.settings))
 
 
 def _platform(plan: Plan, release: Release, api: PrefectApi) -> ClusterPlatform:

@@ -11,6 +11,7 @@ from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.ports_cluster import Permission, Ref, group_of
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings
+from clinical_ai.steps.cluster.ensure import BY_NAME
 
 PodSpec = dict[str, Any]
 
@@ -94,8 +95,8 @@ def permissions(settings: Settings) -> Iterator[Permission]:
     number = Counter(each["kind"] for each in every)
     for each in every:
         group = group_of(each["apiVersion"])
-        # Several of a kind are listed; a single one, and each ConfigMap, is read by its name.
-        listed = number[each["kind"]] > 1 and each["kind"] != "ConfigMap"
+        # Several of a kind are listed; a single one, and what may hold others' data, is not.
+        listed = number[each["kind"]] > 1 and each["kind"] not in BY_NAME
         several = ("list",) if listed else ()
         for verb in ("get", *several, "create", "patch", "delete"):
             yield Permission(verb, _plural(each["kind"]), group)

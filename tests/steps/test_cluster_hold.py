@@ -1,5 +1,6 @@
 """While a worker is replaced its pool hands out no run, and a kill leaves no pool held."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import repeat
 from typing import Any
@@ -25,6 +26,22 @@ from tests.support.sleeping_runs import runs_without_process, sleeping_runs
 
 class Killed(BaseException):
     """What SIGKILL is to a process: nothing catches it."""
+
+
+class Later:
+    """The controllers' world, in which `then` comes at the fifth look at which `due` holds."""
+
+    def __init__(
+        self, namespace: Namespace, due: Callable[[], bool], then: Callable[[], object]
+    ) -> None:
+        self._namespace, self._due, self._then = namespace, due, then
+        self._left = 5
+
+    def __call__(self) -> None:
+        self._namespace.controllers()
+        self._left -= self._due()
+        if not self._left:
+            self._then()
 
 
 @pytest.mark.parametrize(
@@ -55,17 +72,15 @@ def test_runs_of_the_clinical_pool_end_before_their_worker_is_replaced(
 ) -> None:
     deploy(namespace.site(), stages())
     run = namespace.run(names.POOL)
-    left = 5
 
-    def ends_after_a_while() -> None:
-        nonlocal left
-        namespace.controllers()
-        left -= namespace.stage() is Stage.HELD and namespace.paused()[0]
-        if not left:
-            assert namespace.image(names.WORKER) == GOOD
-            namespace.end(run)
+    def is_held() -> bool:
+        return namespace.stage() is Stage.HELD and namespace.paused()[0]
 
-    clock.then = repeat(ends_after_a_while)
+    def ends() -> None:
+        assert namespace.image(names.WORKER) == GOOD
+        namespace.end(run)
+
+    clock.then = repeat(Later(namespace, is_held, ends))
     deploy(namespace.site(drain_seconds=60), stages(worker=BETTER))
     assert namespace.image(names.WORKER) == BETTER
 
@@ -119,18 +134,17 @@ def test_runs_that_were_taken_have_begun_before_the_server_is_replaced(
     run = namespace.run(names.PLATFORM_POOL)
     pending = {"state": {"type": "PENDING"}, "force": True}
     namespace.prefect.post(f"/flow_runs/{run}/set_state", pending)
-    began, left = clock.now, 5
+    began = clock.now
 
-    def begins_after_a_while() -> None:
-        nonlocal left
-        namespace.controllers()
-        left -= begins and namespace.paused() == [True, True]
-        if not left:
-            assert namespace.image(names.SERVER) == GOOD
-            running = {"state": {"type": "RUNNING"}, "force": True}
-            namespace.prefect.post(f"/flow_runs/{run}/set_state", running)
+    def is_held() -> bool:
+        return begins and namespace.paused() == [True, True]
 
-    clock.then = repeat(begins_after_a_while)
+    def begin() -> None:
+        assert namespace.image(names.SERVER) == GOOD
+        running = {"state": {"type": "RUNNING"}, "force": True}
+        namespace.prefect.post(f"/flow_runs/{run}/set_state", running)
+
+    clock.then = repeat(Later(namespace, is_held, begin))
     deploy(namespace.site(), stages(server=BETTER))
     assert namespace.image(names.SERVER) == BETTER
     assert (clock.now - began > 60) is not begins
@@ -147,18 +161,17 @@ def test_the_server_of_before_has_stopped_before_pools_are_open_again(
     about["finalizers"] = ["stops"]  # as long as a pod stops, it is there
     old = namespace.fake.put({"apiVersion": "v1", "kind": "Pod", "metadata": about})
     namespace.cluster.delete(ref, uid=old["metadata"]["uid"])
-    began, left = clock.now, 5
+    began = clock.now
 
-    def stops_after_a_while() -> None:
-        nonlocal left
-        namespace.controllers()
-        left -= stops and namespace.image(names.SERVER) == BETTER
-        if not left:
-            assert namespace.paused() == [True, True]
-            gone: dict[str, list[str]] = {"finalizers": []}
-            namespace.fake.edit("Pod", "old", "kubelet", lambda it: it["metadata"].update(gone))
+    def is_replaced() -> bool:
+        return stops and namespace.image(names.SERVER) == BETTER
 
-    clock.then = repeat(stops_after_a_while)
+    def stop() -> None:
+        assert namespace.paused() == [True, True]
+        gone: dict[str, list[str]] = {"finalizers": []}
+        namespace.fake.edit("Pod", "old", "kubelet", lambda it: it["metadata"].update(gone))
+
+    clock.then = repeat(Later(namespace, is_replaced, stop))
     deploy(namespace.site(), stages(server=BETTER))
     assert namespace.paused() == [False, False]
     assert (namespace.cluster.find(ref) is None) is stops
@@ -177,17 +190,12 @@ def test_a_run_that_sleeps_in_its_process_keeps_its_worker_until_it_ends(
     with pytest.raises(TimedOut, match=rf"\({state}\)"):
         deploy(namespace.site(drain_seconds=60), stages(worker=BETTER))
     assert namespace.image(names.WORKER) == GOOD
-    left = 5
 
     def goes_on_and_ends() -> None:
-        nonlocal left
-        namespace.controllers()
-        left -= namespace.paused()[0]
-        if not left:
-            assert namespace.image(names.WORKER) == GOOD
-            namespace.end(run)
+        assert namespace.image(names.WORKER) == GOOD
+        namespace.end(run)
 
-    clock.then = repeat(goes_on_and_ends)
+    clock.then = repeat(Later(namespace, lambda: namespace.paused()[0], goes_on_and_ends))
     deploy(namespace.site(drain_seconds=60), stages(worker=BETTER))
     assert namespace.image(names.WORKER) == BETTER
 

@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 from clinical_ai.adapters.kubernetes_api import KubernetesApi
+from clinical_ai.conditions import is_ready
 from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.cluster_site import REGISTRY
+from tests.support.production_site import tls_secret
 
 GATEWAY: Final = "public"
 PORT: Final = 8443
@@ -82,7 +84,11 @@ def real_gateway(api: KubernetesApi, host: str, pair: tuple[Path, Path]) -> Iter
         wait_until("the definitions", lambda: _served(api), seconds=60)
         for each in theirs:
             make(each)
-        for each in (_certificate(pair), _controller(), gateway(GATEWAY, name, host)):
+        for each in (
+            tls_secret("gateway", name, pair),
+            _controller(),
+            gateway(GATEWAY, name, host),
+        ):
             api.create(each)
         yield wait_until("Traefik", lambda: _address(api), seconds=120).summary
 
@@ -128,13 +134,6 @@ def _served(api: KubernetesApi) -> Sighting:
     return Sighting(not missing, f"{', '.join(missing)} not served")
 
 
-def _certificate(pair: tuple[Path, Path]) -> Object:
-    files = dict(zip(("tls.crt", "tls.key"), (each.read_text() for each in pair), strict=True))
-    about = {"name": "gateway"}
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": about, "stringData": files}
-    return secret | {"type": "kubernetes.io/tls"}
-
-
 def _controller() -> Object:
     container = {
         "name": "traefik",
@@ -150,7 +149,6 @@ def _controller() -> Object:
 
 
 def _address(api: KubernetesApi) -> Sighting:
-    status = api.get(Ref("v1", "Pod", "traefik")).get("status", {})
-    ready = {"type": "Ready", "status": "True"}
-    done = any(ready.items() <= each.items() for each in status.get("conditions", []))
+    pod = api.get(Ref("v1", "Pod", "traefik"))
+    status, done = pod.get("status", {}), is_ready(pod)
     return Sighting(done, status["podIP"] if done else str(status.get("phase")))

@@ -148,7 +148,7 @@ class ProductionSite(ClusterSite):
         trust = {"ca.crt": authority.certificate.read_text()}
         self.api.create(_named("ConfigMap", _TRUST, self.namespace, data=trust))
         pair = authority.issue("ingress", self.host)
-        self.api.create(_tls(f"{names.SERVER}-tls", self.namespace, pair))
+        self.api.create(tls_secret(f"{names.SERVER}-tls", self.namespace, pair))
         for each in _aws(self.data, authority.issue("aws", *_AWS)):
             self.api.create(each)
 
@@ -241,13 +241,14 @@ def _aws(namespace: str, pair: tuple[Path, Path]) -> list[Object]:
     ports = [{"port": _PROXY}]
     return [
         _named("ConfigMap", "aws", namespace, data=script),
-        _tls("aws", namespace, pair),
+        tls_secret("aws", namespace, pair),
         _named("Pod", "aws", namespace, spec=spec),
         _named("Service", "aws", namespace, spec={"selector": {"app": "aws"}, "ports": ports}),
     ]
 
 
-def _tls(name: str, namespace: str, pair: tuple[Path, Path]) -> Object:
+def tls_secret(name: str, namespace: str, pair: tuple[Path, Path]) -> Object:
+    """`pair`: a certificate and its key."""
     keys = ("tls.crt", "tls.key")
     data = {
         key: b64encode(path.read_bytes()).decode() for key, path in zip(keys, pair, strict=True)

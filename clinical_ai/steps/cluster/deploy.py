@@ -320,7 +320,7 @@ def _held(site: Site, change: ObjectChange) -> AbstractContextManager[None]:
         return nullcontext()
     api, guard = site.api, site.guard
     if name == names.SERVER:
-        pools, why = list(_POOLS.values()), "the server is replaced"
+        pools, why = list(names.WORKERS), "the server is replaced"
         settle = partial(await_beginnings, api, pools, guard)
     elif pool := _POOLS.get(name):
         pools, why = [pool], f"the worker of pool {pool} is replaced"

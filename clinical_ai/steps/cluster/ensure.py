@@ -21,6 +21,7 @@ from clinical_ai.ports_cluster import (
 )
 
 Guard = Callable[[], None]
+BY_NAME: Final = frozenset({"Secret", "ConfigMap"})  # never listed: they may be anybody's
 _SCALED: Final = frozenset({"Deployment", "StatefulSet"})
 _MOST_SHOWN: Final = 5
 _MOST_LOOKS: Final = 3
@@ -79,9 +80,6 @@ def ensure_objects(
     return changes
 
 
-_BY_NAME: Final = frozenset({"Secret", "ConfigMap"})
-
-
 def _read(cluster: Cluster, wanted: Iterable[Object]) -> dict[Ref, Object]:
     """The live objects, by the Ref of the wanted one."""
     groups: dict[tuple[str, str, str], list[Object]] = defaultdict(list)
@@ -92,7 +90,7 @@ def _read(cluster: Cluster, wanted: Iterable[Object]) -> dict[Ref, Object]:
     for (api_version, kind, namespace), members in groups.items():
         listed: dict[str, Object] = {}
         labels = _common_labels(members)
-        if len(members) > 1 and labels and kind not in _BY_NAME:
+        if len(members) > 1 and labels and kind not in BY_NAME:
             rows = cluster.find_all(api_version, kind, labels=labels, namespace=namespace)
             listed = {row["metadata"]["name"]: row for row in rows}
         for ref in map(Ref.of, members):

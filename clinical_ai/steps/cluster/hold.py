@@ -33,8 +33,8 @@ def holding(
     api: PrefectApi,
     pools: Sequence[str],
     why: str,
-    settle: Callable[[], None] = lambda: None,
-    run: str = "",
+    settle: Callable[[], None],
+    run: str,
 ) -> Iterator[None]:
     """Pools' earlier pause states are in the journal before they are paused, so a kill loses none.
 

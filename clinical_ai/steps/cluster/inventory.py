@@ -8,7 +8,9 @@ from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.inventory import Inventory, as_rows, from_rows, is_ours
+from clinical_ai.manifests.kubernetes import metadata
 from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
+from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, free
 from clinical_ai.steps.cluster.synced import KIND, secret_of
 
@@ -25,6 +27,12 @@ class Ownership:
     labels: Mapping[str, str]
     limit: int
     name: str = names.INVENTORY
+
+
+def kept_by_deploy(cluster: Cluster, settings: Settings) -> Ownership:
+    """How deploy/self knows its own objects."""
+    limit = metadata.cluster_of(settings).prune_limit
+    return Ownership(metadata.ownership(cluster.namespace), limit)
 
 
 def read_inventory(cluster: Cluster, ownership: Ownership) -> Inventory:
