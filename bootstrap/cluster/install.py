@@ -3,7 +3,8 @@
 import os
 import socket
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from secrets import token_bytes, token_hex
@@ -20,6 +21,7 @@ from bootstrap.runs import demand, ensure_deployed, ensure_run, link
 from bootstrap.terminal import Terminal, with_remedy
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
+from clinical_ai.adapters.guarded_api import GuardedApi
 from clinical_ai.adapters.kubernetes_api import open_kubernetes
 from clinical_ai.adapters.port_forward import check_kubectl
 from clinical_ai.change import Change, Did
@@ -124,8 +126,9 @@ def up(plan: Plan, terminal: Terminal) -> int:
     with reach_api(plan.cluster, plan.request.environ, plan.request.context) as api:
         platform = _platform(plan, release, api)
         _restore_tables(platform, terminal)
-        platform = _settle(plan, platform)
-        terminal.step("registration", register(platform))
+        platform, settled = settle(plan, platform)
+        deployments = ensure_deployments(platform.managed, platform.wanted, "bootstrap")
+        terminal.step("registration", settled, deployments)
         terminal.step("platform worker", _bring_rest(platform))
         deployed = ensure_deployed(platform, terminal, anew=_differs(platform))
         ensure_verified(platform, deployed, terminal)
@@ -248,14 +251,18 @@ def show_difference(plan: Plan, terminal: Terminal) -> int:
     return 0
 
 
-def register(platform: ClusterPlatform) -> list[Change]:
-    """Block, pools, the zombie automation and the deployments of the release."""
-    api = platform.managed
-    return [
-        *ensure_pools(api, platform.pools()),
-        ensure_automation(api, orchestration.zombie_automation()),
-        *ensure_deployments(api, platform.wanted, "bootstrap"),
-    ]
+def settle(plan: Plan, platform: ClusterPlatform) -> tuple[ClusterPlatform, list[Change]]:
+    """The settings block exists, from then on the truth; pools and automation are as it says.
+
+    Other settings than the block's are refused, or replace it. Under the lease when something
+    differs: two who made the same pool at once would be refused by Prefect.
+    """
+    platform, seen = _settle(plan, platform, platform.api, write=False)
+    if not any(each.wrote for each in seen):
+        return platform, seen
+    with cluster_lease(platform.cluster, _who()) as lease:
+        api = GuardedApi(platform.api, guarded(platform.cluster, lease.renew))
+        return _settle(plan, platform, api, write=True)
 
 
 def _plan(request: Request) -> Plan:
@@ -350,7 +357,28 @@ def _bring(plan: Plan, release: Release, guard: Guard, terminal: Terminal) -> li
     for line in check_from_pod(plan.cluster, plan.settings, release, site.guard):
         terminal.line("from a pod", line)
     last = migration(plan.settings, release)
-    return [*changes, *deploy(site, server, last, all_of_it=False)]
+    with _server_of_before(plan, guard, terminal) as api:
+        return [*changes, *deploy(replace(site, api=api), server, last, all_of_it=False)]
+
+
+@contextmanager
+def _server_of_before(plan: Plan, guard: Guard, terminal: Terminal) -> Iterator[PrefectApi | None]:
+    """The API of a server that is there, for pools to be held while it is replaced; guarded.
+
+    None when it is not there or does not answer us: then nobody can hold them.
+    """
+    with ExitStack() as stack:
+        api = None
+        if plan.cluster.find(_SERVER) is not None:
+            try:
+                api = stack.enter_context(
+                    reach_api(plan.cluster, plan.request.environ, plan.request.context)
+                )
+                api.get(f"/work_pools/{names.POOL}")
+            except (NeedsOperator, Transient) as error:
+                terminal.note(f"no pool is held should the server be replaced: {error}")
+                api = None
+        yield None if api is None else GuardedApi(api, guard)
 
 
 def _restore_tables(platform: ClusterPlatform, terminal: Terminal) -> None:
@@ -408,17 +436,20 @@ def _platform(plan: Plan, release: Release, api: PrefectApi) -> ClusterPlatform:
     )
 
 
-def _settle(plan: Plan, platform: ClusterPlatform) -> ClusterPlatform:
-    """The block exists; from then on it is the truth. Other settings are refused, or replace it."""
-    api, block = platform.managed, platform.rendered["block"]
-    ensure_block_schema(api, block)
+def _settle(
+    plan: Plan, platform: ClusterPlatform, api: PrefectApi, *, write: bool
+) -> tuple[ClusterPlatform, list[Change]]:
+    block = platform.rendered["block"]
+    changes = [ensure_block_schema(api, block, write=write)]
     # What is to be replaced is not read: it may be wrong.
     saved = None if plan.request.replace else find_settings(api)
     if saved is None:
-        save_settings(api, plan.settings, block["checksum"])
-        return platform
-    wanted.refuse_difference(plan.request, saved, plan.settings)
-    return replace(platform, chosen=saved)
+        changes.append(save_settings(api, plan.settings, block["checksum"], write=write))
+    else:
+        wanted.refuse_difference(plan.request, saved, plan.settings)
+        platform = replace(platform, chosen=saved)
+    zombies = ensure_automation(api, orchestration.zombie_automation(), write=write)
+    return platform, [*changes, *ensure_pools(api, platform.pools(), write=write), zombies]
 
 
 def _tell_where(plan: Plan, terminal: Terminal) -> None:

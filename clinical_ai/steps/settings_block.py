@@ -28,12 +28,14 @@ def get_settings(api: PrefectApi) -> Development | Production:
     return found
 
 
-def ensure_block_schema(api: PrefectApi, block: Mapping[str, Any]) -> Change:
+def ensure_block_schema(api: PrefectApi, block: Mapping[str, Any], *, write: bool = True) -> Change:
     """Block type and its newest schema are registered; `block` as the release renders it."""
     what = f"block type {names.SETTINGS_BLOCK_TYPE}"
     known = api.get(f"/block_types/slug/{names.SETTINGS_BLOCK_TYPE}")
     if known and api.get(f"/block_schemas/checksum/{block['checksum']}"):
         return Change(what, Did.UNCHANGED)
+    if not write:
+        return Change(what, Did.CREATED)
     if known is None:
         known = api.post("/block_types/", block["type"])
     api.post(
@@ -48,28 +50,32 @@ def ensure_block_schema(api: PrefectApi, block: Mapping[str, Any]) -> Change:
     return Change(what, Did.CREATED)
 
 
-def save_settings(api: PrefectApi, settings: Development | Production, checksum: str) -> Change:
+def save_settings(
+    api: PrefectApi, settings: Development | Production, checksum: str, *, write: bool = True
+) -> Change:
     """The block says exactly this. `checksum`: of the block schema the release uses."""
-    schema = api.get(f"/block_schemas/checksum/{checksum}")
-    data = {key.replace("-", "_"): value for key, value in dump(settings).items()}
     row = _find_document(api)
-    if row is None:
-        api.post(
-            "/block_documents/",
-            {
-                "name": names.SETTINGS_BLOCK,
-                "block_type_id": schema["block_type_id"],
-                "block_schema_id": schema["id"],
-                "data": data,
-            },
-        )
-        return Change(ORIGIN, Did.CREATED)
-    if _holds(row, settings):
+    if row is not None and _holds(row, settings):
         return Change(ORIGIN, Did.UNCHANGED)
-    # Not merged: a merge keeps keys of the other environment, which would contradict this one.
-    body = {"block_schema_id": schema["id"], "data": data, "merge_existing_data": False}
-    api.patch(f"/block_documents/{row['id']}", body)
-    return Change(ORIGIN, Did.UPDATED)
+    if write:
+        _save(api, row, settings, api.get(f"/block_schemas/checksum/{checksum}"))
+    return Change(ORIGIN, Did.UPDATED if row else Did.CREATED)
+
+
+def _save(
+    api: PrefectApi,
+    row: Mapping[str, Any] | None,
+    settings: Development | Production,
+    schema: Mapping[str, Any],
+) -> None:
+    data = {key.replace("-", "_"): value for key, value in dump(settings).items()}
+    body = {"block_schema_id": schema["id"], "data": data}
+    if row is not None:
+        # Not merged: a merge keeps keys of the other environment, which would contradict this one.
+        api.patch(f"/block_documents/{row['id']}", {**body, "merge_existing_data": False})
+        return
+    named = {"name": names.SETTINGS_BLOCK, "block_type_id": schema["block_type_id"]}
+    api.post("/block_documents/", {**named, **body})
 
 
 def _parsed(row: Mapping[str, Any]) -> Development | Production:

@@ -23,11 +23,14 @@ from bootstrap.request import Request
 from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.errors import Locked, ManyFaults, NeedsOperator
+from clinical_ai.manifests.kubernetes.metadata import cluster_of
 from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE, pod_check, reads
 from clinical_ai.plans import Stage
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.secret_references import parts
+from clinical_ai.settings_kubernetes import Components
+from clinical_ai.settings_pods import Component
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.cluster.break_glass import Stopped, stop
 from clinical_ai.steps.cluster.deploy import look
@@ -347,6 +350,54 @@ def test_of_two_bootstraps_the_second_changes_nothing_and_says_who_is_first(site
             site.up()
         assert site.fake.writes == []
     assert site.up() == 0
+
+
+@pytest.mark.parametrize("kind", ["pools", "automations"])
+def test_of_two_bootstraps_the_second_makes_nothing_in_prefect_while_the_first_does(
+    site: DayZero, clock: Clock, kind: str
+) -> None:
+    """Prefect refuses a pool that is there already, and keeps two automations of one name."""
+    site.up()
+    rows = vars(site.prefect)[kind]
+    gone = dict(rows)
+    rows.clear()
+    with cluster_lease(site.cluster, "bootstrap on node, process 7"):
+        before = site.known()
+        clock.then = iter(())
+        with pytest.raises(Locked, match="bootstrap on node, process 7, since"):
+            site.up()
+        assert site.known() == before
+
+        def end() -> None:
+            site.work()
+            rows.update(gone)
+            ref = Ref("coordination.k8s.io/v1", "Lease", names.CLUSTER_LEASE)
+            site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
+            clock.then = repeat(site.work)
+
+        clock.then = repeat(end)
+        assert site.up() == 0
+        assert rows == gone
+
+
+def test_pools_hand_out_no_run_while_a_bootstrap_replaces_the_server(site: DayZero) -> None:
+    """A run that was given a slot by one server and begins by the other is cancelled."""
+    site.up()
+    seen = []
+
+    def note(asked: Asked) -> None:
+        if (asked.served.kind, asked.name) == ("Deployment", names.SERVER):
+            pools = site.prefect.pools
+            seen.append(([pools[pool]["is_paused"] for pool in names.WORKERS], site.stage()))
+
+    site.fake.on_write = note
+    components = Components(server=Component(node_selector={"disk": "fast"}))
+    cluster = cluster_of(site.settings).model_copy(update={"components": components})
+    site.settings = site.settings.model_copy(update={"kubernetes": cluster})
+    assert site.up(replace=True) == 0
+    assert seen == [([True, True], Stage.HELD)]
+    assert not any(pool["is_paused"] for pool in site.prefect.pools.values())
+    assert site.stage() is Stage.DONE
 
 
 @pytest.mark.parametrize("lost", [names.RIGHTS_INVENTORY, names.INVENTORY])

@@ -178,6 +178,75 @@ def test_the_server_of_before_has_stopped_before_pools_are_open_again(
     assert (clock.now - began > 60) is not stops
 
 
+def test_pools_are_open_again_as_soon_as_the_new_server_answers(
+    namespace: Namespace, clock: Clock
+) -> None:
+    """A port that is forwarded to the one before is cut, and moves."""
+    deploy(namespace.site(), stages())
+
+    def fall(asked: Request) -> None:
+        if asked.name == names.SERVER:
+            namespace.prefect.down = True
+
+    def answer() -> None:
+        namespace.prefect.down = False
+
+    namespace.fake.on_write = fall
+    clock.then = repeat(Later(namespace, lambda: namespace.prefect.down, answer))
+    deploy(namespace.site(), stages(server=BETTER))
+    assert namespace.image(names.SERVER) == BETTER
+    assert (namespace.paused(), namespace.stage()) == ([False, False], Stage.DONE)
+
+
+def test_a_server_that_never_answers_again_is_told_and_takes_nothing_back(
+    namespace: Namespace,
+) -> None:
+    namespace.stand()
+
+    def fall(asked: Request) -> None:
+        if asked.name == names.SERVER:
+            namespace.prefect.down = True
+
+    namespace.fake.on_write = fall
+    with pytest.raises(Transient):
+        deploy(namespace.site(), stages(server=BETTER))
+    assert namespace.image(names.SERVER) == BETTER
+    assert namespace.stage() is Stage.HELD
+
+
+def test_a_bad_server_has_stopped_before_pools_are_open_again(
+    namespace: Namespace, clock: Clock
+) -> None:
+    """It may have been ready for a while, and have given slots, before it was taken back."""
+    namespace.stand()
+    space = namespace.cluster.namespace
+    about: Any = {"name": "bad", "namespace": space, "labels": {"app": names.SERVER}}
+    about["finalizers"] = ["stops"]
+    bad = namespace.fake.put({"apiVersion": "v1", "kind": "Pod", "metadata": about})
+
+    def goes(asked: Request) -> None:
+        if asked.name == names.SERVER and namespace.image(names.SERVER) == BETTER:
+            namespace.cluster.delete(Ref("v1", "Pod", "bad"), uid=bad["metadata"]["uid"])
+
+    def is_put_back() -> bool:
+        return namespace.image(names.SERVER) == GOOD
+
+    seen: list[list[bool]] = []
+
+    def stop() -> None:
+        seen.append(namespace.paused())
+        gone: dict[str, list[str]] = {"finalizers": []}
+        namespace.fake.edit("Pod", "bad", "kubelet", lambda it: it["metadata"].update(gone))
+
+    namespace.fake.on_write = goes
+    wanted = stages(server=BETTER, worker=BROKEN)
+    clock.then = repeat(Later(namespace, is_put_back, stop))
+    with pytest.raises(RolloutFailed):
+        deploy(namespace.site(), wanted)
+    assert seen == [[True, True]]
+    assert namespace.paused() == [False, False]
+
+
 @pytest.mark.parametrize("state", ["AwaitingRetry", "Paused"])
 def test_a_run_that_sleeps_in_its_process_keeps_its_worker_until_it_ends(
     namespace: Namespace, clock: Clock, state: str

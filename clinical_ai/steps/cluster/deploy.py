@@ -212,10 +212,7 @@ class _Work:
                 [change] = ensure_objects(site.cluster, [wanted], write=True, guard=site.guard)
             self.objects.append(change)
             self.changes.append(change)
-            if ref.kind in _AWAITED:
-                await_up(site, ref)
-            if change.wrote and ref.name == names.SERVER and ref.kind == _WORKLOAD:
-                _await_one_server(site)
+            _settle(site, ref, change)
 
     def put_back(self) -> str:
         """What was looked at is as it was last found good; the newest first.
@@ -270,8 +267,7 @@ class _Work:
                 log.warning("no pool is held, Prefect does not answer: %s", error)
             if back.wrote:
                 [back] = ensure_objects(site.cluster, [before], write=True, guard=site.guard)
-            if before["kind"] in _AWAITED:
-                await_up(site, Ref.of(before))
+            _settle(site, Ref.of(before), back)
         return back
 
 
@@ -294,14 +290,6 @@ def _not_put_back(error: RolloutFailed | TimedOut, moved: str) -> RolloutFailed:
     then = "mend the cause and run `up` of the newer release, or restore a backup of the database"
     remedy = f"{found.remedy}; {then}" if found.remedy else then
     return RolloutFailed(f"{told}; {found.problem}", remedy, found.diagnoses)
-
-
-def await_up(site: Site, ref: Ref) -> None:
-    """The workload has come up, the Secret is synced. RolloutFailed tells why it is not."""
-    if is_up(site.cluster, ref):
-        return
-    wait = await_synced if ref.kind == KIND else await_rollout
-    wait(site.cluster, ref, seconds=site.seconds, beat=site.guard)
 
 
 def is_up(cluster: Cluster, ref: Ref) -> bool:
@@ -328,6 +316,18 @@ def _held(site: Site, change: ObjectChange) -> AbstractContextManager[None]:
     else:
         return nullcontext()
     return holding(site.records, api, pools, why, settle, site.run)
+
+
+def _settle(site: Site, ref: Ref, change: ObjectChange) -> None:
+    """The workload has come up, the Secret is synced. RolloutFailed tells why it is not.
+
+    A server that was changed is the only one then.
+    """
+    if not is_up(site.cluster, ref):
+        wait = await_synced if ref.kind == KIND else await_rollout
+        wait(site.cluster, ref, seconds=site.seconds, beat=site.guard)
+    if change.wrote and ref.name == names.SERVER and ref.kind == _WORKLOAD:
+        _await_one_server(site)
 
 
 def _await_one_server(site: Site) -> None:

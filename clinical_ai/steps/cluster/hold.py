@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 # Seconds without a run: an answer to a worker may be on the way, and the server be slow.
 _QUIET: Final = 10
 _TO_BEGIN: Final = 60
+_TO_ANSWER: Final = 60  # a port that is forwarded moves to the next server's pod
 
 
 @contextmanager
@@ -60,6 +61,7 @@ def holding(
             told = ", ".join(pools)
             log.error("%s held until the next run: %s", told, error)  # noqa: TRY400
         raise
+    _await_answer(api)
     _lift(records, api, journal, "lifted")
 
 
@@ -87,6 +89,21 @@ def await_beginnings(api: PrefectApi, pools: Sequence[str], guard: Guard) -> Non
         wait_until("runs to begin", outlasting(look, guard), seconds=_TO_BEGIN, every=1)
     except TimedOut as error:
         log.warning("the server is replaced all the same: %s", error)
+
+
+def _await_answer(api: PrefectApi) -> None:
+    """Prefect answers, if it does in time; if not, lifting tells why, which takes nothing back.
+
+    The server may just have been replaced, and what was connected to that of before is cut.
+    """
+
+    def look() -> Sighting:
+        return Sighting(api.get("/ready") is not None, "what answers is not Prefect")
+
+    try:
+        wait_until("Prefect's API", outlasting(look), seconds=_TO_ANSWER)
+    except TimedOut as error:
+        log.warning("%s", error)
 
 
 def finish_hold(records: Records, api: PrefectApi) -> None:
