@@ -1,9 +1,10 @@
 """Clinical runs and clients of the API come through what the platform does to itself."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Event, Thread
 from time import sleep
 from typing import Final
@@ -44,25 +45,44 @@ def workers(site: ClusterSite) -> set[str]:
     return {pod["metadata"]["name"] for pod in pods_of(site.api, names.WORKER)}
 
 
+def begun_while(api: PrefectApi, work: Callable[[], object]) -> list[str]:
+    """Ids of short runs that were started until the work had come to its end."""
+    runs: list[str] = []
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(work)
+        while not working.done():
+            with suppress(Transient):  # as the forwarded port is moved
+                runs.append(start_run(api, "patient/patient", {"seconds": 1}))
+            sleep(2)
+    working.result()
+    return runs
+
+
 def test_runs_with_a_limit_that_begin_while_the_server_is_replaced_all_complete(
     site: ClusterSite, api: PrefectApi
 ) -> None:
-    """Each server keeps leases of its own, and Prefect cancels a run whose slot it knows not."""
+    """Each server keeps leases of its own, and Prefect cancels a run whose slot it knows not.
+
+    deploy/self replaces it, and bootstrap puts the file's settings back.
+    """
     patient = get_deployment(api, "patient/patient")["id"]
     api.patch(f"/deployments/{patient}", {"concurrency_limit": 50})
+
+    def deploy() -> None:
+        told = site.deploy()
+        assert told.run.completed, told.run.message
+
+    servers = pods_of(site.api, names.SERVER)
     site.add_to("server", annotations={"example.org/e2e": "another"})
-    runs: list[str] = []
     try:
-        with ThreadPoolExecutor(1) as threads:
-            deploying = threads.submit(site.deploy)
-            while not deploying.done():
-                with suppress(Transient):  # as the forwarded port is moved
-                    runs.append(start_run(api, "patient/patient", {"seconds": 1}))
-                sleep(2)
-        assert deploying.result().run.completed, deploying.result().run.message
+        runs = begun_while(api, deploy)
+        servers += pods_of(site.api, names.SERVER)
+        runs += begun_while(api, partial(site.up, "--replace-settings"))
+        servers += pods_of(site.api, names.SERVER)
+        assert len({pod["metadata"]["name"] for pod in servers}) == 3
         states = [follow_run(api, run, seconds=300).state for run in runs]
         assert states == ["COMPLETED"] * len(runs)
-        assert len(runs) > 5
+        assert len(runs) > 10
     finally:
         site.add_to("server")
         site.deploy()  # others do not expect that their port is forwarded anew
