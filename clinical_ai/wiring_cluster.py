@@ -335,11 +335,11 @@ def open_in_pod(environ: Mapping[str, str]) -> ClusterPlatform:
     from clinical_ai.adapters.mounted_secrets import MountedSecrets
     from clinical_ai.adapters.prefect_rest import PrefectRest
 
-    rendered = read_rendered(RENDERED)
+    rendered, space = read_rendered(RENDERED), environ[names.NAMESPACE_VARIABLE]
     return ClusterPlatform(
-        cluster=open_kubernetes(environ, namespace=environ[names.NAMESPACE_VARIABLE]),
+        cluster=open_kubernetes(environ, namespace=space),
         secrets=MountedSecrets(Path(environ[names.SECRETS_VARIABLE])),
-        api=PrefectRest(environ.get("PREFECT_API_URL", ""), _password(environ)),
+        api=PrefectRest(environ.get("PREFECT_API_URL", ""), _password(environ), namespace=space),
         release=release_of(
             environ.get(names.IMAGE_VARIABLE, ""), environ.get(names.CONTENT_VARIABLE, ""), rendered
         ),
@@ -360,7 +360,7 @@ def reach_api(
     auth = ClusterSecrets(cluster).find(names.API_AUTH)
     place = (environ, cluster.namespace, names.SERVER, names.API_PORT)
     with forwarded(*place, context=context) as port:
-        yield PrefectRest(f"http://127.0.0.1:{port}/api", auth)
+        yield PrefectRest(f"http://127.0.0.1:{port}/api", auth, namespace=cluster.namespace)
 
 
 def read_rendered(path: Path) -> dict[str, Any]:

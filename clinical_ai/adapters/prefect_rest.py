@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from clinical_ai import names
 from clinical_ai.errors import Locked, NeedsOperator, Transient
+from clinical_ai.ports_cluster import in_namespace
 
 if TYPE_CHECKING:
     import ssl
@@ -25,7 +26,7 @@ class PrefectRest:
     """A server at `api_url` (which ends in /api); `auth` is `user:password` or None.
 
     `serves` tells whether the server behind this address is the one that is meant; the password
-    goes to no other.
+    goes to no other. `namespace`: where it runs, for remedies, when that is a cluster's.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class PrefectRest:
         *,
         timeout: float = 30,
         serves: Callable[[], bool] = lambda: True,
+        namespace: str = "",
     ) -> None:
         self._api_url = api_url.rstrip("/")
         self._auth = auth
         self._timeout = timeout
         self._serves = serves
+        self._namespace = namespace
         self._known = False
         self._of_thread = threading.local()
 
@@ -149,12 +152,15 @@ class PrefectRest:
         if answer.status_code >= 500 or answer.status_code == 429:
             raise Transient(f"Prefect answered {answer.status_code} to {method} {path}")
         if answer.status_code == 401:
-            raise NeedsOperator(
-                f"Prefect at {self._api_url} refused the password",
+            remedy = (
                 "on one machine another server may own this port; see `clinical-ai status`. In a "
                 "cluster the server knows the password that the Secret had when it started: while "
-                f"nothing runs, `kubectl rollout restart deployment/{names.SERVER} -n NAMESPACE`, "
-                "the same for both workers; run it again when they are up",
+                f"nothing runs, `kubectl rollout restart deployment/{names.SERVER}`, "
+                "the same for both workers; run it again when they are up"
+            )
+            raise NeedsOperator(
+                f"Prefect at {self._api_url} refused the password",
+                in_namespace(remedy, self._namespace),
             )
         if answer.is_error:
             raise NeedsOperator(

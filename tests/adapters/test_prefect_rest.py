@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -12,6 +13,8 @@ from pydantic import SecretStr
 from clinical_ai import names
 from clinical_ai.adapters.prefect_rest import PrefectRest
 from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.wiring_cluster import reach_api
+from tests.support.fake_cluster import FakeCluster
 
 CANARY = "rest-canary"
 
@@ -134,7 +137,21 @@ def test_a_wrong_password_is_told_with_what_may_be_the_cause(server: Any) -> Non
     server.answers += [(401, "")]
     with pytest.raises(NeedsOperator, match=r"refused the password.*another server may own") as it:
         opened(server).get("/work_pools/default")
-    assert f"kubectl rollout restart deployment/{names.SERVER} -n " in it.value.remedy
+    assert f"kubectl rollout restart deployment/{names.SERVER}`" in it.value.remedy
+
+
+def test_a_wrong_password_in_a_cluster_is_told_with_its_namespace(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From outside, through a forwarded port."""
+    server.answers += [(401, "")]
+    forwarded = nullcontext(server.server_port)
+    monkeypatch.setattr("clinical_ai.adapters.port_forward.forwarded", lambda *_, **__: forwarded)
+    cluster = FakeCluster("ward").open("ward")
+    with reach_api(cluster, {}) as api, pytest.raises(NeedsOperator) as refused:
+        api.get("/work_pools/default")
+    restart = f"kubectl -n ward rollout restart deployment/{names.SERVER}"
+    assert restart in refused.value.remedy
 
 
 def test_absent_is_none_false_or_an_error_by_what_was_asked(server: Any) -> None:
