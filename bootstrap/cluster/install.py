@@ -1,5 +1,6 @@
 """Day zero in a cluster as a runbook: checks, image, ground, server, Prefect, deploy/self."""
 
+import json
 import os
 import socket
 from base64 import urlsafe_b64encode
@@ -39,11 +40,12 @@ from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look, 
 from clinical_ai.steps.cluster.ensure import Guard, ensure_objects, free
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
 from clinical_ai.steps.cluster.inventory import Ownership, kept_by_deploy
+from clinical_ai.steps.cluster.job import has_succeeded
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.rights import look_at_namespace
 from clinical_ai.steps.health import lacks_tables
-from clinical_ai.steps.orchestration import ensure_automation, ensure_pools
+from clinical_ai.steps.orchestration import ensure_automation, ensure_pools, job_templates
 from clinical_ai.steps.registration import ensure_deployments
 from clinical_ai.steps.runs import Run, follow_run, read_table
 from clinical_ai.steps.settings_block import ensure_block_schema, find_settings, save_settings
@@ -122,10 +124,11 @@ def up(plan: Plan, terminal: Terminal) -> int:
     _refuse_other_settings(plan)
     release = ensure_release(plan.found, plan.rendered, terminal)
     terminal.step("image", plan.found.change)
+    migrated = _is_migrated(plan, release)
     lay_ground(plan, release, terminal)
     with reach_api(plan.cluster, plan.request.environ, plan.request.context) as api:
         platform = _platform(plan, release, api)
-        _restore_tables(platform, terminal)
+        _migrate_anew(platform, terminal, before=migrated)
         platform, settled = settle(plan, platform)
         deployments = ensure_deployments(platform.managed, platform.wanted, "bootstrap")
         terminal.step("registration", settled, deployments)
@@ -381,17 +384,33 @@ def _server_of_before(plan: Plan, guard: Guard, terminal: Terminal) -> Iterator[
         yield None if api is None else GuardedApi(api, guard)
 
 
-def _restore_tables(platform: ClusterPlatform, terminal: Terminal) -> None:
-    """Prefect's database is migrated once more when somebody has emptied it.
+def _is_migrated(plan: Plan, release: Release) -> bool:
+    """Whether the migration of this release has succeeded already."""
+    job = plan.cluster.find(Ref.of(migration(plan.settings, release)))
+    return job is not None and has_succeeded(job)
+
+
+def _migrate_anew(platform: ClusterPlatform, terminal: Terminal, *, before: bool) -> None:
+    """Prefect's database is migrated once more when it is not the one that was migrated `before`.
 
     Asked of the server, without a pod: to Kubernetes all is up, and the migration has succeeded.
+    Somebody has emptied the database, or restored what no bootstrap of this release has registered
+    its image in, which comes after the migration: a backup of an older release. A pod alone could
+    read the revision, so the migration itself is what looks. It changes nothing of a database that
+    is as wanted, and refuses one of a newer release.
     """
-    if not lacks_tables(platform.api):
+    if not lacks_tables(platform.api) and not (before and _is_of_another_release(platform)):
         return
     job = migration(platform.settings, platform.release)
     with cluster_lease(platform.cluster, _who()) as lease:
         site = replace(platform.site(), guard=guarded(platform.cluster, lease.renew))
         terminal.step("database", migrate(site, job, anew=True))
+
+
+def _is_of_another_release(platform: ClusterPlatform) -> bool:
+    """Whether Prefect would start runs of the platform from another image, or from none."""
+    templates = job_templates(platform.api, [names.PLATFORM_POOL])
+    return platform.release.image not in json.dumps(templates)
 
 
 def _bring_rest(platform: ClusterPlatform) -> list[Change]:

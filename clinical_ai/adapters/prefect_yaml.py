@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clinical_ai.adapters.deployment_file import read
+from clinical_ai.adapters.prefect_revisions import newest_revision
 
 
 def render(folder: Path) -> dict[str, Any]:
@@ -28,21 +29,9 @@ def render(folder: Path) -> dict[str, Any]:
     return {
         "deployments": found["deployments"],
         "block": _block(),
-        "revision": _revision(),
+        "revision": newest_revision(),
         "job_template": ProcessWorker.get_default_base_job_template(),
     }
-
-
-def _revision() -> str:
-    """The newest revision of Prefect's PostgreSQL schema, read from its migrations."""
-    import prefect
-    from alembic.script import ScriptDirectory
-
-    # Not by its package, which takes a second to import.
-    folder = Path(prefect.__file__).parent / "server" / "database" / "_migrations"
-    versions = [str(folder / "versions" / "postgresql")]
-    scripts = ScriptDirectory(str(folder), version_locations=versions)
-    return str(scripts.get_current_head())
 
 
 def _block() -> dict[str, Any]:

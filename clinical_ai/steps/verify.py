@@ -152,7 +152,9 @@ def _revision(parts: SharedParts) -> str:
     if found != wanted:
         raise NeedsOperator(
             f"database revision {found}, this release needs {wanted}",
-            f"run the release that made it, or {parts.repair} of a newer one",
+            "when it is the older one, as after a backup was restored, `make down` and `make up`, "
+            "in a cluster `up` of this release, migrate it; else run the release that made it, or "
+            "a newer one",
         )
     return f"revision {found}"
 

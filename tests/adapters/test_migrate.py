@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from clinical_ai import names
 from clinical_ai.adapters.postgres import PostgresDatabase
+from clinical_ai.adapters.prefect_revisions import newest_revision
 from clinical_ai.manifests.kubernetes import migration
 from clinical_ai.migrate import ensure_schema
 
@@ -18,6 +19,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def migrate(home: Path, url: str | None, *words: str) -> subprocess.CompletedProcess[str]:
     """As the Job does, with its variables."""
+    return run(home, url, "clinical_ai.migrate", *words)
+
+
+def _downgraded(home: Path, url: str) -> subprocess.CompletedProcess[str]:
+    """To the revision before, as a backup of before has it."""
+    return run(home, url, "prefect", "server", "database", "downgrade", "-y", "-r", "-1")
+
+
+def run(home: Path, url: str | None, *words: str) -> subprocess.CompletedProcess[str]:
+    """A module of Python's, where Prefect finds this database."""
     variables = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -25,7 +36,7 @@ def migrate(home: Path, url: str | None, *words: str) -> subprocess.CompletedPro
         "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_SEARCH_PATH": names.PREFECT_SCHEMA,
         **({"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}),
     }
-    command = [sys.executable, "-m", "clinical_ai.migrate", *words]
+    command = [sys.executable, "-m", *words]
     return subprocess.run(
         command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
     )
@@ -46,6 +57,42 @@ def test_an_empty_database_gets_prefects_tables_in_a_schema_of_their_own(
     database.close()
     again = migrate(tmp_path, url)
     assert again.returncode == 0, again.stderr
+
+
+def test_a_database_of_a_newer_release_is_refused_with_both_revisions(
+    database_url: SecretStr, tmp_path: Path
+) -> None:
+    database = PostgresDatabase(database_url)
+    database.execute("create schema prefect")
+    database.execute("create table prefect.alembic_version (version_num varchar(32))")
+    database.execute("insert into prefect.alembic_version values ('ffffffffffff')")
+    database.close()
+    plain = database_url.get_secret_value()
+    done = migrate(tmp_path, plain.replace("postgresql://", "postgresql+asyncpg://"))
+    assert done.returncode == 1
+    told = f"revision ffffffffffff, which this release does not know; it needs {newest_revision()}"
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    tables = "select tablename from pg_tables where schemaname = 'prefect'"
+    assert database.query(tables) == [{"tablename": "alembic_version"}]
+    database.close()
+
+
+def test_a_database_of_an_older_release_is_migrated(
+    database_url: SecretStr, tmp_path: Path
+) -> None:
+    database = PostgresDatabase(database_url)
+    ensure_schema(database)
+    plain = database_url.get_secret_value()
+    url = plain.replace("postgresql://", "postgresql+asyncpg://")
+    assert migrate(tmp_path, url).returncode == 0
+    done = _downgraded(tmp_path, url)
+    assert done.returncode == 0, done.stderr
+    revision = "select version_num as found from prefect.alembic_version"
+    assert database.query(revision) != [{"found": newest_revision()}]
+    assert migrate(tmp_path, url).returncode == 0
+    assert database.query(revision) == [{"found": newest_revision()}]
+    database.close()
 
 
 def test_a_database_that_is_not_there_fails_the_job_and_shows_no_password(tmp_path: Path) -> None:

@@ -437,6 +437,35 @@ def test_a_database_that_was_emptied_is_migrated_and_filled_again(
     assert site.fake.writes == []
 
 
+def test_a_backup_of_an_older_release_is_migrated(
+    site: DayZero, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To Kubernetes all is up; what was registered by then tells which release knows the rows."""
+    site.up()
+    first = migration_of(site)
+    pool = json.dumps(site.prefect.pools[names.PLATFORM_POOL])
+    older = f"registry.example.org/hospital/older@sha256:{'0' * 64}"
+    site.prefect.pools[names.PLATFORM_POOL] = json.loads(pool.replace(RELEASE.image, older))
+    site.prefect.runs.clear()
+    capsys.readouterr()
+    assert site.up() == 0
+    assert re.search(rf"database +Job {first['name']}:? created", capsys.readouterr().out)
+    assert migration_of(site)["uid"] != first["uid"]
+    assert site.started(names.DEPLOY_SELF) == 1
+    site.fake.requests.clear()
+    assert site.up() == 0
+    assert site.fake.writes == []
+
+
+def test_a_migration_that_has_just_run_is_not_run_again(
+    site: DayZero, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.up()
+    assert "database" not in capsys.readouterr().out
+    made = [each for each in site.fake.writes if names.MIGRATION in each and "jobs" in each]
+    assert len(made) == 1
+
+
 def migration_of(site: DayZero) -> Any:
     [found] = site.cluster.find_all("batch/v1", "Job", labels={"app": names.MIGRATION})
     return found["metadata"]

@@ -27,7 +27,7 @@ from clinical_ai.steps.cluster.inventory import (
     uids_of,
     write_inventory,
 )
-from clinical_ai.steps.cluster.job import await_job, has_failed, remove_job
+from clinical_ai.steps.cluster.job import await_job, has_failed, has_succeeded, remove_job
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import RolloutFailed, await_rollout, rollout_state
 from clinical_ai.steps.cluster.synced import KIND, await_synced, synced_state
@@ -161,20 +161,16 @@ def migrate(site: Site, migration: Object, *, anew: bool = False) -> Change:
     what = f"Job {name}"
     ref = Ref.of(migration)
     found = site.cluster.find(ref)
-    if found is not None and (has_failed(found) or (anew and _has_succeeded(found))):
+    if found is not None and (has_failed(found) or (anew and has_succeeded(found))):
         remove_job(site.cluster, found, seconds=site.seconds, beat=site.guard)
         found = None
     if found is None:
         site.guard()
         site.cluster.create(migration)
-    done = found is not None and _has_succeeded(found)
+    done = found is not None and has_succeeded(found)
     if not done:
         await_job(site.cluster, name, seconds=site.seconds, beat=site.guard)
     return Change(what, Did.UNCHANGED if done else Did.CREATED)
-
-
-def _has_succeeded(job: Object) -> bool:
-    return bool(job.get("status", {}).get("succeeded"))
 
 
 def _forget_migrations(site: Site, kept: str) -> list[Change]:

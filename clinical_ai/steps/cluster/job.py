@@ -57,6 +57,11 @@ def has_failed(job: Object) -> bool:
     return (_ended(job) or {}).get("type") == "Failed"
 
 
+def has_succeeded(job: Object) -> bool:
+    """Its work is done."""
+    return bool(job.get("status", {}).get("succeeded"))
+
+
 def remove_job(
     cluster: Cluster, job: Object, *, seconds: float, beat: Callable[[], None] = lambda: None
 ) -> None:
