@@ -1,6 +1,6 @@
 """Which settings count: the file's on a first start, from then on the block's."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import SecretStr
@@ -14,6 +14,7 @@ from clinical_ai.ports import SecretStore
 from clinical_ai.secret_references import LONGEST, find_parts, told_apart
 from clinical_ai.settings import Development, Production, differences, dump, parse
 
+Find = Callable[[str], SecretStr | None]
 # Where a value given by `env:` or `file:` is kept, for settings that have a place in the guide.
 _PLACES = {
     ("minio-access-key",): names.MINIO_ACCESS_KEY,
@@ -38,20 +39,23 @@ def settle(
     """
     if request.raw is None:
         return None, {}
-    settings, kept, missing = look(request, secrets or FileSecrets(request.state.secrets))
+    settings, kept, missing = look(request, (secrets or FileSecrets(request.state.secrets)).find)
     if missing:
         raise ManyFaults(list(missing.values()))
     return settings, kept
 
 
 def look(
-    request: Request, secrets: SecretStore
+    request: Request, find: Find
 ) -> tuple[Development | Production, dict[str, SecretStr], dict[str, NeedsOperator]]:
-    """The same, with a fault for each reference whose value is neither given nor kept."""
+    """The same, with a fault for each reference whose value is neither given nor kept.
+
+    `find`: the value that is kept for a reference, if one is.
+    """
     kept: dict[str, SecretStr] = {}
     missing: dict[str, NeedsOperator] = {}
     settings = parse(request.raw or {}, origin=request.origin)
-    moved = _move(dump(settings), (), request, secrets, kept, missing)
+    moved = _move(dump(settings), (), request, find, kept, missing)
     return parse(moved, origin=request.origin), kept, missing
 
 
@@ -59,14 +63,14 @@ def _move(
     tree: Mapping[str, Any],
     path: tuple[str, ...],
     request: Request,
-    secrets: SecretStore,
+    find: Find,
     kept: dict[str, SecretStr],
     missing: dict[str, NeedsOperator],
 ) -> dict[str, Any]:
     moved: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            moved[key] = _move(value, (*path, key), request, secrets, kept, missing)
+            moved[key] = _move(value, (*path, key), request, find, kept, missing)
         elif isinstance(value, str) and value.startswith(("env:", "file:")):
             place = _PLACES.get((*path, key)) or _place_of_connection(path, key)
             if place is None:
@@ -75,7 +79,7 @@ def _move(
             try:
                 kept[place] = resolve(value, request.environ)
             except NeedsOperator as fault:
-                if secrets.find(place) is None:
+                if find(place) is None:
                     field = ".".join((*path, key))
                     missing[place] = NeedsOperator(f"{field}: {fault.problem}", fault.remedy)
             moved[key] = place

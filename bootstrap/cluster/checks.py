@@ -6,11 +6,10 @@ from typing import Final
 from bootstrap.cluster import needs, room, taken
 from bootstrap.cluster.exposure import check_exposure
 from clinical_ai import names
-from clinical_ai.adapters.cluster_secrets import ClusterSecrets, replacing
+from clinical_ai.adapters.cluster_secrets import ClusterSecrets, SecretsSeen, replacing
 from clinical_ai.errors import ManyFaults, NeedsOperator, all_found
 from clinical_ai.manifests.kubernetes import access, credentials
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
-from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Permission, Ref, group_of
 from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
@@ -47,6 +46,7 @@ def check(
 def _looks(
     cluster: Cluster, settings: Settings, secrets: ClusterSecrets, kept: set[str]
 ) -> Iterator[Callable[[], str]]:
+    seen = secrets.at_once()
     yield lambda: check_served(cluster, settings)
     yield lambda: check_rights(cluster, settings)
     yield lambda: check_namespace(cluster)
@@ -54,9 +54,9 @@ def _looks(
     yield lambda: room.check_limits(cluster, settings)
     yield lambda: taken.check_names(cluster, settings)
     yield lambda: check_pruned(cluster, settings)
-    yield lambda: check_secrets(cluster, settings, secrets, kept)
-    yield lambda: check_line_ends(cluster, secrets)
-    yield lambda: check_key(cluster, secrets)
+    yield lambda: check_secrets(cluster, settings, seen, kept)
+    yield lambda: check_line_ends(cluster, seen)
+    yield lambda: check_key(cluster, seen)
     yield lambda: check_volumes(cluster, settings)
     yield lambda: check_exposure(cluster, settings)
     yield lambda: check_store(cluster, settings)
@@ -135,7 +135,7 @@ def check_pruned(cluster: Cluster, settings: Settings) -> str:
 
 
 def check_secrets(
-    cluster: Cluster, settings: Settings, secrets: ClusterSecrets, kept: set[str]
+    cluster: Cluster, settings: Settings, secrets: SecretsSeen, kept: set[str]
 ) -> str:
     """Each key that pods refer to is there, or about to be."""
     synced = credentials.external(settings)
@@ -167,7 +167,7 @@ def _in_order(cluster: Cluster, absences: list[NeedsOperator]) -> list[NeedsOper
     return [NeedsOperator(first.problem, f"{make}; then {first.remedy}"), *others]
 
 
-def check_line_ends(cluster: Cluster, secrets: ClusterSecrets) -> str:
+def check_line_ends(cluster: Cluster, secrets: SecretsSeen) -> str:
     """None of what pods read as a variable has one: a database by such a name is not there."""
     faults = [
         NeedsOperator(
@@ -183,7 +183,7 @@ def check_line_ends(cluster: Cluster, secrets: ClusterSecrets) -> str:
     return ""
 
 
-def check_key(cluster: Cluster, secrets: SecretStore) -> str:
+def check_key(cluster: Cluster, secrets: SecretsSeen) -> str:
     """The key of an installed platform is there: a new one would open none of its blocks."""
     installed = cluster.find(Ref("v1", "ConfigMap", names.INVENTORY)) is not None
     if installed and secrets.find(names.ENCRYPTION_KEY) is None:

@@ -70,7 +70,7 @@ def is_left(cluster: Cluster) -> bool:
 
 def _stand_in(cluster: Cluster, settings: Settings, given: Mapping[str, SecretStr]) -> StandIn:
     """Nothing of it where a platform is installed."""
-    secrets = ClusterSecrets(cluster)
+    secrets = ClusterSecrets(cluster).at_once()
     absent = {each for each in reads(settings) if secrets.find(each) is None}
     account = cluster.find(Ref("v1", "ServiceAccount", names.PLATFORM_JOB))
     storage = absent <= given.keys()

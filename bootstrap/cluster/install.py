@@ -86,7 +86,7 @@ def run(request: Request, terminal: Terminal) -> int:
     """What the request asks for."""
     plan = _plan(request)
     terminal.line("checks", ", ".join(look_first(plan)))
-    for told in plan.secrets.kept_otherwise(plan.kept):
+    for told in plan.secrets.at_once().kept_otherwise(plan.kept):
         terminal.line("secrets", told)
     if request.check:
         return check_only(plan, terminal)
@@ -167,7 +167,8 @@ def _look_at_ground(plan: Plan, release: Release) -> dict[str, Sequence[Change]]
     """
     if _find_namespace(plan) is None:
         return None
-    if is_left(plan.cluster) or any(plan.secrets.find(each) is None for each in _to_keep(plan)):
+    secrets = plan.secrets.at_once()
+    if is_left(plan.cluster) or any(secrets.find(each) is None for each in _to_keep(plan)):
         return None
     rights = _ensure_rights(plan, write=False)
     server = _unchanged(plan.cluster, _ground(plan, release))
@@ -274,7 +275,7 @@ def _plan(request: Request) -> Plan:
         raise NeedsOperator("no settings are named", "give them with --settings FILE")
     namespace = cluster_of(parse(request.raw, origin=request.origin)).namespace
     cluster = open_kubernetes(request.environ, namespace=namespace, context=request.context)
-    settings, kept, missing = wanted.look(request, ClusterSecrets(cluster))
+    settings, kept, missing = wanted.look(request, ClusterSecrets(cluster).at_once().find)
     return Plan(request, settings, cluster, kept, render(request.checkout), missing)
 
 

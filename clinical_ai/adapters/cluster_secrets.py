@@ -4,7 +4,8 @@ Pods read theirs as files (see `mounted_secrets`); only a person's rights reach 
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Final
 
 from pydantic import SecretStr
@@ -19,11 +20,12 @@ from clinical_ai.ports_cluster import Cluster, Object, Ref
 _FILES: Final = "with each value in a FILE of its own, without a line end"
 
 
-class ClusterSecrets:
-    """A SecretStore in the cluster's namespace; keys that others put there are left alone."""
+class SecretsSeen:
+    """What the Secrets of a namespace hold, as `read` finds them by their names."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    def __init__(self, namespace: str, read: Callable[[str], Object | None]) -> None:
+        self._namespace = namespace
+        self._read = read
 
     def find(self, reference: str) -> SecretStr | None:
         """The value without its last line end, or None when there is no such Secret or key."""
@@ -34,24 +36,15 @@ class ClusterSecrets:
         """Whether the value has a line end, which a file may have, and a pod's variable keeps."""
         return (self._data(reference) or b"").endswith(b"\n")
 
-    def get(self, reference: str) -> SecretStr:
-        """The value; NeedsOperator tells the kubectl line that adds it when it is absent."""
-        found = self.find(reference)
-        if found is None:
-            [fault] = self.absences([reference])
-            raise fault
-        return found
-
     def absences(self, references: Iterable[str]) -> list[NeedsOperator]:
         """A fault for each Secret that lacks some of these, with the kubectl line that adds all."""
         faults = []
         for name, keys in _by_secret(references).items():
-            there = self._cluster.find(_ref(name)) is not None
-            line = replacing if there else _making
+            line = _making if self._read(name) is None else replacing
             faults.append(
                 NeedsOperator(
                     f"{_listed(name, keys)} {'is' if len(keys) == 1 else 'are'} not there",
-                    f"{_FILES}: {line(self._cluster.namespace, name, keys)}",
+                    f"{_FILES}: {line(self._namespace, name, keys)}",
                 )
             )
         return faults
@@ -61,14 +54,41 @@ class ClusterSecrets:
 
         With the kubectl line that replaces it, and no value.
         """
-        space = self._cluster.namespace
         other = [each for each in given if self.find(each) not in (None, given[each])]
         return [
             f"{_listed(name, keys)} {'keeps' if len(keys) == 1 else 'keep'} what the Secret holds,"
             f" though another value is given; to replace it, {_FILES}:"
-            f" {replacing(space, name, keys)}"
+            f" {replacing(self._namespace, name, keys)}"
             for name, keys in _by_secret(other).items()
         ]
+
+    def _data(self, reference: str) -> bytes | None:
+        name, key = parts_of(reference)
+        data = ((self._read(name) or {}).get("data") or {}).get(key)
+        return None if data is None else b64decode(data)
+
+
+class ClusterSecrets(SecretsSeen):
+    """A SecretStore in the cluster's namespace; keys that others put there are left alone."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster.namespace, lambda name: cluster.find(_ref(name)))
+        self._cluster = cluster
+
+    def at_once(self) -> SecretsSeen:
+        """For one question about many references: each Secret is read once, when first asked for.
+
+        What is written later is not in it, so it is not kept, and nothing is written by it.
+        """
+        return SecretsSeen(self._namespace, cache(self._read))
+
+    def get(self, reference: str) -> SecretStr:
+        """The value; NeedsOperator tells the kubectl line that adds it when it is absent."""
+        found = self.find(reference)
+        if found is None:
+            [fault] = self.absences([reference])
+            raise fault
+        return found
 
     def ensure(self, reference: str, value: SecretStr) -> Change:
         """The reference exists; a value that is there already is kept.
@@ -94,12 +114,6 @@ class ClusterSecrets:
         if not self._make(name, data):
             self._cluster.patch(_ref(name), {"data": data})
         return Change(reference, Did.CREATED if before is None else Did.UPDATED)
-
-    def _data(self, reference: str) -> bytes | None:
-        name, key = parts_of(reference)
-        found = self._cluster.find(_ref(name))
-        data = ((found or {}).get("data") or {}).get(key)
-        return None if data is None else b64decode(data)
 
     def _make(self, name: str, data: dict[str, str]) -> bool:
         about = {"name": name, "labels": {"app.kubernetes.io/part-of": names.PRODUCT}}

@@ -841,6 +841,28 @@ def test_a_value_that_is_given_in_vain_is_told_and_the_kept_one_stays(
     assert kept == SecretStr("hunter2-wrong")
 
 
+def test_an_up_that_changes_nothing_reads_a_secret_once_a_question(
+    site: DayZero, docker: FakeDocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which settings, what stands in the way, what is kept otherwise, what is to be written."""
+    docker.registry[RELEASE.image] = RELEASE.image.partition("@")[2]
+    monkeypatch.setattr(install, "open_kubernetes", lambda *_, **__: site.cluster)
+    monkeypatch.setattr(install, "render", lambda _: site.rendered)
+    raw = deepcopy(ALL["development"])
+    raw |= {"minio-access-key": "env:RIGHT", "minio-secret-key": "env:RIGHT"}
+    raw["kubernetes"] |= {"database-url": "env:RIGHT", "prefect-database-url": "env:RIGHT"}
+    given = {**os.environ, "RIGHT": "not-secret-of-a-test"}
+    request = replace(site.plan().request, raw=raw, environ=given)
+    assert install.run(request, Terminal()) == 0
+    for environ in (given, dict(os.environ)):
+        site.fake.requests.clear()
+        assert install.run(replace(request, environ=environ), Terminal()) == 0
+        assert site.fake.writes == []
+        place = ("Secret", names.SECRETS)
+        reads = [it for it in site.fake.requests if (it.served.kind, it.name) == place]
+        assert 0 < len(reads) <= 3
+
+
 def test_a_difference_is_shown_and_nothing_is_written(
     site: DayZero, capsys: pytest.CaptureFixture[str]
 ) -> None:

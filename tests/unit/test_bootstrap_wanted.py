@@ -150,7 +150,7 @@ def test_settings_are_known_even_where_a_value_is_missing() -> None:
     """Whoever looks can tell what else stands in the way."""
     raw = {"minio-access-key": "env:ABSENT", "minio-secret-key": "env:HERE"}
     request = asked(raw, environ={"HERE": "value-of-env"})
-    settings, kept, missing = wanted.look(request, FileSecrets(request.state.secrets))
+    settings, kept, missing = wanted.look(request, FileSecrets(request.state.secrets).find)
     assert isinstance(settings, Development)
     assert settings.minio_access_key == names.MINIO_ACCESS_KEY
     assert kept.keys() == {names.MINIO_SECRET_KEY}
