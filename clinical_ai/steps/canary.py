@@ -10,6 +10,7 @@ from typing import Any, Final
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, TimedOut
 from clinical_ai.ports import PrefectApi
+from clinical_ai.steps.orchestration import find_workers
 from clinical_ai.steps.runs import FINAL, Run, follow_run, get_deployment, get_run, runs_in
 from clinical_ai.waiting import Sighting, wait_until
 
@@ -40,7 +41,7 @@ class _Lost(NeedsOperator):
 
     def __init__(self, run: Run) -> None:
         super().__init__(
-            f"the canary run {run.name} is lost with its worker {run.worker}, and so was another",
+            f"the canary run {run.name} is lost with {_worker_of(run)}, and so was another",
             "`kubectl get events` tells why its pods go; then verify again",
         )
         self.args = (run,)
@@ -85,10 +86,16 @@ def _fly(
     lives: Callable[[str], bool],
 ) -> Flown | None:
     token, started = token_hex(8), monotonic()
+    there = _living_workers(api, deployment["work_pool_name"], lives)
 
     def is_gone(run: Run) -> bool:
-        return bool(run.worker) and not lives(run.worker)
+        if run.worker:
+            return not lives(run.worker)
+        # A worker takes a run, and a moment later says that it was it. Who lives has said so by
+        # the end of all this time, so that was one of those who are gone.
+        return over and run.state == "PENDING" and not all(map(lives, there))
 
+    over = False
     run_id = _await_run(api, deployment["id"], token, now, seconds)
     left = max(1.0, seconds - (monotonic() - started))
     try:
@@ -97,7 +104,7 @@ def _fly(
             api, run_id, seconds=left, is_lost=lambda it: it.state == "PENDING" and is_gone(it)
         )
     except TimedOut:
-        run = get_run(api, run_id)
+        run, over = get_run(api, run_id), True
         if run.state == "SCHEDULED" and _is_full(api, deployment["work_pool_name"]):
             return None
         if not is_gone(run):
@@ -111,6 +118,17 @@ def _fly(
     if _result(api, run.id) != token:
         raise NeedsOperator("the canary's result is not what it was given", "read the run's log")
     return Flown(run, monotonic() - started)
+
+
+def _worker_of(run: Run) -> str:
+    return f"its worker {run.worker}" if run.worker else "its worker"
+
+
+def _living_workers(api: PrefectApi, pool: str, lives: Callable[[str], bool]) -> list[str]:
+    if api.get(f"/work_pools/{pool}") is None:
+        return []  # a check of its own tells
+    online = [row["name"] for row in find_workers(api, pool) if row["status"] == "ONLINE"]
+    return [worker for worker in online if lives(worker)]
 
 
 def _is_full(api: PrefectApi, pool: str) -> bool:
@@ -135,7 +153,7 @@ def _is_full(api: PrefectApi, pool: str) -> bool:
 def _cancel(api: PrefectApi, run: Run) -> None:
     """What is lost takes no slot of the pool, and is reported by nobody as Crashed."""
     if run.state not in FINAL:
-        state = {"type": "CANCELLED", "message": f"Its worker {run.worker} is gone."}
+        state = {"type": "CANCELLED", "message": f"Lost with {_worker_of(run)}."}
         api.post(f"/flow_runs/{run.id}/set_state", {"state": state, "force": True})
 
 

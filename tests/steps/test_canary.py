@@ -264,6 +264,32 @@ def test_one_that_no_process_has_is_not_waited_for_and_takes_no_slot(
     assert states(fake) == ["CANCELLED", "COMPLETED"]
 
 
+def test_one_whose_worker_goes_before_it_is_known_is_flown_once_more(
+    fake: FakePrefect, clock: Clock
+) -> None:
+    """A worker takes a run first, and labels it with its name then."""
+    fake.post(f"/work_pools/{names.POOL}/workers/heartbeat", {"name": "first"})
+    going = {"first"}
+    fake.on_schedule = taken(fake, ("PENDING", ""), ("COMPLETED", "alive"))
+    clock.happens(going.clear)
+    flown = fly_canary(fake, NOW, lives=lambda worker: worker in {"alive", *going})
+    assert flown is not None
+    assert flown.lost == next(iter(fake.runs.values()))["name"]
+    assert states(fake) == ["CANCELLED", "COMPLETED"]
+
+
+def test_one_that_nobody_is_known_to_have_is_not_flown_again_while_all_live(
+    fake: FakePrefect, clock: Clock
+) -> None:
+    """Also when one was gone before: it took nothing that came later."""
+    for worker in ("alive", "gone"):
+        fake.post(f"/work_pools/{names.POOL}/workers/heartbeat", {"name": worker})
+    fake.on_schedule = taken(fake, ("PENDING", ""), ("COMPLETED", "alive"))
+    with pytest.raises(TimedOut, match="is pending"):
+        fly_canary(fake, NOW, lives=lives)
+    assert states(fake) == ["PENDING"]
+
+
 def test_the_second_is_due_when_the_first_is_lost(
     fake: FakePrefect, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
