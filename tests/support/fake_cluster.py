@@ -3,7 +3,6 @@
 import re
 import ssl
 from collections.abc import Callable
-from copy import deepcopy
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -11,7 +10,7 @@ import httpx
 
 from clinical_ai.adapters.kubernetes_access import Access
 from clinical_ai.adapters.kubernetes_api import KubernetesApi
-from tests.support.fake_objects import Object, Objects, Stored
+from tests.support.fake_objects import Object, Objects, Stored, copied
 from tests.support.fake_refusals import Refusal, check_fields, check_values
 from tests.support.fake_requests import (
     SERVED,
@@ -73,7 +72,7 @@ class FakeCluster(httpx.BaseTransport):
         place = (served.api_version, served.kind, namespace, about["name"])
         live = self.objects.all.get(place)
         kept = {**live.content["metadata"]} if live else {}
-        content = {**deepcopy(content), "metadata": {**kept, **about}}
+        content = {**copied(content), "metadata": {**kept, **about}}
         return self.objects.write(place, content, manager, subresource=subresource)
 
     def look(self, kind: str, name: str) -> Object:
@@ -248,7 +247,7 @@ class FakeCluster(httpx.BaseTransport):
         return httpx.Response(200, text="".join(lines[-int(asked.query["tailLines"]) :]))
 
     def _placed(self, asked: Request) -> Object:
-        content = deepcopy(asked.body)
+        content = copied(asked.body)
         if asked.namespace:
             content["metadata"]["namespace"] = asked.namespace
         return dict(content)

@@ -1,7 +1,6 @@
 """A platform that stands in a namespace of a cluster in memory, as bootstrap would leave it."""
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import replace
 from itertools import repeat
 from typing import Any, Final
@@ -66,10 +65,10 @@ class Installed(Namespace):
         """What bootstrap and the first deploy/self leave; done once for the same settings."""
         settings = self.settings.model_dump_json()
         if settings in _INSTALLED and not self.there():
-            self.fake.objects = deepcopy(_INSTALLED[settings])
+            self.fake.objects = _INSTALLED[settings].copy()
         else:
             self._install()
-            _INSTALLED[settings] = deepcopy(self.fake.objects)
+            _INSTALLED[settings] = self.fake.objects.copy()
 
     def _install(self) -> None:
         own = ownership(SPACE, names.KEPT_BY_BOOTSTRAP)

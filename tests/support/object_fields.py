@@ -24,7 +24,7 @@ def paths(schema: Schema, value: object) -> set[Path]:
     return {
         path
         for path in _walk(schema, value, ())
-        if not any(path[:2] == it or path[:1] == it for it in _UNOWNED)
+        if path[:2] not in _UNOWNED and path[:1] not in _UNOWNED
     }
 
 
@@ -41,6 +41,28 @@ def _walk(schema: Schema, value: object, at: Path) -> Iterator[Path]:
             yield place
             if isinstance(item, dict):
                 yield from _walk(items, item, place)
+
+
+def values(schema: Schema, value: object) -> dict[Path, Any]:
+    """What `value_at` finds at each path of an object, also on the way to its fields."""
+    found: dict[Path, Any] = {}
+    _note(schema, value, (), found)
+    return found
+
+
+def _note(schema: Schema, value: object, at: Path, found: dict[Path, Any]) -> None:
+    if at in found:
+        return  # of items with the same key the first is the one
+    found[at] = value
+    if not value or not is_merged(schema, value):
+        return
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _note(field(schema, name) or {}, inner, (*at, name), found)
+    elif isinstance(value, list):
+        items = resolved(schema["items"])
+        for item in value:
+            _note(items, item, (*at, key_of(schema, item)), found)
 
 
 def value_at(schema: Schema, value: Any, path: Path) -> Any:
@@ -111,13 +133,18 @@ def as_text(path: Path) -> str:
 def as_fields(owned: Iterable[Path]) -> dict[str, Any]:
     """As `managedFields` writes it: `{"f:spec": {"f:replicas": {}}}`."""
     whole: dict[str, Any] = {}
-    for path in sorted(owned, key=repr):
+    for path in sorted(owned, key=_order):
         inner = whole
         for part in path:
             inner = inner.setdefault(_part(part), {})
         if isinstance(path[-1], tuple):
             inner["."] = {}
     return whole
+
+
+@cache
+def _order(path: Path) -> str:
+    return repr(path)
 
 
 @cache

@@ -63,8 +63,8 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
 
 def field(schema: dict[str, Any], name: str) -> dict[str, Any] | None:
     """The schema of a field; None when there is no such field."""
-    if name in schema.get("properties", {}):
-        return resolved(schema["properties"][name])
+    if (properties := schema.get("properties")) and name in properties:
+        return resolved(properties[name])
     more = schema.get("additionalProperties")
     if isinstance(more, dict):
         return resolved(more)
@@ -97,30 +97,25 @@ def _default(schema: dict[str, Any], name: str) -> Any:
     )
 
 
-def faults(schema: dict[str, Any], value: object, path: str = "") -> list[tuple[str, str]]:
+def faults(schema: dict[str, Any], value: object) -> list[tuple[str, str]]:
     """Fields that don't exist, are missing or have the wrong type: path, and which of the three."""
     if value is None:
         return []
     if not _fits(schema, value):
-        return [(path, "type")]
+        return [("", "type")]
     found = []
     if isinstance(value, dict):
         found += [
-            (f"{path}.{name}", "required")
-            for name in schema.get("required", [])
-            if name not in value
+            (f".{name}", "required") for name in schema.get("required", []) if name not in value
         ]
         for name, inner in value.items():
             known = field(schema, name)
-            found += (
-                [(f"{path}.{name}", "unknown")]
-                if known is None
-                else faults(known, inner, f"{path}.{name}")
-            )
+            below = [("", "unknown")] if known is None else faults(known, inner)
+            found += [(f".{name}{path}", what) for path, what in below]
     if isinstance(value, list):
-        inner = resolved(schema.get("items", _FREE))
+        items = resolved(schema.get("items", _FREE))
         for place, item in enumerate(value):
-            found += faults(inner, item, f"{path}[{place}]")
+            found += [(f"[{place}]{path}", what) for path, what in faults(items, item)]
     return found
 
 
