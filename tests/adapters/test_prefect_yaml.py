@@ -1,6 +1,5 @@
 """What a release registers, read from prefect.yaml by the release's own interpreter."""
 
-import json
 import os
 import subprocess
 import sys
@@ -29,21 +28,6 @@ NOBODY = (65534, 65534) if os.geteuid() == 0 else None
 def place(root: Path) -> Place:
     state = StateFolder(root)
     return Place(state, state.releases / "one", Path("/postgres"), 1, 2, 3)
-
-
-@pytest.fixture(scope="module")
-def rendered() -> dict[str, Any]:
-    """By the interpreter of the tests; `PREFECT_*` of whoever runs them must not matter."""
-    done = subprocess.run(
-        python("-m", "clinical_ai.adapters.prefect_yaml", str(CHECKOUT)),
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "HOME": "/nonexistent"},
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from clinical_ai.errors import PlatformError
 from clinical_ai.ports import PrefectApi
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.fake_prefect import FakePrefect
+from tests.support.measured import python
 from tests.support.platform import CHECKOUT
 from tests.support.postgres import PostgresServer
 
@@ -133,11 +134,14 @@ def prefect_server(postgres_server: PostgresServer) -> Iterator[PrefectServer]:
 
 @pytest.fixture(scope="session")
 def rendered() -> dict[str, Any]:
-    """What a release of this checkout registers, by an interpreter of its own."""
+    """What a release of this checkout registers, by an interpreter of its own.
+
+    `PREFECT_*` and the home folder of whoever runs the tests must not matter.
+    """
     made = subprocess.run(
-        [sys.executable, "-m", "clinical_ai.adapters.prefect_yaml", str(CHECKOUT)],
+        python("-m", "clinical_ai.adapters.prefect_yaml", str(CHECKOUT)),
         cwd=CHECKOUT,
-        env={name: text for name, text in os.environ.items() if not name.startswith("PREFECT")},
+        env={**os.environ, "PREFECT_API_URL": "http://127.0.0.1:9/api", "HOME": "/nonexistent"},
         capture_output=True,
         check=True,
     )
