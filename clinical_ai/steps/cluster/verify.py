@@ -1,6 +1,7 @@
 """Checks of a platform in a cluster: the guide's, from inside, each with its evidence."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,7 +27,10 @@ _TAIL: Final = 500  # lines of a log
 # What is wrong now says so again within a minute. What has healed is no fault of what was changed
 # since: a quiet server would show it for days.
 _LATELY: Final = 60
-_WRONG: Final = (" ERROR ", " CRITICAL ", "Traceback (most recent call last)")
+_WRONG: Final = (" ERROR ", " CRITICAL ", "Traceback (most recent call last)", "dead letter queue")
+# Prefect handles that event once more, and tells of the queue above when it gives up.
+_TRIED_AGAIN: Final = "messaging.memory - Failed in consume_loop"
+_RECORD: Final = re.compile(r"\d\d:\d\d:\d\d\.\d+ \|")
 _OF_RUNS: Final = ("Flow run '", "Task run '")
 _HEARTBEAT_SECONDS: Final = 45  # a worker sends one each half minute
 
@@ -112,8 +116,7 @@ def _logs(parts: Parts) -> str:
             about, container = pod["metadata"]["name"], pod["spec"]["containers"][0]["name"]
             told = parts.cluster.logs(about, container=container, tail=_TAIL, seconds=_LATELY)
             of_worker = name in names.WORKERS.values()
-            found = sum(_is_wrong(line, of_worker=of_worker) for line in told.splitlines())
-            if found:
+            if found := sum(_is_wrong(line, of_worker=of_worker) for line in _lasting(told)):
                 wrong.append(f"{found} in {about}")
     if wrong:
         raise NeedsOperator(
@@ -121,6 +124,16 @@ def _logs(parts: Parts) -> str:
             "read them: `kubectl logs POD | grep -E 'ERROR|CRITICAL|Traceback'`",
         )
     return f"none in the last {_LATELY} s of each"
+
+
+def _lasting(told: str) -> Iterator[str]:
+    """Lines of a log without records, and their tracebacks, of what is tried again at once."""
+    again = False
+    for line in told.splitlines():
+        if _RECORD.match(line):
+            again = _TRIED_AGAIN in line
+        if not again:
+            yield line
 
 
 def _is_wrong(line: str, *, of_worker: bool) -> bool:
