@@ -4,7 +4,7 @@ They select our pods alone, by `app`: a namespace may hold others, whose traffic
 """
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, ip_network
 from typing import Any, Final
 
 from clinical_ai import names
@@ -14,15 +14,9 @@ from clinical_ai.settings import Settings
 from clinical_ai.settings_network import Peer, Target
 
 Rule = dict[str, Any]
-_Network = IPv4Network | IPv6Network
 
 # A cloud's metadata service gives credentials to whoever asks: blocks that hold it leave it out.
-_METADATA: Final = (
-    IPv4Network("169.254.0.0/16"),
-    IPv6Network("fd00:ec2::254/128"),  # AWS
-    IPv6Network("fd20:ce::254/128"),  # Google
-    IPv6Network("fd00:c1::a9fe:a9fe/128"),  # Oracle
-)
+_LINK_LOCAL: Final = IPv4Network("169.254.0.0/16")
 _CALLERS: Final = (names.WORKER, names.PLATFORM_WORKER, names.PLATFORM_JOB)
 _NAMESPACE: Final = "kubernetes.io/metadata.name"
 _DENY: Final = f"{names.PRODUCT}-default-deny"
@@ -149,14 +143,10 @@ def _peers(peer: Peer) -> list[dict[str, Any]]:
 
 def _block(cidr: str) -> dict[str, Any]:
     network = ip_network(cidr)
-    held = [str(each) for each in _METADATA if _holds(network, each)]
-    return {"cidr": cidr, "except": held} if held else {"cidr": cidr}
-
-
-def _holds(network: _Network, other: _Network) -> bool:
-    """Whether it has those addresses, and others."""
-    same = network.version == other.version
-    return same and network != other and network.supernet_of(other)  # type: ignore[arg-type]
+    holds = isinstance(network, IPv4Network) and network.supernet_of(_LINK_LOCAL)
+    if holds and network != _LINK_LOCAL:
+        return {"cidr": cidr, "except": [str(_LINK_LOCAL)]}
+    return {"cidr": cidr}
 
 
 def _ports(ports: Sequence[int], protocols: Sequence[str] = ("TCP",)) -> list[dict[str, Any]]:
