@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
+from clinical_ai.hosts import find_fault
 from clinical_ai.secret_references import NO_REFERENCE, find_parts
 
 _REFERENCE: Final = re.compile(
@@ -17,8 +18,6 @@ _REFERENCE: Final = re.compile(
     r"|file:[^\0\r\n]+"
     r"|vault:[^#\s]+/[^#\s]+#\S+"
 )
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9a-fA-F:.]+")
-_HOST_AND_PORT: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 _AN_ADDRESS: Final = "is not an address; write http(s)://host[:port][/path]"
 
 
@@ -38,17 +37,16 @@ def _reference(text: str) -> str:
 def _address(text: str) -> str:
     try:
         parts = urlsplit(text)
-        port = parts.port
     except ValueError:
         raise ValueError(_AN_ADDRESS) from None
     # urlsplit drops line ends and tabs without a word.
     odd = any(letter.isspace() or not letter.isprintable() for letter in text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or odd:
+    if parts.scheme not in {"http", "https"} or not parts.netloc or odd:
         raise ValueError(_AN_ADDRESS)
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("holds credentials or a query; write the address alone")
-    if not _HOST.fullmatch(parts.hostname):
-        raise ValueError(_AN_ADDRESS)
+    if fault := find_fault(parts.netloc):
+        raise ValueError(f"is not an address: {fault}")
     return text.rstrip("/")
 
 
@@ -62,8 +60,10 @@ def _api_address(text: str) -> str:
 def _allowed_address(text: str) -> str:
     if "://" in text:
         return _address(text)
-    if not _HOST_AND_PORT.fullmatch(text):
+    if not re.fullmatch(r"\S+:[0-9]+", text):
         raise ValueError("is not an address; write http(s)://host[:port][/path] or host:port")
+    if fault := find_fault(text):
+        raise ValueError(f"is not an address: {fault}")
     return text
 
 

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from clinical_ai import names
 from clinical_ai.frozen import Frozen
+from clinical_ai.hosts import find_fault
 from clinical_ai.notation_kubernetes import (
     Annotations,
     Arguments,
@@ -107,6 +108,13 @@ class Kubernetes(Frozen):
     drift: Literal["heal", "report"] = "report"
     drift_schedule: Cron = "17 * * * *"
     prune_limit: int = Field(default=5, strict=True, ge=0, le=100)
+
+    @field_validator("registry")
+    @classmethod
+    def _of_a_host(cls, value: str) -> str:
+        if fault := find_fault(value.partition("/")[0]):
+            raise ValueError(f"is not a registry: {fault}")
+        return value
 
     @field_validator("database_url", "prefect_database_url")
     @classmethod

@@ -1,5 +1,6 @@
 """Rules that every object of every example keeps: security, rights, secrets, network."""
 
+import copy
 import json
 import re
 from collections import Counter
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any, Final
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
@@ -15,6 +17,7 @@ from clinical_ai import names
 from clinical_ai.errors import ManyFaults
 from clinical_ai.manifests.kubernetes import credentials, network, pools
 from clinical_ai.settings import Settings, parse
+from tests.support import object_schema
 from tests.support.kubernetes_examples import (
     ALL,
     RELEASE,
@@ -412,6 +415,58 @@ def test_addresses_of_settings_become_targets(address: str, rule: dict[str, Any]
         for peer in way["to"]
     ]
     assert rule in seen
+
+
+_WORDS: Final = ("a", "7", "A-b", "-x", "my_ns", "", "0x7f", "256", "svc", "cluster", "l" * 64)
+_HOSTS = some.one_of(
+    some.lists(some.sampled_from(_WORDS) | some.text("a0-_.", max_size=3), max_size=5).map(
+        ".".join
+    ),
+    some.sampled_from(_WORDS).map("db.{}.svc".format),
+    some.text("0123456789.", max_size=15),
+    some.text("0123456789abcdef:.", max_size=20).map("[{}]".format),
+    some.ip_addresses().map(lambda it: str(it) if it.version == 4 else f"[{it}]"),
+    some.text(max_size=8),
+)
+_ADDRESSES = some.builds(
+    "{}{}{}{}".format,
+    some.sampled_from(["", "http://", "https://", "tcp://"]),
+    _HOSTS,
+    some.sampled_from(["", ":", ":0", ":1", ":5432", ":65535", ":65536", ":99999", ":x"]),
+    some.sampled_from(["", "/", "/r4", "?", "#"]),
+)
+
+
+def _with_address(field: str, address: str) -> dict[str, Any]:
+    given: dict[str, Any] = copy.deepcopy(
+        ALL["gateway" if field == "minio-endpoint" else "vault-agent"]
+    )
+    match field:
+        case "connections":
+            given["connections"] = {"x": {"addresses": [address]}}
+        case "vault-address":
+            given["kubernetes"]["aws-credentials"][field] = address
+        case _:
+            given[field] = address
+    return given
+
+
+@pytest.mark.parametrize(
+    "field", ["connections", "minio-endpoint", "http-proxy", "https-proxy", "vault-address"]
+)
+@given(address=_ADDRESSES | some.text())
+@hypothesis.settings(max_examples=150)
+def test_whatever_is_taken_for_an_address_becomes_policies_that_a_cluster_accepts(
+    field: str, address: str
+) -> None:
+    try:
+        settings = parse(_with_address(field, address))
+    except ManyFaults:
+        return
+    for policy in network.policies(settings):
+        object_schema.check(policy)
+        for rule in (*policy["spec"]["ingress"], *policy["spec"]["egress"]):
+            assert all(1 <= each["port"] <= 65_535 for each in rule["ports"])
 
 
 def test_what_is_reached_through_a_proxy_is_not_reached_past_it() -> None:

@@ -285,6 +285,67 @@ def test_an_address_that_is_none_or_holds_credentials_is_refused_unshown(url: st
         assert re.search("is not an address|holds credentials", fault_of({key: url}))
 
 
+_LABEL: Final = "n" * 63
+_TOO_LONG: Final = ".".join(["n" * 50] * 5)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("h:1", "h:65535", "h:05432", "DB.Example.org:5432", "db.example.org.:5432"),
+        *("my_host.example.org:1", "xn--nxasmq6b.example:1", f"{_LABEL}.{_LABEL}:1", "db.7:5432"),
+        *("10.0.0.1:5432", "[fd00::1]:5432", "[::ffff:10.0.0.1]:1"),
+        *("db.my-ns.svc:5432", "db.0.svc.cluster.local:1", "a.b.svc.example.org:1"),
+    ],
+)
+def test_hosts_that_there_can_be_are_taken_in_every_address(place: str) -> None:
+    allowed = [place, f"http://{place}/r4"]
+    named = dict.fromkeys(("minio-endpoint", "http-proxy", "https-proxy"), f"http://{place}")
+    made = parse({**named, "connections": {"a": {"addresses": allowed}}})
+    assert {key: dump(made)[key] for key in named} == named
+    assert made.connections["a"].addresses == tuple(allowed)
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("db.example.org:99999", "there is no such port. write one from 1 to 65535."),
+        ("db.example.org:65536", "there is no such port. write one from 1 to 65535."),
+        ("db.example.org:0", "there is no such port. write one from 1 to 65535."),
+        (f"h:{'9' * 5000}", "there is no such port. write one from 1 to 65535."),
+        ("999.0.0.1:1", "there is no such IPv4 address. write it as 10.0.0.1."),
+        ("010.0.0.1:1", "there is no such IPv4 address. write it as 10.0.0.1."),
+        ("10.1:1", "there is no such IPv4 address. write it as 10.0.0.1."),
+        ("0x7f.1:1", "there is no such IPv4 address. write it as 10.0.0.1."),
+        ("a..b:1", "there is no such host name. write words of letters, digits and -"),
+        ("-a.b:1", "there is no such host name. write words of letters, digits and -"),
+        (".:1", "there is no such host name. write words of letters, digits and -"),
+        (f"n{_LABEL}.org:1", "there is no such host name. write words of letters"),
+        (f"{_TOO_LONG}:1", "there is no such host name. write words of letters"),
+        ("db..svc:1", "there is no such host name. write words of letters, digits and -"),
+        ("db.my_ns.svc.cluster.local:5432", "there is no such Service. write NAME.NAMESPACE.svc"),
+        ("minio_1.store.svc:9000", "there is no such Service. write NAME.NAMESPACE.svc"),
+        ("proxy.A_b.svc:3128", "there is no such Service. write NAME.NAMESPACE.svc"),
+    ],
+)
+def test_hosts_and_ports_that_there_can_not_be_are_refused_in_every_address(
+    place: str, told: str
+) -> None:
+    for address in (place, f"http://{place}", f"https://{place}/r4"):
+        fault = fault_of({"connections": {"a": {"addresses": ["h:1", address]}}})
+        assert fault.startswith(f"settings: connections.a.addresses.1 is not an address: {told}")
+    for key in ("minio-endpoint", "http-proxy", "https-proxy"):
+        fault = fault_of({key: f"http://{place}"})
+        assert fault.startswith(f"settings: {key} is not an address: {told}")
+
+
+@pytest.mark.parametrize("place", ["[....]:5432", "[1:2]:3", "[1.2.3.4]:5", "[fe80::1%eth0]:6"])
+def test_what_stands_in_brackets_is_an_ipv6_address(place: str) -> None:
+    for address in (place, f"http://{place}"):
+        fault = fault_of({"connections": {"a": {"addresses": [address]}}})
+        assert fault.startswith("settings: connections.a.addresses.0 is not an address")
+
+
 def test_the_api_address_ends_with_api() -> None:
     assert parse({"prefect-api-url": "http://h:4200/api/"}).prefect_api_url == "http://h:4200/api"
     assert "does not end with /api" in fault_of({"prefect-api-url": "http://h:4200"})

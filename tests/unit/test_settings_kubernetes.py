@@ -216,6 +216,27 @@ def test_each_wrong_value_is_told_by_its_field_and_never_shown(
 
 
 @pytest.mark.parametrize(
+    ("registry", "told"),
+    [
+        ("host:99999/a", "there is no such port. write one from 1 to 65535"),
+        ("-.-", "there is no such host name. write words of letters"),
+        ("10.0.0.256/a", "there is no such IPv4 address. write it as 10.0.0.1"),
+    ],
+)
+def test_a_registry_has_a_host_and_a_port_that_there_can_be(registry: str, told: str) -> None:
+    told = f"settings: kubernetes.registry is not a registry: {told}"
+    assert fault_of(registry=registry).startswith(told)
+
+
+@pytest.mark.parametrize("place", ["vault.-x.svc", "vault.my_ns.svc:8200", "vault:0", "[::g]"])
+@pytest.mark.parametrize("kind", ["external-secrets", "vault-agent"])
+def test_vault_has_an_address_that_there_can_be(kind: str, place: str) -> None:
+    vault = {"kind": kind, "vault-address": f"http://{place}"}
+    fault = fault_of("production", **{"aws-credentials": vault})
+    assert "kubernetes.aws-credentials.vault-address is not an address" in fault
+
+
+@pytest.mark.parametrize(
     ("variables", "told"),
     [
         ({"DB_PASSWORD": CANARY}, "gives DB_PASSWORD in clear; write secret:NAME/KEY"),

@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from clinical_ai.addresses import bypasses_proxy
+from clinical_ai.hosts import find_namespace
 from clinical_ai.manifests.kubernetes.credentials import agent
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
 from clinical_ai.settings import Production, Settings
@@ -87,15 +88,14 @@ def _target(settings: Settings, address: str) -> Target:
     try:
         found = ip_address(host)
     except ValueError:
-        return _named(settings, host.split("."), port)
+        return _named(settings, host, port)
     return Target(cidrs=(f"{found}/{found.max_prefixlen}",), ports=(port,))
 
 
-def _named(settings: Settings, words: list[str], port: int) -> Target:
-    if len(words) == 1:
-        return Target(namespace=cluster_of(settings).namespace, ports=(port,))
-    if len(words) > 2 and words[2] == "svc":
-        return Target(namespace=words[1], ports=(port,))
+def _named(settings: Settings, host: str, port: int) -> Target:
+    namespace = find_namespace(host) or (None if "." in host else cluster_of(settings).namespace)
+    if namespace:
+        return Target(namespace=namespace, ports=(port,))
     return Target(cidrs=_ANYWHERE, ports=(port,))
 
 
