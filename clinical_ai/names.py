@@ -77,6 +77,7 @@ AWS_SECRET_ACCESS_KEY: Final = f"secret:{AWS_CREDENTIALS}/aws-secret-access-key"
 API_AUTH: Final = f"secret:{PRODUCT}-api/auth-string"
 ENCRYPTION_KEY: Final = f"secret:{PRODUCT}-encryption/key"
 SUPERUSER_PASSWORD: Final = f"secret:{POSTGRES}/password"
+OWN_SECRETS: Final = (DATABASE_URL, API_AUTH, ENCRYPTION_KEY)  # a key of each that always is
 
 SETTINGS_BLOCK_TYPE: Final = "clinical-ai-settings"
 SETTINGS_BLOCK: Final = "platform"

@@ -14,8 +14,10 @@ from clinical_ai import names
 from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.frozen import Frozen, keys, written
 from clinical_ai.notation import Address, AllowedAddresses, ApiAddress, FilePath, Reference
+from clinical_ai.secret_references import find_parts, parts
 from clinical_ai.settings_faults import fault, wrong_environment
 from clinical_ai.settings_kubernetes import Kubernetes, ProductionKubernetes
+from clinical_ai.settings_vault import ExternalSecrets
 
 
 def _api_address(given: dict[str, Any]) -> str:
@@ -81,8 +83,17 @@ class Production(_Common):
     auth: Literal["basic"] = "basic"
 
     @model_validator(mode="after")
+    def _two_keys(self) -> Self:
+        if self.aws_access_key_id == self.aws_secret_access_key:
+            raise ValueError(
+                f"aws-access-key-id and aws-secret-access-key are both {self.aws_access_key_id};"
+                " name a key for each, or leave them out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_secret(self) -> Self:
-        """What Vault fills is one Secret, or one folder of a pod."""
+        """What Vault fills is one Secret, or one folder of a pod, and nothing else is in it."""
         if self.kubernetes and self.kubernetes.aws_credentials:
             named = [self.aws_access_key_id, self.aws_secret_access_key]
             if len({each.partition("/")[0] for each in named}) > 1 or named[0][:7] != "secret:":
@@ -90,7 +101,38 @@ class Production(_Common):
                     "aws-access-key-id and aws-secret-access-key are not of one Secret;"
                     " leave them out when kubernetes.aws-credentials is given"
                 )
+            filled = parts(named[0])[0]
+            if filled in {parts(each)[0] for each in names.OWN_SECRETS}:
+                raise ValueError(
+                    f"aws-access-key-id and aws-secret-access-key are of Secret {filled}, which"
+                    " holds what the platform needs besides; leave them out when"
+                    " kubernetes.aws-credentials is given"
+                )
+            if also := self._also_in(filled, self.kubernetes):
+                raise ValueError(
+                    f"{', '.join(also)}, and kubernetes.aws-credentials fills that Secret with"
+                    " aws-access-key-id and aws-secret-access-key alone;"
+                    " name another Secret there"
+                )
         return self
+
+    def _also_in(self, secret: str, cluster: ProductionKubernetes) -> list[str]:
+        """Fields that name this Secret besides, each with what it names."""
+        named = {
+            f"connections.{name}.credentials": each.credentials or ""
+            for name, each in self.connections.items()
+        }
+        # An environment can read what External Secrets fill; Vault's agent makes no Secret.
+        if isinstance(cluster.aws_credentials, ExternalSecrets):
+            filled = {self.aws_access_key_id, self.aws_secret_access_key}
+            named |= {key: name for key, name in cluster.secrets().items() if name not in filled}
+        else:
+            named |= cluster.secrets()
+        return [
+            f"{key} is {name}"
+            for key, name in named.items()
+            if secret == (find_parts(name) or [name])[0]
+        ]
 
 
 Settings = Development | Production

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from clinical_ai import names
-from clinical_ai.frozen import Frozen
+from clinical_ai.frozen import Frozen, kebab
 from clinical_ai.hosts import find_fault
 from clinical_ai.notation_kubernetes import (
     Annotations,
@@ -123,10 +123,28 @@ class Kubernetes(Frozen):
             raise ValueError(f"is kept in Secret {names.SECRETS}: name env:NAME or file:PATH")
         return value
 
+    def secrets(self) -> dict[str, str]:
+        """Field to the Secret that it names, or to the reference to a key of one."""
+        named = _numbered("kubernetes.image-pull-secrets", self.image_pull_secrets)
+        if isinstance(self.exposure, Ingress):
+            named["kubernetes.exposure.tls-secret"] = self.exposure.tls_secret
+        for name in Components.model_fields:
+            component: Component = getattr(self.components, name)
+            place = f"kubernetes.components.{kebab(name)}"
+            named |= _numbered(f"{place}.image-pull-secrets", component.image_pull_secrets)
+            for variable, value in component.environment.items():
+                if value.startswith("secret:"):
+                    named[f"{place}.environment.{variable}"] = value
+        return named
+
     @property
     def image(self) -> str:
         """The image's repository, without a tag."""
         return f"{self.registry}/{names.PRODUCT}"
+
+
+def _numbered(key: str, values: tuple[str, ...]) -> dict[str, str]:
+    return {f"{key}.{number}": value for number, value in enumerate(values)}
 
 
 class ProductionKubernetes(Kubernetes):

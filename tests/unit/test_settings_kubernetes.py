@@ -16,6 +16,9 @@ from tests.support.kubernetes_examples import ALL
 
 CANARY: Final = "hunter2-canary"
 REGISTRY: Final = {"registry": "registry.example.org"}
+EXTERNAL: Final = {"kind": "external-secrets", "vault-address": "https://vault.example.org"}
+AGENT: Final = EXTERNAL | {"kind": "vault-agent"}
+OWN: Final = ("secrets", "api", "encryption")  # Secrets of the platform itself
 
 
 def settings(environment: str = "development", **kubernetes: Any) -> Any:
@@ -328,6 +331,86 @@ def test_what_vault_fills_is_one_secret(one: str, other: str) -> None:
     with pytest.raises(ManyFaults, match="are not of one Secret") as refused:
         parse(given)
     assert str(refused.value).startswith("- settings: aws-access-key-id and")
+
+
+def test_the_two_keys_of_aws_are_two() -> None:
+    for kubernetes in (None, REGISTRY, REGISTRY | {"aws-credentials": EXTERNAL}):
+        given = {"aws-access-key-id": "secret:a/b", "aws-secret-access-key": "secret:a/b"}
+        with pytest.raises(ManyFaults) as refused:
+            parse({"storage-environment": "production", "kubernetes": kubernetes, **given})
+        assert str(refused.value) == (
+            "- settings: aws-access-key-id and aws-secret-access-key are both secret:a/b."
+            " name a key for each, or leave them out."
+        )
+
+
+@pytest.mark.parametrize("vault", [EXTERNAL, AGENT], ids=["external-secrets", "vault-agent"])
+@pytest.mark.parametrize("name", [f"{names.PRODUCT}-{each}" for each in OWN])
+def test_vault_fills_no_secret_that_the_platform_needs_for_something_else(
+    vault: dict[str, str], name: str
+) -> None:
+    given = {"aws-access-key-id": f"secret:{name}/id", "aws-secret-access-key": f"secret:{name}/k"}
+    own = {"storage-environment": "production", "kubernetes": REGISTRY, **given}
+    assert parse(own)  # somebody else may keep them there
+    with pytest.raises(ManyFaults) as refused:
+        parse({**own, "kubernetes": REGISTRY | {"aws-credentials": vault}})
+    assert str(refused.value) == (
+        f"- settings: aws-access-key-id and aws-secret-access-key are of Secret {name}, which holds"
+        " what the platform needs besides. leave them out when kubernetes.aws-credentials is given."
+    )
+
+
+_AWS: Final = names.AWS_CREDENTIALS
+_SHARED: Final[dict[str, tuple[dict[str, Any], str]]] = {
+    "connections.x.credentials": (
+        {"connections": {"x": {"addresses": ["h:1"], "credentials": names.AWS_ACCESS_KEY_ID}}},
+        names.AWS_ACCESS_KEY_ID,
+    ),
+    "kubernetes.image-pull-secrets.1": (
+        {"kubernetes": {"image-pull-secrets": ["a", _AWS]}},
+        _AWS,
+    ),
+    "kubernetes.exposure.tls-secret": (
+        {"kubernetes": {"exposure": {"kind": "ingress", "host": "a.org", "tls-secret": _AWS}}},
+        _AWS,
+    ),
+    "kubernetes.components.platform-worker.image-pull-secrets.0": (
+        {"kubernetes": {"components": {"platform-worker": {"image-pull-secrets": [_AWS]}}}},
+        _AWS,
+    ),
+    "kubernetes.components.worker.environment.TOKEN": (
+        {
+            "kubernetes": {
+                "components": {"worker": {"environment": {"TOKEN": f"secret:{_AWS}/token"}}}
+            }
+        },
+        f"secret:{_AWS}/token",
+    ),
+}
+
+
+@pytest.mark.parametrize("vault", [EXTERNAL, AGENT], ids=["external-secrets", "vault-agent"])
+@pytest.mark.parametrize("field", _SHARED)
+def test_what_vault_fills_holds_nothing_else(field: str, vault: dict[str, str]) -> None:
+    given, value = _SHARED[field]
+    kubernetes = REGISTRY | given.get("kubernetes", {})
+    own = {"storage-environment": "production", **given, "kubernetes": kubernetes}
+    assert parse(own)
+    with pytest.raises(ManyFaults) as refused:
+        parse({**own, "kubernetes": kubernetes | {"aws-credentials": vault}})
+    assert str(refused.value) == (
+        f"- settings: {field} is {value}, and kubernetes.aws-credentials fills that Secret with"
+        " aws-access-key-id and aws-secret-access-key alone. name another Secret there."
+    )
+
+
+def test_an_environment_reads_what_external_secrets_fill_and_no_agent_makes() -> None:
+    extra = {"AWS_ACCESS_KEY_ID": names.AWS_ACCESS_KEY_ID}
+    worker = {"components": {"worker": {"environment": extra}}}
+    made = settings("production", **worker, **{"aws-credentials": EXTERNAL})
+    assert made.kubernetes.components.worker.environment == extra
+    fault = fault_of("production", **worker, **{"aws-credentials": AGENT})
+    assert "kubernetes.components.worker.environment.AWS_ACCESS_KEY_ID is secret:" in fault
 
 
 def test_differences_name_fields_of_a_cluster_by_their_path() -> None:

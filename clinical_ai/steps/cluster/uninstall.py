@@ -28,12 +28,7 @@ _OWNERS: Final = {
     names.INVENTORY: names.KEPT_BY_DEPLOY,
     names.RIGHTS_INVENTORY: names.KEPT_BY_BOOTSTRAP,
 }
-_SECRETS: Final = (
-    names.DATABASE_URL,
-    names.API_AUTH,
-    names.ENCRYPTION_KEY,
-    names.AWS_ACCESS_KEY_ID,
-)
+_SECRETS: Final = (*names.OWN_SECRETS, names.AWS_ACCESS_KEY_ID)
 _CHOSEN: Final = ("controller-uid", "job-name")  # labels that the API server gives a Job's pods
 _SECONDS: Final = 180
 
