@@ -27,10 +27,7 @@ def _reference(text: str) -> str:
             raise ValueError(NO_REFERENCE)
         return text
     if not _REFERENCE.fullmatch(text) or ".." in text.partition(":")[2].split("/"):
-        raise ValueError(
-            "is not a reference; write env:NAME, file:PATH, secret:NAME/KEY"
-            " or vault:MOUNT/PATH#FIELD"
-        )
+        raise ValueError("is not a reference; write env:NAME, file:PATH or secret:NAME/KEY")
     return text
 
 

@@ -61,6 +61,29 @@ class _Common(Frozen):
     sources_columns: dict[str, str] = {}
     destinations_columns: dict[str, str] = {}
 
+    def references(self) -> dict[str, str]:
+        """Field to reference of each secret that is used with these settings."""
+        return {
+            f"connections.{name}.credentials": each.credentials
+            for name, each in self.connections.items()
+            if each.credentials
+        }
+
+    @model_validator(mode="after")
+    def _read_in_pods(self) -> Self:
+        named = [
+            f"{key} is a vault: reference"
+            for key, reference in self.references().items()
+            if reference.startswith("vault:")
+        ]
+        if self.kubernetes and named:
+            raise ValueError(
+                f"{', '.join(named)}, which pods can't read;"
+                " write secret:NAME/KEY, of a Secret that is filled from Vault:"
+                " kubernetes.aws-credentials does so with the keys of AWS, which are left out then"
+            )
+        return self
+
 
 class Development(_Common):
     """MinIO or another S3, or (no endpoint given) a folder of the state folder."""
@@ -70,6 +93,14 @@ class Development(_Common):
     minio_access_key: Reference = names.MINIO_ACCESS_KEY
     minio_secret_key: Reference = names.MINIO_SECRET_KEY
     auth: Literal["basic", "none"] = "basic"
+
+    def references(self) -> dict[str, str]:
+        """The same, with the keys of an endpoint."""
+        keys = {
+            "minio-access-key": self.minio_access_key,
+            "minio-secret-key": self.minio_secret_key,
+        }
+        return (keys if self.minio_endpoint else {}) | super().references()
 
 
 class Production(_Common):
@@ -81,6 +112,14 @@ class Production(_Common):
     aws_access_key_id: Reference = names.AWS_ACCESS_KEY_ID
     aws_secret_access_key: Reference = names.AWS_SECRET_ACCESS_KEY
     auth: Literal["basic"] = "basic"
+
+    def references(self) -> dict[str, str]:
+        """The same, with the keys of AWS."""
+        return {
+            "aws-access-key-id": self.aws_access_key_id,
+            "aws-secret-access-key": self.aws_secret_access_key,
+            **super().references(),
+        }
 
     @model_validator(mode="after")
     def _two_keys(self) -> Self:
@@ -118,10 +157,7 @@ class Production(_Common):
 
     def _also_in(self, secret: str, cluster: ProductionKubernetes) -> list[str]:
         """Fields that name this Secret besides, each with what it names."""
-        named = {
-            f"connections.{name}.credentials": each.credentials or ""
-            for name, each in self.connections.items()
-        }
+        named = super().references()
         # An environment can read what External Secrets fill; Vault's agent makes no Secret.
         if isinstance(cluster.aws_credentials, ExternalSecrets):
             filled = {self.aws_access_key_id, self.aws_secret_access_key}

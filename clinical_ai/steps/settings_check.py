@@ -24,7 +24,7 @@ def settings_faults(
     faults = _address_faults(settings)
     for key, path in ca_bundles(settings).items():
         faults += _bundle_faults(key, path)
-    for key, reference in _references(settings).items():
+    for key, reference in settings.references().items():
         if reference not in kept:
             faults += _reference_faults(key, reference, secrets)
     return faults
@@ -36,21 +36,6 @@ def ca_bundles(settings: Development | Production) -> dict[str, Path]:
     for name, connection in settings.connections.items():
         named[f"connections.{name}.ca-bundle"] = connection.ca_bundle
     return {key: Path(path) for key, path in named.items() if path}
-
-
-def _references(settings: Development | Production) -> dict[str, str]:
-    """Key to reference of each secret that is used with these settings."""
-    used = {}
-    if isinstance(settings, Production):
-        used["aws-access-key-id"] = settings.aws_access_key_id
-        used["aws-secret-access-key"] = settings.aws_secret_access_key
-    elif settings.minio_endpoint:
-        used["minio-access-key"] = settings.minio_access_key
-        used["minio-secret-key"] = settings.minio_secret_key
-    for name, connection in settings.connections.items():
-        if connection.credentials:
-            used[f"connections.{name}.credentials"] = connection.credentials
-    return used
 
 
 def _address_faults(settings: Development | Production) -> list[NeedsOperator]:

@@ -128,7 +128,7 @@ def test_all_faults_are_told_at_once() -> None:
         "storage-environment is 'prod'. write development or production",
         "unknown key 'log-levle'. did you mean 'log-level'?",
         "worker-concurrency (given 0): ",
-        "minio-secret-key is not a reference. write env:NAME, file:PATH, secret:NAME/KEY",
+        "minio-secret-key is not a reference. write env:NAME, file:PATH or secret:NAME/KEY.",
         "connections.a.addresses is missing. give connections.a.addresses",
         "connections.b is not a table. write it as [connections.b]",
         "no-proxy is given twice. keep no-proxy, remove no_proxy",

@@ -317,7 +317,6 @@ def test_a_secret_that_the_kubernetes_worker_would_copy_into_jobs_is_refused() -
     [
         ("secret:one/id", "secret:other/key"),
         ("env:ID", "secret:other/key"),
-        ("vault:kv/a#id", "vault:kv/a#key"),
     ],
 )
 def test_what_vault_fills_is_one_secret(one: str, other: str) -> None:
@@ -331,6 +330,42 @@ def test_what_vault_fills_is_one_secret(one: str, other: str) -> None:
     with pytest.raises(ManyFaults, match="are not of one Secret") as refused:
         parse(given)
     assert str(refused.value).startswith("- settings: aws-access-key-id and")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"connections": {"x": {"addresses": ["h:1"], "credentials": "vault:kv/a#b"}}},
+            "connections.x.credentials is a vault: reference, which pods can't read.",
+        ),
+        (
+            {"minio-access-key": "vault:kv/a#id", "minio-secret-key": "vault:kv/a#key"},
+            "minio-access-key is a vault: reference, minio-secret-key is a vault: reference, which",
+        ),
+        (
+            {"storage-environment": "production", "aws-access-key-id": "vault:kv/a#id"},
+            "aws-access-key-id is a vault: reference, which pods can't read.",
+        ),
+        (
+            {
+                "storage-environment": "production",
+                "aws-access-key-id": "vault:kv/a#id",
+                "aws-secret-access-key": "vault:kv/a#key",
+                "kubernetes": {"aws-credentials": EXTERNAL},
+            },
+            "aws-access-key-id is a vault: reference, aws-secret-access-key is a vault: reference,",
+        ),
+    ],
+)
+def test_no_pod_reads_vault_by_a_reference(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ManyFaults) as refused:
+        parse({**given, "kubernetes": REGISTRY | given.get("kubernetes", {})})
+    assert str(refused.value).startswith(f"- settings: {told}")
+    assert str(refused.value).endswith(
+        " write secret:NAME/KEY, of a Secret that is filled from Vault: kubernetes.aws-credentials"
+        " does so with the keys of AWS, which are left out then."
+    )
 
 
 def test_the_two_keys_of_aws_are_two() -> None:
