@@ -8,7 +8,7 @@ Only references to secrets appear here, never a secret.
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from clinical_ai import names
 from clinical_ai.errors import ManyFaults, NeedsOperator
@@ -23,7 +23,17 @@ from clinical_ai.settings_vault import ExternalSecrets
 def _api_address(given: dict[str, Any]) -> str:
     """The server of this platform: on this machine, or as the cluster's DNS names it."""
     cluster: Kubernetes | None = given.get("kubernetes")
-    host = f"{names.SERVER}.{cluster.namespace}.svc.cluster.local" if cluster else "127.0.0.1"
+    return _api_addresses(cluster)[0] if cluster else _api_at("127.0.0.1")
+
+
+def _api_addresses(cluster: Kubernetes) -> list[str]:
+    """Of the server's Service, as pods of its namespace resolve it; the guide's comes first."""
+    space = f".{cluster.namespace}"
+    ends = (f"{space}.svc.cluster.local", f"{space}.svc", space, "")
+    return [_api_at(f"{names.SERVER}{end}") for end in ends]
+
+
+def _api_at(host: str) -> str:
     return f"http://{host}:{names.API_PORT}/api"
 
 
@@ -60,6 +70,18 @@ class _Common(Frozen):
     connections: dict[str, Connection] = {}
     sources_columns: dict[str, str] = {}
     destinations_columns: dict[str, str] = {}
+
+    @field_validator("prefect_api_url")
+    @classmethod
+    def _of_this_platform(cls, value: str, field: ValidationInfo) -> str:
+        """Pods may reach no other server, and a namespace that is copied would be a foreign one."""
+        cluster: Kubernetes | None = field.data.get("kubernetes")
+        if cluster and value not in (own := _api_addresses(cluster)):
+            raise ValueError(
+                f"is {value}, in a cluster the API is that of Service {names.SERVER} in namespace"
+                f" {cluster.namespace}; leave it out, or write {own[0]}"
+            )
+        return value
 
     def references(self) -> dict[str, str]:
         """Field to reference of each secret that is used with these settings."""

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from clinical_ai import names
-from clinical_ai.manifests.kubernetes import configuration, credentials, desired, migration, pools
+from clinical_ai.addresses import bypasses_proxy
+from clinical_ai.manifests.kubernetes import (
+    configuration,
+    credentials,
+    desired,
+    environment,
+    migration,
+    pools,
+)
 from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
 from clinical_ai.settings import Settings, parse
 from tests.support import kubernetes_examples as examples
@@ -134,6 +142,15 @@ def test_whatever_settings_say_becomes_objects_that_a_cluster_accepts(
     given_settings = {"auth": auth, "drain-seconds": drain, "https-proxy": proxy}
     for each in of_a_schema(parse({**given_settings, "kubernetes": cluster})):
         check(each)
+
+
+@pytest.mark.parametrize("end", ["", ".clinical-ai", ".clinical-ai.svc"])
+def test_no_spelling_of_the_server_is_reached_through_a_proxy(end: str) -> None:
+    host = f"clinical-ai-prefect-server{end}"
+    given = {"prefect-api-url": f"http://{host}:4200/api", "http-proxy": "http://proxy:3128"}
+    made = parse({**given, "kubernetes": {"registry": "r"}})
+    [past] = [each["value"] for each in environment.python(made) if each["name"] == "NO_PROXY"]
+    assert bypasses_proxy(host, past)
 
 
 @every_example

@@ -58,8 +58,47 @@ def test_addresses_follow_the_namespace_unless_they_are_given() -> None:
     server = "http://clinical-ai-prefect-server.trial-7.svc.cluster.local:4200/api"
     assert made.prefect_api_url == server
     assert made.minio_endpoint == "http://minio.trial-7.svc.cluster.local:9000"
-    own = parse({"prefect-api-url": "http://other:1/api", "kubernetes": REGISTRY})
-    assert own.prefect_api_url == "http://other:1/api"
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+@pytest.mark.parametrize("end", ["", ".trial", ".trial.svc", ".trial.svc.cluster.local"])
+def test_the_api_of_a_cluster_is_its_own_service_as_pods_resolve_it(
+    end: str, environment: str
+) -> None:
+    address = f"http://clinical-ai-prefect-server{end}:4200/api"
+    made = parse(
+        {
+            "storage-environment": environment,
+            "prefect-api-url": f"{address}/",
+            "kubernetes": REGISTRY | {"namespace": "trial"},
+        }
+    )
+    assert made.prefect_api_url == address
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:4200/api",
+        "https://prefect.elsewhere.org/api",
+        "http://clinical-ai-prefect-server.clinical-ai.svc.cluster.local:4200/api",
+        "https://clinical-ai-prefect-server.trial.svc:4200/api",
+        "http://clinical-ai-prefect-server:80/api",
+        "http://clinical-ai-prefect-server/api",
+        "http://clinical-ai-prefect-server:4200/below/api",
+    ],
+)
+def test_the_api_of_a_cluster_is_no_other_server(address: str, environment: str) -> None:
+    given = {"storage-environment": environment, "prefect-api-url": address}
+    with pytest.raises(ManyFaults) as refused:
+        parse({**given, "kubernetes": REGISTRY | {"namespace": "trial"}})
+    assert str(refused.value) == (
+        f"- settings: prefect-api-url is {address}, in a cluster the API is that of Service"
+        " clinical-ai-prefect-server in namespace trial. leave it out, or write"
+        " http://clinical-ai-prefect-server.trial.svc.cluster.local:4200/api."
+    )
+    assert parse(given).prefect_api_url == address  # one machine has a check of its own
 
 
 def test_a_wrong_cluster_makes_no_other_field_wrong() -> None:

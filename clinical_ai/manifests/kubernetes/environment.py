@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from clinical_ai import names
+from clinical_ai.addresses import bypasses_proxy
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
 from clinical_ai.manifests.processes import HEARTBEAT_SECONDS, with_loopback
 from clinical_ai.secret_references import parts
@@ -120,4 +122,8 @@ def _past_the_proxy(settings: Settings) -> str | None:
     if not (settings.http_proxy or settings.https_proxy or settings.no_proxy):
         return None
     inside = with_loopback(settings.no_proxy).split(",")
-    return ",".join([*inside, ".svc", ".cluster.local", "$(KUBERNETES_SERVICE_HOST)"])
+    inside += [".svc", ".cluster.local", "$(KUBERNETES_SERVICE_HOST)"]
+    server = urlsplit(settings.prefect_api_url).hostname or ""
+    if not bypasses_proxy(server, ",".join(inside)):  # the short names of a Service
+        inside.append(server)
+    return ",".join(inside)
