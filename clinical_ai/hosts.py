@@ -45,8 +45,8 @@ def _name_fault(host: str) -> str | None:
         )
     if find_namespace(host) and not all(re.fullmatch(LABEL, word) for word in words[:2]):
         return (
-            "there is no such Service; write NAME.NAMESPACE.svc, each of both of letters, digits"
-            " and -, first and last a letter or a digit"
+            "there is no such Service; write NAME.NAMESPACE.svc, NAME and NAMESPACE of letters,"
+            " digits and -, first and last a letter or a digit, at most 63 in each"
         )
     return None
 
