@@ -1,5 +1,7 @@
 """Fixtures that every test may ask for; what they stand on is in tests/support."""
 
+import gc
+
 import pytest
 from hypothesis import settings
 
@@ -32,3 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         assert isinstance(item, pytest.Function)
         if "prefect_server" in item.fixturenames:
             item.add_marker("served")
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is looked for less often, and not in what is there to stay: all that is imported."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
