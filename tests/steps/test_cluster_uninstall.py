@@ -101,6 +101,30 @@ def test_what_somebody_took_over_or_made_anew_stays_and_is_told(site: Installed)
     assert site.there() == KEPT | {("ConfigMap", taken), ("Service", again)}
 
 
+@pytest.mark.parametrize("lost", [names.INVENTORY, names.RIGHTS_INVENTORY])
+@pytest.mark.parametrize("example", ["development", "production"])
+def test_what_no_inventory_lists_goes_by_its_labels(
+    prepare: Prepare, example: str, lost: str
+) -> None:
+    """Else it would run on without its account, and nobody would be told."""
+    site = prepare(example)
+    site.install()
+    site.put("Secret", "clinical-ai-aws-credentials")
+    before = set(plan_removal(site.cluster, FEW).going)
+    ref = Ref("v1", "ConfigMap", lost)
+    site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
+    assert set(plan_removal(site.cluster, FEW).going) == before - {ref.short}
+    uninstall(site)
+    assert {kind for kind, _ in site.there()} == {"Secret"}
+
+
+def test_what_has_our_labels_and_was_applied_by_somebody_else_stays(site: Installed) -> None:
+    labels = site.fake.look("Service", names.SERVER)["metadata"]["labels"]
+    site.put("Service", "a-copy", labels=labels, spec={"ports": [{"port": 1}]})
+    uninstall(site)
+    assert site.there() == KEPT | {("Service", "a-copy")}
+
+
 HELD = new_journal("a worker is replaced").held({names.PLATFORM_POOL: False, names.POOL: True})
 
 

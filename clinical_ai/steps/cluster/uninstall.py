@@ -1,6 +1,6 @@
 """The platform leaves a namespace: what it owns goes, what is others' or holds data stays."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Final
@@ -29,6 +29,20 @@ _OWNERS: Final = {
     names.RIGHTS_INVENTORY: names.KEPT_BY_BOOTSTRAP,
 }
 _SECRETS: Final = (*names.OWN_SECRETS, names.AWS_ACCESS_KEY_ID)
+# Of these each platform has several, so whoever may install may list them.
+_LISTED: Final = {
+    names.KEPT_BY_DEPLOY: (
+        ("apps/v1", "Deployment"),
+        ("v1", "Service"),
+        ("policy/v1", "PodDisruptionBudget"),
+        ("networking.k8s.io/v1", "NetworkPolicy"),
+    ),
+    names.KEPT_BY_BOOTSTRAP: (
+        ("v1", "ServiceAccount"),
+        ("rbac.authorization.k8s.io/v1", "Role"),
+        ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+    ),
+}
 _CHOSEN: Final = ("controller-uid", "job-name")  # labels that the API server gives a Job's pods
 _SECONDS: Final = 180
 
@@ -210,22 +224,53 @@ def _there(cluster: Cluster, kind: str, wanted: Sequence[str]) -> list[Object]:
 
 
 def _listed(cluster: Cluster) -> tuple[list[Object], list[str]]:
-    """Objects of both inventories that are there and still ours, the last applied first."""
+    """Objects of both inventories that are there and still ours, the last applied first.
+
+    Then those of ours that none lists, as when somebody deleted one: they would stay and run on.
+    """
     ours: list[Object] = []
     foreign: list[str] = []
+    known: set[Ref] = set()
     for name, owner in _OWNERS.items():
         kept = Ownership(ownership(cluster.namespace, owner), 0, name)
         uids = read_inventory(cluster, kept).uids
+        known |= uids.keys()
         for ref in reversed(list(uids)):
-            served = cluster.serves(ref.api_version, ref.kind)
-            found = cluster.find(ref) if served else None
-            if found is None:
+            if (found := _find(cluster, ref)) is None:
                 continue
             if is_ours(found, uids[ref], kept.labels, names.FIELD_MANAGER):
                 ours.append(found)
             else:
                 foreign.append(f"{ref.short}, which is not the platform's any more")
-    return ours, foreign
+    return [*ours, *_unlisted(cluster, known)], foreign
+
+
+def _unlisted(cluster: Cluster, known: Collection[Ref]) -> list[Object]:
+    """Objects that carry our labels, were applied by us, and are not known.
+
+    Of kinds that are not listed there are those that were last found good.
+    """
+    try:
+        good = [Ref.of(each) for each in Records(cluster).find_objects()]
+    except NeedsOperator:
+        good = []
+    found = {names.KEPT_BY_DEPLOY: [it for ref in good if (it := _find(cluster, ref))]}
+    for owner, kinds in _LISTED.items():
+        labels = ownership(cluster.namespace, owner)
+        rows = [row for kind in kinds for row in cluster.find_all(*kind, labels=labels)]
+        found[owner] = [*rows, *found.get(owner, [])]
+    ours = {
+        Ref.of(each): each
+        for owner, rows in found.items()
+        for each in rows
+        if is_ours(each, "", ownership(cluster.namespace, owner), names.FIELD_MANAGER)
+    }
+    return [each for ref, each in ours.items() if ref not in known]
+
+
+def _find(cluster: Cluster, ref: Ref) -> Object | None:
+    """The object; a kind that is not served any more has none."""
+    return cluster.find(ref) if cluster.serves(ref.api_version, ref.kind) else None
 
 
 def _jobs(cluster: Cluster) -> list[Object]:
