@@ -240,10 +240,11 @@ def test_drift_that_can_not_be_seen_hides_nothing_else(installed: Installed, fau
     assert "drift        not known: " in told(installed)
 
 
-def test_a_damaged_ledger_hides_nothing_else(installed: Installed) -> None:
+@pytest.mark.parametrize("text", ["oops", '[{"at": "x"}]'], ids=["no JSON", "no whole entry"])
+def test_a_damaged_ledger_hides_nothing_else(installed: Installed, text: str) -> None:
     installed.platform().record(ENTRY)
     ledger = Ref("v1", "ConfigMap", names.LEDGER)
-    installed.cluster.patch(ledger, {"data": {"entries.json": "oops"}})
+    installed.cluster.patch(ledger, {"data": {"entries.json": text}})
     seen = look(installed)
     assert (seen["healthy"], seen["release"]) == (True, None)
     assert f"ConfigMap {names.LEDGER} is damaged" in seen["failed"]

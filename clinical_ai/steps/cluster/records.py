@@ -39,7 +39,7 @@ class Records:
         try:
             return from_dict(json.loads(text))
         except (KeyError, TypeError, ValueError):
-            raise self._damaged(names.JOURNAL) from None
+            raise self.damaged(names.JOURNAL) from None
 
     def write_journal(self, journal: Journal) -> None:
         """The journal is safe when this returns."""
@@ -63,7 +63,7 @@ class Records:
         try:
             text = gzip.decompress(b64decode(packed))
         except (OSError, EOFError, ValueError, zlib.error):
-            raise self._damaged(names.GOOD_OBJECTS) from None
+            raise self.damaged(names.GOOD_OBJECTS) from None
         return self._rows(text, names.GOOD_OBJECTS)
 
     def write_objects(self, objects: list[Object]) -> None:
@@ -80,10 +80,11 @@ class Records:
         except ValueError:
             found = None
         if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-            raise self._damaged(name)
+            raise self.damaged(name)
         return found
 
-    def _damaged(self, name: str) -> NeedsOperator:
+    def damaged(self, name: str) -> NeedsOperator:
+        """What is told of a record that is not as it was written."""
         remove = f"`kubectl delete configmap {name} -n {self.cluster.namespace}`"
         return NeedsOperator(
             f"ConfigMap {name} is damaged", f"look at it, then remove it: {remove}"

@@ -20,6 +20,7 @@ from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.status import NO_BACKUP, last_runs, run_lines
 
 _MOST_SHOWN: Final = 10
+_SHOWN_OF_ENTRY: Final = frozenset({"at", "release", "run"})
 _ABANDONED: Final = (
     "; whoever began that is gone: run `clinical-ai deploy --runtime kubernetes`, which opens them"
 )
@@ -81,10 +82,14 @@ def _workload(cluster: Cluster, name: str) -> dict[str, Any]:
 
 def _ledger(cluster: Cluster) -> list[dict[str, Any]]:
     """Its entries; that it is damaged is the last thing that failed."""
+    records = Records(cluster)
     try:
-        return Records(cluster).read_ledger()
+        entries = records.read_ledger()
     except NeedsOperator as error:
         return [{"failed": str(error)}]
+    if not all(entry.keys() >= _SHOWN_OF_ENTRY for entry in entries):
+        return [{"failed": str(records.damaged(names.LEDGER))}]
+    return entries
 
 
 def _lease(holder: Holder) -> str:
