@@ -122,8 +122,13 @@ class ClusterPlatform:
             if each not in self._synced and self.secrets.find(each) is None
             for remedy in ["add it to that Secret; then run deploy/self once more"]
         ]
-        if self.settings.kubernetes is None:
+        here, chosen = self.cluster.namespace, self.settings.kubernetes
+        if chosen is None:
             faults.append(NeedsOperator("the settings name no cluster", "add kubernetes to them"))
+        elif chosen.namespace != here:
+            problem = f"kubernetes.namespace is {chosen.namespace}, and this platform is in {here}"
+            remedy = f"write {here} there; `up` with settings of its own installs another platform"
+            faults.append(NeedsOperator(problem, remedy))
         if faults:
             raise ManyFaults(faults)
 

@@ -28,7 +28,7 @@ from clinical_ai.steps.verify import CANARIES, Result
 from tests.support.clock import Clock
 from tests.support.deploying import each_of
 from tests.support.fakes import MemorySecrets
-from tests.support.installed import Installed, Prepare
+from tests.support.installed import SPACE, Installed, Prepare
 from tests.support.kubernetes_examples import DEVELOPMENT, RELEASE, settings_of
 
 BETTER: Final = replace(RELEASE, image=RELEASE.image.replace("0", "f"))
@@ -114,6 +114,20 @@ def test_what_deploy_self_brings_back_may_be_gone_when_it_starts(prepare: Prepar
     kept = {it["secret"]["secretName"]: it["secret"].get("optional", False) for it in pod}
     assert kept[names.AWS_CREDENTIALS]
     assert not kept[names.SECRETS]
+
+
+def test_settings_of_another_namespace_are_refused_before_anything_is_written(
+    installed: Installed,
+) -> None:
+    """Else all of this one would be pruned, and runs of its pools be started in the other."""
+    needed = installed.platform().references()
+    installed.secrets = MemorySecrets(dict.fromkeys(needed, "not-secret"))
+    installed.settings = with_cluster(namespace="elsewhere")
+    with pytest.raises(ManyFaults) as refused:
+        installed.platform().check()
+    [fault] = refused.value.faults
+    assert fault.problem == f"kubernetes.namespace is elsewhere, and this platform is in {SPACE}"
+    assert fault.remedy.startswith(f"write {SPACE} there; ")
 
 
 def test_settings_of_one_machine_are_refused_in_a_cluster(installed: Installed) -> None:
