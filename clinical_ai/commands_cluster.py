@@ -119,9 +119,10 @@ def _confirmed(terminal: Terminal) -> bool:
 
 def _own_namespace(cluster: Cluster) -> Ref:
     """NeedsOperator when bootstrap did not make it: it is not ours to remove."""
+    from clinical_ai.steps.cluster.rights import is_own_namespace
+
     ref = Ref("v1", "Namespace", cluster.namespace)
-    labels = (cluster.find(ref) or {}).get("metadata", {}).get("labels", {})
-    if labels.get(names.OWNER_LABEL) != names.KEPT_BY_BOOTSTRAP:
+    if not is_own_namespace(cluster.find(ref)):
         raise NeedsOperator(
             f"namespace {cluster.namespace} was not made by bootstrap",
             "leave out --whole-namespace; nothing was changed",

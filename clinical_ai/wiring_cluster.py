@@ -319,10 +319,12 @@ class ClusterPlatform:
     def rights(self) -> "list[Change]":
         """What differs of the objects that bootstrap keeps, with the command that heals it."""
         from clinical_ai.manifests.kubernetes import access
-        from clinical_ai.steps.cluster.rights import look_at_rights
+        from clinical_ai.steps.cluster.rights import blaming, look_at_namespace, look_at_rights
 
         kept = [*access.accounts(self.settings), *access.rights(self.settings)]
-        return look_at_rights(self.cluster, kept)
+        seen = look_at_rights(self.cluster, kept)
+        with blaming(seen):
+            return [*seen, *look_at_namespace(self.cluster, access.namespace(self.settings))]
 
 
 AnyPlatform = Platform | ClusterPlatform

@@ -43,7 +43,7 @@ from clinical_ai.steps.cluster.inventory import Ownership, kept_by_deploy
 from clinical_ai.steps.cluster.job import has_succeeded
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
-from clinical_ai.steps.cluster.rights import look_at_namespace
+from clinical_ai.steps.cluster.rights import is_own_namespace, look_at_namespace
 from clinical_ai.steps.health import lacks_tables
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools, job_templates
 from clinical_ai.steps.registration import ensure_deployments
@@ -303,13 +303,13 @@ def _ensure_rights(plan: Plan, guard: Guard = free, *, write: bool = True) -> li
     others = [each for each in wanted if each not in spaces]
     kept = [Ref.of(each) for each in spaces]
     done = reconcile(cluster, others, own, write=write, guard=guard, kept=kept)
-    return [*(look_at_namespace(cluster, each) for each in spaces), *done.changes]
+    compared = [change for each in spaces for change in look_at_namespace(cluster, each)]
+    return [*compared, *done.changes]
 
 
 def _rights(plan: Plan) -> list[dict[str, Any]]:
     found = _find_namespace(plan)
-    theirs = (found or {}).get("metadata", {}).get("labels", {})
-    ours = found is None or theirs.get(names.OWNER_LABEL) == names.KEPT_BY_BOOTSTRAP
+    ours = found is None or is_own_namespace(found)
     return desired.for_bootstrap(plan.settings, make_namespace=ours)
 
 

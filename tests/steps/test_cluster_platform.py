@@ -240,6 +240,49 @@ def test_rights_that_new_settings_need_are_told_with_the_command_that_gives_them
     )
 
 
+def unlabel(site: Installed, *labels: str) -> None:
+    """Somebody takes labels off the namespace."""
+
+    def take(found: Any) -> None:
+        for each in labels:
+            del found["metadata"]["labels"][each]
+
+    site.fake.edit("Namespace", SPACE, "kubectl-edit", take)
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_labels_that_the_namespace_lost_are_told_with_the_command_that_heals_them(
+    installed: Installed, *, write: bool
+) -> None:
+    unlabel(installed, f"{access.LEVEL}/enforce")
+    [told] = [change for change in bring(installed, write=write) if change.differs]
+    assert (told.what, told.did) == (f"Namespace {SPACE}", Did.DRIFTED)
+    assert told.detail.startswith(f"{access.LEVEL}/enforce; ")
+    assert "heal it with `python -m bootstrap --runtime kubernetes" in told.detail
+
+
+def test_a_namespace_that_bootstrap_did_not_make_is_not_compared(installed: Installed) -> None:
+    unlabel(installed, f"{access.LEVEL}/enforce", names.OWNER_LABEL)
+    assert not any(change.differs for change in bring(installed, write=False))
+
+
+def test_rights_that_somebody_narrowed_are_told_also_when_they_let_no_more_be_read(
+    installed: Installed,
+) -> None:
+    """Of the rule that the inventory is read by."""
+
+    def narrow(found: Any) -> None:
+        found["rules"][0]["resourceNames"] = ["other"]
+
+    installed.fake.edit("Role", names.PLATFORM_JOB, "kubectl-edit", narrow)
+    [told] = [change for change in bring(installed, write=False) if change.differs]
+    assert (told.what, told.did) == (f"Role {SPACE}/{names.PLATFORM_JOB}", Did.DRIFTED)
+    installed.fake.denied = {("get", "configmaps"), ("get", "namespaces")}
+    with pytest.raises(NeedsOperator, match="rights are not as the settings want") as refused:
+        bring(installed, write=False)
+    assert f"{names.PLATFORM_JOB}: rules; set by kubectl-edit" in refused.value.remedy
+
+
 def test_what_is_forbidden_although_rights_are_as_wanted_is_told_as_it_is(
     installed: Installed,
 ) -> None:

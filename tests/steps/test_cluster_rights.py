@@ -57,6 +57,8 @@ def test_what_bootstrap_left_is_unchanged_and_no_right_to_write_is_asked_for(
     [
         ("Role", "rules", lambda it: it["rules"][0]["verbs"].append("deletecollection")),
         ("Role", "rules", lambda it: it["rules"].pop()),
+        ("Role", "rules", lambda it: it["rules"][0]["verbs"].pop()),
+        ("Role", "rules", lambda it: it["rules"][0].update(resourceNames=["other"])),
         ("Role", "rules", lambda it: it["rules"].append({"verbs": ["*"], "resources": ["*"]})),
         (
             "RoleBinding",

@@ -90,6 +90,7 @@ def _platform_job(settings: Settings) -> list[Rule]:
             if credentials.external(settings)
             else []
         ),
+        _rule("", ["namespaces"], ["get"], names_of=[cluster_of(settings).namespace]),
         _rule("coordination.k8s.io", ["leases"], ["get", "create", "patch"]),
         _rule("apps", ["replicasets"], ["list"]),
         _rule("", ["pods", "events"], ["list"]),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
@@ -19,16 +19,24 @@ def look_at_rights(cluster: Cluster, wanted: Sequence[Object]) -> list[Change]:
     return [_look(each, cluster.find(Ref.of(each))) for each in wanted]
 
 
-def look_at_namespace(cluster: Cluster, wanted: Object) -> Change:
-    """Whether it has its labels."""
+def is_own_namespace(found: Object | None) -> bool:
+    """Whether bootstrap made it; another one is neither labelled nor removed."""
+    labels = (found or {}).get("metadata", {}).get("labels") or {}
+    return bool(labels.get(names.OWNER_LABEL) == names.KEPT_BY_BOOTSTRAP)
+
+
+def look_at_namespace(cluster: Cluster, wanted: Object) -> list[Change]:
+    """Whether it has its labels; nothing of one that bootstrap did not make."""
     ref = Ref.of(wanted)
-    theirs = cluster.get(ref)["metadata"].get("labels") or {}
+    found = cluster.get(ref)
+    if not is_own_namespace(found):
+        return []
     labels = wanted["metadata"]["labels"].items()
-    differing = [name for name, value in labels if theirs.get(name) != value]
+    differing = [name for name, it in labels if found["metadata"]["labels"].get(name) != it]
     if not differing:
-        return Change(str(ref), Did.UNCHANGED)
+        return [Change(str(ref), Did.UNCHANGED)]
     told = f"{', '.join(differing)}; you may not patch it, whoever may can {_HEAL}"
-    return Change(str(ref), Did.DRIFTED, told)
+    return [Change(str(ref), Did.DRIFTED, told)]
 
 
 @contextmanager
@@ -52,11 +60,23 @@ def _look(wanted: Object, found: Object | None) -> Change:
     if found is None:
         return Change(what, Did.DRIFTED, f"it is not there; {_HEAL}")
     differing = [
-        key for key in _COMPARED if key in wanted and not covers(found.get(key), wanted[key])
+        key for key in _COMPARED if key in wanted and not _fits(key, found.get(key), wanted[key])
     ]
     if not differing:
         return Change(what, Did.UNCHANGED)
     return Change(what, Did.DRIFTED, f"{', '.join(differing)}; {_heal(wanted, found, differing)}")
+
+
+def _fits(key: str, found: Any, wanted: Any) -> bool:
+    """The server adds nothing to a rule: with one field more, as `resourceNames`, it is another."""
+    if key == "rules":
+        return _rules(found) == _rules(wanted)
+    return covers(found, wanted)
+
+
+def _rules(found: Sequence[Object] | None) -> list[Object]:
+    """In what they name is no order."""
+    return [{key: sorted(values) for key, values in rule.items() if values} for rule in found or []]
 
 
 def _heal(wanted: Object, found: Object, differing: Sequence[str]) -> str:
