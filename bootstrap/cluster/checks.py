@@ -14,6 +14,7 @@ from clinical_ai.ports_cluster import Cluster, Permission, Ref, group_of
 from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.inventory import check_prune, kept_by_deploy, read_inventory
+from clinical_ai.steps.cluster.rights import find_standing
 from clinical_ai.steps.cluster.synced import STORE, against_store
 
 _LEAST: Final = (1, 24)
@@ -90,7 +91,11 @@ def check_served(cluster: Cluster, settings: Settings) -> str:
 
 def check_rights(cluster: Cluster, settings: Settings) -> str:
     """Whoever runs this may do all that bootstrap and its roles need."""
-    asked = list(dict.fromkeys(needs.permissions(settings)))
+    try:
+        standing = find_standing(cluster, settings)
+    except NeedsOperator:  # the inventory can't be read: `check_pruned` tells
+        standing = frozenset()
+    asked = list(dict.fromkeys(needs.permissions(settings, standing)))
     _need(cluster, asked)
     return f"{len(asked)} permissions"
 

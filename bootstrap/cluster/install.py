@@ -39,11 +39,15 @@ from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped
 from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look, migrate
 from clinical_ai.steps.cluster.ensure import Guard, ensure_objects, free
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
-from clinical_ai.steps.cluster.inventory import Ownership, kept_by_deploy
+from clinical_ai.steps.cluster.inventory import Ownership, kept_by_deploy, read_inventory
 from clinical_ai.steps.cluster.job import has_succeeded
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import reconcile
-from clinical_ai.steps.cluster.rights import is_own_namespace, look_at_namespace
+from clinical_ai.steps.cluster.rights import (
+    find_standing,
+    is_own_namespace,
+    look_at_namespace,
+)
 from clinical_ai.steps.health import lacks_tables
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools, job_templates
 from clinical_ai.steps.registration import ensure_deployments
@@ -125,6 +129,7 @@ def up(plan: Plan, terminal: Terminal) -> int:
     release = ensure_release(plan.found, plan.rendered, terminal)
     terminal.step("image", plan.found.change)
     migrated = _is_migrated(plan, release)
+    standing = find_standing(plan.cluster, plan.settings)
     lay_ground(plan, release, terminal)
     with reach_api(plan.cluster, plan.request.environ, plan.request.context) as api:
         platform = _platform(plan, release, api)
@@ -135,6 +140,7 @@ def up(plan: Plan, terminal: Terminal) -> int:
         terminal.step("platform worker", _bring_rest(platform))
         deployed = ensure_deployed(platform, terminal, anew=_differs(platform))
         ensure_verified(platform, deployed, terminal)
+    narrow_rights(plan, standing, terminal)
     _tell_where(plan, terminal)
     return 0
 
@@ -158,6 +164,15 @@ def lay_ground(plan: Plan, release: Release, terminal: Terminal) -> None:
         terminal.step("rights", _ensure_rights(plan, guard))
         terminal.step("secrets", _ensure_secrets(plan, guard))
         terminal.step("server", _bring(plan, release, guard, terminal))
+
+
+def narrow_rights(plan: Plan, before: frozenset[str], terminal: Terminal) -> None:
+    """Those are gone that deploy/self needed for what it has pruned since `before`."""
+    if find_standing(plan.cluster, plan.settings) >= before:
+        return
+    with cluster_lease(plan.cluster, _who()) as lease:
+        guard = guarded(plan.cluster, lease.renew)
+        terminal.step("rights", _ensure_rights(plan, guard))
 
 
 def _look_at_ground(plan: Plan, release: Release) -> dict[str, Sequence[Change]] | None:
@@ -308,9 +323,9 @@ def _ensure_rights(plan: Plan, guard: Guard = free, *, write: bool = True) -> li
 
 
 def _rights(plan: Plan) -> list[dict[str, Any]]:
-    found = _find_namespace(plan)
+    found, standing = _find_namespace(plan), find_standing(plan.cluster, plan.settings)
     ours = found is None or is_own_namespace(found)
-    return desired.for_bootstrap(plan.settings, make_namespace=ours)
+    return desired.for_bootstrap(plan.settings, make_namespace=ours, standing=standing)
 
 
 def _rights_ownership(settings: Settings) -> Ownership:
@@ -427,7 +442,13 @@ def _bring_rest(platform: ClusterPlatform) -> list[Change]:
 
 
 def _differs(platform: ClusterPlatform) -> bool:
-    """Whether something that deploy/self keeps is not as it is wanted now; writes nothing."""
+    """Whether something that deploy/self keeps is not as it is wanted now; writes nothing.
+
+    Its inventory, too: it may list what somebody deleted and nothing wants, or have been deleted.
+    """
+    wanted = {Ref.of(each) for stage in platform.stages.values() for each in stage}
+    if read_inventory(platform.cluster, platform.ownership).uids.keys() != wanted:
+        return True
     return any(each.differs for each in look(platform.site(), platform.stages))
 
 

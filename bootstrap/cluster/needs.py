@@ -1,7 +1,7 @@
 """What a platform with these settings needs of a cluster: objects, permissions, pods."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from clinical_ai import names
@@ -33,10 +33,10 @@ _RECORDS: Final = (names.INVENTORY, names.RIGHTS_INVENTORY, names.LEDGER, names.
 _LEASE: Final = Ref("coordination.k8s.io/v1", "Lease", names.CLUSTER_LEASE)
 
 
-def objects(settings: Settings) -> list[Manifest]:
-    """All that is applied, but for the namespace."""
+def objects(settings: Settings, standing: Collection[str] = ()) -> list[Manifest]:
+    """All that is applied, but for the namespace. `standing`: see `access.rights`."""
     return [
-        *desired.for_bootstrap(settings, make_namespace=False),
+        *desired.for_bootstrap(settings, make_namespace=False, standing=standing),
         *desired.for_deploy(settings, _ANY),
     ]
 
@@ -89,9 +89,9 @@ def passing(settings: Settings) -> list[PodSpec]:
     return [every[name] for name in (*surging, names.MIGRATION, names.PLATFORM_JOB)]
 
 
-def permissions(settings: Settings) -> Iterator[Permission]:
+def permissions(settings: Settings, standing: Collection[str] = ()) -> Iterator[Permission]:
     """To write all objects; a role can be granted only by whoever holds what is in it."""
-    every = objects(settings)
+    every = objects(settings, standing)
     number = Counter(each["kind"] for each in every)
     for each in every:
         group = group_of(each["apiVersion"])

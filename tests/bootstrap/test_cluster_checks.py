@@ -13,6 +13,7 @@ from clinical_ai.inventory import Inventory
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.manifests.kubernetes.pod_check import pod_check
+from clinical_ai.ports_cluster import Ref
 from clinical_ai.secret_references import parts
 from clinical_ai.settings import parse
 from clinical_ai.steps.cluster.inventory import Ownership, write_inventory
@@ -156,6 +157,24 @@ def test_all_faults_are_told_at_once(site: Site) -> None:
     assert len(told) == len(FAULTS)
     for _, problem, _ in FAULTS.values():
         assert any(problem in each for each in told), problem
+
+
+@pytest.mark.parametrize("kind", ["Ingress", "HTTPRoute"])
+def test_a_right_that_a_role_keeps_for_what_is_wanted_no_more_is_needed_too(
+    site: Site, kind: str
+) -> None:
+    """The cluster's API lets nobody grant what is not his own."""
+    plural = {"Ingress": "ingresses", "HTTPRoute": "httproutes"}[kind]
+    assert site.settings.kubernetes is not None
+    cluster = site.settings.kubernetes.model_copy(update={"exposure": None})
+    site.settings = site.settings.model_copy(update={"kubernetes": cluster})
+    site.fake.denied = {("delete", plural)}
+    site.check()
+    own = ownership(site.namespace)
+    listed = Inventory({Ref("any/v1", kind, names.SERVER, site.namespace): "uid"})
+    write_inventory(site.fake.open(site.namespace), listed, Ownership(own, 5))
+    site.fake.requests.clear()
+    assert f"you may not delete {plural}" in site.fault().problem
 
 
 def test_more_that_would_go_than_may_at_once_is_told_before_anything_is_changed(

@@ -29,7 +29,7 @@ from clinical_ai.plans import Stage
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.secret_references import parts
-from clinical_ai.settings_kubernetes import Components
+from clinical_ai.settings_kubernetes import Components, Ingress
 from clinical_ai.settings_pods import Component
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.cluster.break_glass import Stopped, stop
@@ -407,8 +407,44 @@ def test_a_list_of_what_is_there_that_was_lost_is_made_anew(site: DayZero, lost:
     before = site.cluster.get(ref)["data"]
     site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
     site.up()
-    site.apply()
     assert site.cluster.get(ref)["data"] == before
+
+
+def may_keep(site: DayZero, resource: str) -> bool:
+    role = site.fake.look("Role", names.PLATFORM_JOB)
+    return any(resource in rule["resources"] for rule in role["rules"])
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_rights_for_what_is_wanted_no_more_last_until_it_is_pruned(
+    site: DayZero, *, deleted: bool
+) -> None:
+    """In one `up`; also when somebody deleted it, so that only the inventory lists it."""
+    exposed = Ingress(kind="ingress", host="prefect.example.org")
+    before = cluster_of(site.settings)
+    cluster = before.model_copy(update={"exposure": exposed})
+    site.settings = site.settings.model_copy(update={"kubernetes": cluster})
+    site.up()
+    ingress = Ref("networking.k8s.io/v1", "Ingress", names.SERVER)
+    uid = site.cluster.get(ingress)["metadata"]["uid"]
+    if deleted:
+        site.cluster.delete(ingress, uid=uid)
+    site.settings = site.settings.model_copy(update={"kubernetes": before})
+    seen = []
+    apply = site.apply
+
+    def look_and_apply() -> None:
+        seen.append(may_keep(site, "ingresses"))
+        apply()
+
+    site.apply = look_and_apply  # type: ignore[method-assign]
+    assert site.up(replace=True) == 0
+    assert seen[0]
+    assert site.cluster.find(ingress) is None
+    assert not may_keep(site, "ingresses")
+    site.fake.requests.clear()
+    assert site.up() == 0
+    assert site.fake.writes == []
 
 
 def test_a_database_that_was_emptied_is_migrated_and_filled_again(

@@ -3,15 +3,15 @@
 deploy/self holds no write verb on anything in this module, so it can't give itself more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
 from clinical_ai import names
-from clinical_ai.manifests.kubernetes import credentials
+from clinical_ai.manifests.kubernetes import credentials, exposure
 from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of, labels, made
 from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
-from clinical_ai.settings_kubernetes import Gateway, Ingress
+from clinical_ai.settings_kubernetes import Ingress
 
 Rule = dict[str, Any]
 
@@ -20,6 +20,13 @@ _KEEP: Final = ("get", "list", "create", "patch", "delete")
 _KEEP_ONE: Final = ("get", "create", "patch", "delete")  # read by name: nobody lists the kind
 _WATCH: Final = ("get", "list", "watch")
 LEVEL: Final = "pod-security.kubernetes.io"
+# What deploy/self keeps where settings ask for it, one object a kind. Rights follow its inventory
+# for no other kind: it writes that itself.
+_AT_CHOICE: Final = {
+    "networking.k8s.io": {"Ingress": "ingresses"},
+    "gateway.networking.k8s.io": {"HTTPRoute": "httproutes"},
+    "external-secrets.io": {"SecretStore": "secretstores", "ExternalSecret": "externalsecrets"},
+}
 
 
 def namespace(settings: Settings) -> Manifest:
@@ -47,11 +54,15 @@ def accounts(settings: Settings) -> list[Manifest]:
     ]
 
 
-def rights(settings: Settings) -> list[Manifest]:
-    """Roles, each with its binding."""
+def rights(settings: Settings, standing: Collection[str] = ()) -> list[Manifest]:
+    """Roles, each with its binding.
+
+    `standing`: kinds of which deploy/self has an object, though these settings may want none: it
+    prunes that, or puts it back should the change not come up, and needs its rights for both.
+    """
     return [
         *_granted(settings, names.PLATFORM_WORKER, _platform_worker()),
-        *_granted(settings, names.PLATFORM_JOB, _platform_job(settings)),
+        *_granted(settings, names.PLATFORM_JOB, _platform_job(settings, standing)),
     ]
 
 
@@ -65,9 +76,8 @@ def _platform_worker() -> list[Rule]:
     ]
 
 
-def _platform_job(settings: Settings) -> list[Rule]:
+def _platform_job(settings: Settings, standing: Collection[str]) -> list[Rule]:
     """deploy/self, verify and their like: the platform's own objects, and reading the rest."""
-    exposure = cluster_of(settings).exposure
     return [
         _rule("", ["configmaps"], _KEEP_ONE),
         _rule("", ["services"], _KEEP),
@@ -75,31 +85,26 @@ def _platform_job(settings: Settings) -> list[Rule]:
         _rule("batch", ["jobs"], ["get", "list", "create", "delete"]),
         _rule("policy", ["poddisruptionbudgets"], _KEEP),
         _rule("networking.k8s.io", ["networkpolicies"], _KEEP),
-        *(
-            [_rule("networking.k8s.io", ["ingresses"], _KEEP_ONE)]
-            if isinstance(exposure, Ingress)
-            else []
-        ),
-        *(
-            [_rule("gateway.networking.k8s.io", ["httproutes"], _KEEP_ONE)]
-            if isinstance(exposure, Gateway)
-            else []
-        ),
-        *(
-            [_rule("external-secrets.io", ["secretstores", "externalsecrets"], _KEEP_ONE)]
-            if credentials.external(settings)
-            else []
-        ),
-        _rule("", ["namespaces"], ["get"], names_of=[cluster_of(settings).namespace]),
+        *_at_choice(settings, standing),
         _rule("coordination.k8s.io", ["leases"], ["get", "create", "patch"]),
         _rule("apps", ["replicasets"], ["list"]),
         _rule("", ["pods", "events"], ["list"]),
         _rule("discovery.k8s.io", ["endpointslices"], ["list"]),
+        _rule("", ["namespaces"], ["get"], names_of=[cluster_of(settings).namespace]),
         _rule("", ["serviceaccounts"], ["get"]),
         _rule("rbac.authorization.k8s.io", ["roles", "rolebindings"], ["get"]),
         _rule("", ["pods/log"], ["get"]),
         *_read_secrets(settings),
     ]
+
+
+def _at_choice(settings: Settings, standing: Collection[str]) -> Iterator[Rule]:
+    """To keep what settings ask for, and what stands of what they asked for before."""
+    chosen = [*exposure.exposure(settings), *credentials.external_secrets(settings)]
+    kept = {each["kind"] for each in chosen} | set(standing)
+    for group, plurals in _AT_CHOICE.items():
+        if resources := [plural for kind, plural in plurals.items() if kind in kept]:
+            yield _rule(group, resources, _KEEP_ONE)
 
 
 def _read_secrets(settings: Settings) -> list[Rule]:
@@ -111,9 +116,9 @@ def _read_secrets(settings: Settings) -> list[Rule]:
     own = set()
     if credentials.external(settings):
         own |= {parts(reference)[0] for reference in credentials.storage(settings)}
-    exposure = cluster_of(settings).exposure
-    if isinstance(exposure, Ingress) and exposure.tls:
-        own.add(exposure.tls_secret)
+    chosen = cluster_of(settings).exposure
+    if isinstance(chosen, Ingress) and chosen.tls:
+        own.add(chosen.tls_secret)
     return [_rule("", ["secrets"], ["get"], names_of=sorted(own))] if own else []
 
 

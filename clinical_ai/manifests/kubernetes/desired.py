@@ -1,5 +1,7 @@
 """Everything that one platform has in a cluster, in the order in which it is applied."""
 
+from collections.abc import Collection
+
 from clinical_ai.manifests.kubernetes import (
     access,
     configuration,
@@ -15,12 +17,17 @@ from clinical_ai.release import Release
 from clinical_ai.settings import Settings
 
 
-def for_bootstrap(settings: Settings, *, make_namespace: bool) -> list[Manifest]:
-    """What needs rights that deploy/self lacks. A namespace that is there is left as it is."""
+def for_bootstrap(
+    settings: Settings, *, make_namespace: bool, standing: Collection[str] = ()
+) -> list[Manifest]:
+    """What needs rights that deploy/self lacks. A namespace that is there is left as it is.
+
+    `standing`: see `access.rights`.
+    """
     return [
         *([access.namespace(settings)] if make_namespace else []),
         *access.accounts(settings),
-        *access.rights(settings),
+        *access.rights(settings, standing),
     ]
 
 

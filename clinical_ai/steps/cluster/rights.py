@@ -9,9 +9,22 @@ from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import covers
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports_cluster import Cluster, Forbidden, Object, Ref
+from clinical_ai.settings import Settings
+from clinical_ai.steps.cluster.inventory import kept_by_deploy, read_inventory
+from clinical_ai.steps.cluster.records import Records
 
 _HEAL: Final = "heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
 _COMPARED: Final = ("rules", "roleRef", "subjects", "automountServiceAccountToken")
+
+
+def find_standing(cluster: Cluster, settings: Settings) -> frozenset[str]:
+    """Kinds of what deploy/self has applied and not pruned yet, or may have to put back."""
+    listed = read_inventory(cluster, kept_by_deploy(cluster, settings)).uids
+    try:
+        good = Records(cluster).find_objects()
+    except NeedsOperator:
+        good = []  # nobody puts back what can't be read
+    return frozenset([*(ref.kind for ref in listed), *(each["kind"] for each in good)])
 
 
 def look_at_rights(cluster: Cluster, wanted: Sequence[Object]) -> list[Change]:
