@@ -1,8 +1,8 @@
 """What an operator adds to the pods of one component; it survives every deploy."""
 
-from typing import Literal
+from typing import Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from clinical_ai.frozen import Frozen
 from clinical_ai.notation_kubernetes import (
@@ -15,6 +15,8 @@ from clinical_ai.notation_kubernetes import (
     Variables,
 )
 
+_LONGEST: Final = 2**63 - 1  # seconds, as the API server counts them
+
 
 class Toleration(Frozen):
     """A taint that these pods bear."""
@@ -23,7 +25,32 @@ class Toleration(Frozen):
     operator: Literal["Equal", "Exists"] = "Equal"
     value: LabelValue | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    toleration_seconds: int | None = Field(default=None, strict=True, ge=0)
+    toleration_seconds: int | None = Field(default=None, strict=True)
+
+    @model_validator(mode="after")
+    def _as_kubernetes_takes_it(self) -> Self:
+        """Else the API server refuses the whole pod, in the middle of a roll-out."""
+        seconds = self.toleration_seconds
+        if self.key is None and self.operator == "Equal":
+            raise ValueError(
+                'has no key and operator Equal; give key, or operator = "Exists" for every taint'
+            )
+        if self.operator == "Exists" and self.value:
+            raise ValueError(
+                "has a value and operator Exists, which is for all values;"
+                ' leave value out, or write operator = "Equal"'
+            )
+        if seconds is None:
+            return self
+        if self.effect != "NoExecute":
+            effect = f"effect {self.effect}" if self.effect else "no effect"
+            raise ValueError(
+                f"has toleration-seconds and {effect};"
+                ' write effect = "NoExecute", or leave toleration-seconds out'
+            )
+        if not 0 <= seconds <= _LONGEST:
+            raise ValueError(f"has toleration-seconds {seconds}; write 0 to {_LONGEST}")
+        return self
 
 
 class Amounts(Frozen):

@@ -279,6 +279,52 @@ def test_vault_has_an_address_that_there_can_be(kind: str, place: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("toleration", "told"),
+    [
+        ({}, 'has no key and operator Equal. give key, or operator = "Exists"'),
+        ({"value": CANARY}, "has no key and operator Equal"),
+        ({"operator": "Exists", "value": CANARY}, "has a value and operator Exists"),
+        (
+            {"key": "a", "effect": "NoSchedule", "toleration-seconds": 5},
+            'has toleration-seconds and effect NoSchedule. write effect = "NoExecute"',
+        ),
+        ({"operator": "Exists", "toleration-seconds": 5}, "toleration-seconds and no effect"),
+        (
+            {"operator": "Exists", "effect": "NoExecute", "toleration-seconds": 2**63},
+            f"has toleration-seconds {2**63}. write 0 to {2**63 - 1}",
+        ),
+        (
+            {"operator": "Exists", "effect": "NoExecute", "toleration-seconds": -1},
+            "has toleration-seconds -1. write 0 to",
+        ),
+    ],
+)
+def test_a_toleration_that_kubernetes_would_refuse_is_refused(
+    toleration: dict[str, Any], told: str
+) -> None:
+    fault = fault_of(components={"jobs": {"tolerations": [toleration]}})
+    assert told in fault
+    assert fault.startswith("settings: kubernetes.components.jobs.tolerations.0 has ")
+
+
+@pytest.mark.parametrize(
+    "toleration",
+    [
+        {"operator": "Exists"},
+        {"key": "example.org/a"},
+        {"key": "a", "value": "b", "effect": "NoSchedule"},
+        {"key": "a", "operator": "Exists", "value": ""},
+        {"operator": "Exists", "effect": "NoExecute", "toleration-seconds": 2**63 - 1},
+        {"key": "a", "effect": "NoExecute", "toleration-seconds": 0},
+    ],
+)
+def test_a_toleration_that_kubernetes_takes_is_taken(toleration: dict[str, Any]) -> None:
+    made = settings(components={"jobs": {"tolerations": [toleration]}})
+    [found] = made.kubernetes.components.jobs.tolerations
+    assert found.model_dump(by_alias=True, exclude_none=True) == {"operator": "Equal"} | toleration
+
+
+@pytest.mark.parametrize(
     ("variables", "told"),
     [
         ({"DB_PASSWORD": CANARY}, "gives DB_PASSWORD in clear; write secret:NAME/KEY"),
