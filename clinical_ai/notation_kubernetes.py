@@ -24,14 +24,9 @@ from clinical_ai.secret_references import (
     NO_REFERENCE,
     find_parts,
 )
+from clinical_ai.taken_variables import is_taken
 
 _DOMAIN: Final = rf"{LABEL}(\.{LABEL})*"
-# Which image, database or password is used is not a question of extra environment.
-_TAKEN: Final = re.compile(
-    r"DATABASE_URL|STORAGE_ENVIRONMENT|POD_NAME|CLINICAL_AI_\w+|PREFECT_API_\w+|PREFECT_HOME"
-    r"|PREFECT_SERVER_(DATABASE_CONNECTION_URL|ENCRYPTION_KEY|API_AUTH_STRING)"
-    r"|PREFECT_INTEGRATIONS_KUBERNETES_WORKER_API_\w+"
-)
 
 _NOT_IN_IMAGE: Final = (
     "leave it out: arguments stay readable in the image, and one that needs a secret to be built"
@@ -120,8 +115,8 @@ def _arguments(arguments: dict[str, str]) -> dict[str, str]:
 def _check_variable(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError("names a variable with odd letters; write letters, digits and _")
-    if _TAKEN.fullmatch(name):
-        raise ValueError(f"names {name}, which the platform sets itself; leave it out")
+    if is_taken(name):
+        raise ValueError(f"names {name}, which the platform alone decides; leave it out")
 
 
 def _given(text: str) -> str:

@@ -334,9 +334,11 @@ def test_a_toleration_that_kubernetes_takes_is_taken(toleration: dict[str, Any])
         ({"A": f"env:{CANARY}"}, "is a reference that pods can't read"),
         ({"A": "vault:secret/a#b"}, "is a reference that pods can't read"),
         ({"A-B": "x"}, "names a variable with odd letters"),
-        ({"DATABASE_URL": "secret:a/b"}, "names DATABASE_URL, which the platform sets itself"),
-        ({"PREFECT_API_URL": "http://h/api"}, "names PREFECT_API_URL, which the platform sets"),
-        ({"PREFECT_SERVER_ENCRYPTION_KEY": "secret:a/b"}, "which the platform sets itself"),
+        ({"DATABASE_URL": "secret:a/b"}, "names DATABASE_URL, which the platform alone decides"),
+        ({"PREFECT_API_URL": "http://h/api"}, "names PREFECT_API_URL, which the platform alone"),
+        ({"PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "true"}, "which the platform alone decides"),
+        ({"prefect_server": '{"database": {"migrate_on_start": true}}'}, "names prefect_server,"),
+        ({"PREFECT_SERVER_ENCRYPTION_KEY": "secret:a/b"}, "which the platform alone decides"),
     ],
 )
 def test_extra_environment_holds_no_secret_and_nothing_that_is_the_platforms(
@@ -384,6 +386,7 @@ def test_an_argument_of_the_build_that_is_called_a_secret_is_refused_however_it_
 
 def test_extra_environment_may_refer_to_secrets_and_override_what_is_no_secret() -> None:
     extra = {"DB_PASSWORD": "secret:own/db.password", "PREFECT_LOGGING_LEVEL": "DEBUG"}
+    extra |= {"PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": "20"}
     made = settings(components={"worker": {"environment": extra}})
     assert made.kubernetes.components.worker.environment == extra
 
