@@ -21,7 +21,7 @@ from clinical_ai.ports import SecretStore
 from clinical_ai.settings import Development, Production
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.local_secrets import OPENING, find_password
-from clinical_ai.steps.settings_check import ca_bundles, settings_faults
+from clinical_ai.steps.settings_check import settings_faults
 
 _PLATFORMS: Final = {"linux", "darwin"}
 _FIRST_BYTES: Final = 1_500_000_000
@@ -230,8 +230,8 @@ def check_settings(
     """What one machine can do with these settings."""
     faults = settings_faults(settings, secrets, kept)
     if user is not None:
-        for key, path in ca_bundles(settings).items():
-            faults += _unreadable(key, path, user)
+        for key, path in settings.ca_bundles.items():
+            faults += _unreadable(key, Path(path), user)
     if faults:
         raise ManyFaults(faults)
     return f"settings for {settings.storage_environment}"

@@ -125,7 +125,10 @@ def _is_new_enough(python: str) -> bool:
 
 
 def _network(settings: Path) -> dict[str, str]:
-    """Variables for pip from a settings file; a file that is wrong is told by what reads it all."""
+    """Variables for pip from a settings file; a file that is wrong is told by what reads it all.
+
+    Of a cluster's the CA bundle is a file of pods, not of this machine.
+    """
     import tomllib
 
     try:
@@ -136,7 +139,7 @@ def _network(settings: Path) -> dict[str, str]:
         "HTTP_PROXY": "http-proxy",
         "HTTPS_PROXY": "https-proxy",
         "NO_PROXY": "no-proxy",
-        "PIP_CERT": "ca-bundle",
+        **({} if "kubernetes" in given else {"PIP_CERT": "ca-bundle"}),
     }
     return {name: str(given[key]) for name, key in wanted.items() if key in given}
 

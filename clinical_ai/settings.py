@@ -106,6 +106,23 @@ class _Common(Frozen):
             )
         return self
 
+    @property
+    def ca_bundles(self) -> dict[str, str]:
+        """Key to file of each CA bundle that they name."""
+        named = {"ca-bundle": self.ca_bundle}
+        for name, connection in self.connections.items():
+            named[f"connections.{name}.ca-bundle"] = connection.ca_bundle
+        return {key: path for key, path in named.items() if path}
+
+    @model_validator(mode="after")
+    def _trusts_what_pods_have(self) -> Self:
+        if self.kubernetes and (absent := self.kubernetes.not_mounted(self.ca_bundles)):
+            raise ValueError(
+                f"{', '.join(absent)}: no pod has such a file; give kubernetes.ca-config-map,"
+                f" and write {names.TRUST_FOLDER}/KEY with a key of that ConfigMap"
+            )
+        return self
+
 
 class Development(_Common):
     """MinIO or another S3, or (no endpoint given) a folder of the state folder."""

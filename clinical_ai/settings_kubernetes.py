@@ -1,5 +1,7 @@
 """What an operator wants of a cluster: absent on one machine."""
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -28,6 +30,7 @@ _PLACES: Final = {
     "database_url": names.DATABASE_URL,
     "prefect_database_url": names.PREFECT_DATABASE_URL,
 }
+_MOUNTED: Final = re.compile(rf"{re.escape(names.TRUST_FOLDER)}/(?!\.\.)[A-Za-z0-9._-]+")
 
 
 class Build(Frozen):
@@ -136,6 +139,14 @@ class Kubernetes(Frozen):
                 if value.startswith("secret:"):
                     named[f"{place}.environment.{variable}"] = value
         return named
+
+    def not_mounted(self, bundles: Mapping[str, str]) -> list[str]:
+        """Keys of those CA bundles that are no file of the ConfigMap that pods mount."""
+        return [
+            key
+            for key, path in bundles.items()
+            if self.ca_config_map is None or not _MOUNTED.fullmatch(path)
+        ]
 
     @property
     def image(self) -> str:

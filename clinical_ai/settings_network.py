@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from clinical_ai.frozen import Frozen
 from clinical_ai.notation_kubernetes import Cidr, Label, Labels, Port
@@ -30,6 +30,12 @@ class Client(Peer):
     """Somebody who may reach the platform: the backend, an ingress controller, monitoring."""
 
     ports: tuple[Literal["api", "health"], ...] = ("api",)
+
+    @model_validator(mode="after")
+    def _some_port(self) -> Self:
+        if not self.ports:
+            raise ValueError('names no port; give ports, such as ["api"], or leave ports out')
+        return self
 
 
 class Target(Peer):
@@ -60,3 +66,13 @@ class Egress(Frozen):
     proxy: tuple[Target, ...] | None = None
     vault: tuple[Target, ...] | None = None
     registry: tuple[Target, ...] = ()
+
+    @field_validator("dns", "api_server", "database")
+    @classmethod
+    def _somebody(cls, targets: tuple[Target, ...] | None) -> tuple[Target, ...] | None:
+        """Whom nothing of the platform works without."""
+        if targets == ():
+            raise ValueError(
+                "names nobody, and the platform needs it; name a target, or leave it out"
+            )
+        return targets

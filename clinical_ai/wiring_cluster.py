@@ -168,10 +168,9 @@ class ClusterPlatform:
     @property
     def ui_url(self) -> str:
         """Where a browser finds Prefect: through the exposure, else a forwarded port."""
-        cluster = self.settings.kubernetes
-        if cluster and cluster.exposure:
-            return f"https://{cluster.exposure.host}"
-        return f"http://localhost:{names.API_PORT}"
+        from clinical_ai.manifests.kubernetes.exposure import find_address
+
+        return find_address(self.settings) or f"http://localhost:{names.API_PORT}"
 
     @property
     def release_name(self) -> str:

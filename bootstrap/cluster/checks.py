@@ -59,6 +59,7 @@ def _looks(
     yield lambda: check_line_ends(cluster, seen)
     yield lambda: check_key(cluster, seen)
     yield lambda: check_volumes(cluster, settings)
+    yield lambda: check_trust(cluster, settings)
     yield lambda: check_exposure(cluster, settings)
     yield lambda: check_store(cluster, settings)
 
@@ -213,6 +214,28 @@ def check_volumes(cluster: Cluster, settings: Settings) -> str:
         NeedsOperator(f"there is no {kind} {name}", "make it, or leave it out of settings")
         for kind, name in named
         if name and cluster.find(Ref("v1", kind, name)) is None
+    ]
+    if faults:
+        raise ManyFaults(faults)
+    return ""
+
+
+def check_trust(cluster: Cluster, settings: Settings) -> str:
+    """Each CA bundle is in the ConfigMap that pods mount; one that is absent is told by itself."""
+    name = cluster_of(settings).ca_config_map
+    found = cluster.find(Ref("v1", "ConfigMap", name)) if name else None
+    if found is None:
+        return ""
+    there = {*(found.get("data") or {}), *(found.get("binaryData") or {})}
+    known = f", or name one of {', '.join(sorted(there))}" if there else ""
+    faults = [
+        NeedsOperator(
+            f"{key} is {path}, and ConfigMap {name} has no key {file}",
+            f"add it to that ConfigMap{known}",
+        )
+        for key, path in settings.ca_bundles.items()
+        for file in [path.rpartition("/")[2]]
+        if file not in there
     ]
     if faults:
         raise ManyFaults(faults)

@@ -29,9 +29,9 @@ def check_exposure(cluster: Cluster, settings: Settings) -> str:
         seen = [each for each in chosen.exposure.parents if _may_look(cluster, each)]
         faults += [fault for each in seen for fault in _of_gateway(cluster, each)]
         told += _not_seen(chosen.exposure, seen)
-    if not chosen.clients:
+    if not any("api" in each.ports for each in chosen.clients.values()):
         problem = "kubernetes.exposure is given, and no client may reach the server"
-        remedy = "name the ingress controller below kubernetes.clients"
+        remedy = "name the ingress controller below kubernetes.clients, with the port api"
         faults.append(NeedsOperator(problem, remedy))
     if faults:
         raise ManyFaults(faults)

@@ -29,6 +29,7 @@ from clinical_ai.change import Change, Did
 from clinical_ai.errors import ManyFaults, NeedsOperator, Transient
 from clinical_ai.manifests import orchestration
 from clinical_ai.manifests.kubernetes import desired
+from clinical_ai.manifests.kubernetes.exposure import find_address
 from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.ports import PrefectApi
@@ -494,10 +495,10 @@ def _settle(
 
 
 def _tell_where(plan: Plan, terminal: Terminal) -> None:
-    space, exposure = plan.cluster.namespace, cluster_of(plan.settings).exposure
+    space = plan.cluster.namespace
     terminal.plain("")
-    if exposure is not None:
-        terminal.plain(f"Prefect UI   https://{exposure.host}")
+    if address := find_address(plan.settings):
+        terminal.plain(f"Prefect UI   {address}")
     port = names.API_PORT
     forward = f"kubectl port-forward -n {space} svc/{names.SERVER} {port}:{port}"
     terminal.plain(f"reach it     {forward}, then http://localhost:{port}")

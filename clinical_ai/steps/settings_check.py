@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import Container
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -22,20 +21,12 @@ def settings_faults(
         problem = "kubernetes is given, and this platform is of one machine"
         return [NeedsOperator(problem, "leave it out, or install with --runtime kubernetes")]
     faults = _address_faults(settings)
-    for key, path in ca_bundles(settings).items():
+    for key, path in settings.ca_bundles.items():
         faults += _bundle_faults(key, path)
     for key, reference in settings.references().items():
         if reference not in kept:
             faults += _reference_faults(key, reference, secrets)
     return faults
-
-
-def ca_bundles(settings: Development | Production) -> dict[str, Path]:
-    """Key to file of each CA bundle that the settings name."""
-    named = {"ca-bundle": settings.ca_bundle}
-    for name, connection in settings.connections.items():
-        named[f"connections.{name}.ca-bundle"] = connection.ca_bundle
-    return {key: Path(path) for key, path in named.items() if path}
 
 
 def _address_faults(settings: Development | Production) -> list[NeedsOperator]:
@@ -51,7 +42,7 @@ def _address_faults(settings: Development | Production) -> list[NeedsOperator]:
     ]
 
 
-def _bundle_faults(key: str, path: Path) -> list[NeedsOperator]:
+def _bundle_faults(key: str, path: str) -> list[NeedsOperator]:
     """Every connection of every process would fail with a bundle that can't be loaded."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)

@@ -211,6 +211,36 @@ def test_all_volumes_that_are_missing_are_told() -> None:
     assert "ConfigMap hospital-ca" in told
 
 
+def trusting(**more: Any) -> Site:
+    raw = ALL["production"]
+    cluster = {**raw["kubernetes"], "ca-config-map": "hospital-ca"}
+    return Site(parse({**raw, **more, "kubernetes": cluster}))
+
+
+def test_a_ca_bundle_that_the_config_map_does_not_hold_is_told_with_what_it_holds() -> None:
+    there, absent = (f"{names.TRUST_FOLDER}/{each}" for each in ("hospital.pem", "lab.pem"))
+    lab = {"lab": {"addresses": ["https://lab.example.org"], "ca-bundle": absent}}
+    trusting(**{"ca-bundle": there}).check()
+    fault = trusting(**{"ca-bundle": there}, connections=lab).fault()
+    assert fault.problem == (
+        f"connections.lab.ca-bundle is {absent}, and ConfigMap hospital-ca has no key lab.pem"
+    )
+    assert fault.remedy == "add it to that ConfigMap, or name one of hospital.pem"
+
+
+@pytest.mark.parametrize("ports", [["health"], ["api", "health"]])
+def test_an_exposure_needs_a_client_that_may_reach_the_api(ports: list[str]) -> None:
+    raw = ALL["production"]
+    clients = {"monitoring": {"namespace": "monitoring", "ports": ports}}
+    site = Site(parse({**raw, "kubernetes": {**raw["kubernetes"], "clients": clients}}))
+    if "api" in ports:
+        site.check()
+    else:
+        fault = site.fault()
+        assert "no client may reach the server" in fault.problem
+        assert "with the port api" in fault.remedy
+
+
 def test_a_gateway_that_nobody_may_use_is_told() -> None:
     fault = Site(settings_of("gateway")).fault()
     assert "no client may reach the server" in fault.problem

@@ -29,6 +29,7 @@ from clinical_ai.plans import Stage
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.secret_references import parts
+from clinical_ai.settings import parse
 from clinical_ai.settings_kubernetes import Components, Ingress
 from clinical_ai.settings_pods import Component
 from clinical_ai.state_folder import StateFolder
@@ -254,6 +255,19 @@ def test_the_image_is_looked_for_once(site: DayZero, docker: FakeDocker) -> None
         install.look_first(plan)
     assert install.up(plan, Terminal()) == 0
     assert docker.looked_for == [RELEASE.image]
+
+
+@pytest.mark.parametrize("host", ["prefect.example.org", "*.example.org"])
+def test_the_last_lines_name_an_address_that_a_browser_can_open(
+    site: DayZero, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    chosen = {**ALL["gateway"]["kubernetes"]["exposure"], "host": host}
+    cluster = {**ALL["gateway"]["kubernetes"], "exposure": chosen}
+    settings = parse({**ALL["gateway"], "kubernetes": cluster})
+    install._tell_where(site.plan(settings=settings), Terminal())
+    told = capsys.readouterr().out
+    assert (f"https://{host}" in told) is (host[0] != "*")
+    assert f"svc/{names.SERVER} 4200:4200, then http://localhost:4200" in told
 
 
 def test_the_second_time_nothing_is_written(

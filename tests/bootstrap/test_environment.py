@@ -298,6 +298,8 @@ def test_a_settings_file_gives_proxies_and_a_ca_bundle_and_a_wrong_one_nothing(
         "NO_PROXY": "lab",
         "PIP_CERT": "/ca.pem",
     }
+    file.write_text('ca-bundle = "/of/pods.pem"\n[kubernetes]\nregistry = "r"\n')
+    assert environment._network(file) == {}
     file.write_text("http-proxy = \n")
     assert environment._network(file) == {}
     assert environment._network(tmp_path / "absent") == {}

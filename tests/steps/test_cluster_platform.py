@@ -500,3 +500,7 @@ def test_a_browser_finds_prefect_at_its_exposure_or_at_a_forwarded_port(prepare:
     assert prepare("development").platform().ui_url == f"http://localhost:{names.API_PORT}"
     exposed = prepare("production").platform(chosen=settings_of("production"))
     assert exposed.ui_url == "https://prefect.example.org"
+    parents = [{"name": "public"}]
+    many = with_cluster(exposure={"kind": "gateway", "host": "*.example.org", "parents": parents})
+    any_host = prepare("development").platform(chosen=many)
+    assert any_host.ui_url == f"http://localhost:{names.API_PORT}"

@@ -66,7 +66,7 @@ class Site:
         self.put(thing("IngressClass", "nginx", "networking.k8s.io/v1"))
         self.put(gateway())
         self.put(thing("PersistentVolumeClaim", "clinical-ai-leases"))
-        self.put(thing("ConfigMap", "hospital-ca"))
+        self.put(thing("ConfigMap", "hospital-ca", data={"hospital.pem": "a certificate"}))
         for name in ("registry-credentials", "worker-registry"):
             self.put(thing("Secret", name))
         for name, keys in credentials.known(settings).items():

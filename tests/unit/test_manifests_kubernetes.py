@@ -95,6 +95,7 @@ _PEERS = some.fixed_dictionaries(
         "cidrs": some.lists(some.sampled_from(["10.0.0.0/8", "0.0.0.0/0", "fd00::/8"]), max_size=2),
     },
 ).map(lambda peer: {"namespace": "other"} | peer)
+_NEEDED = ("database", "dns", "api-server")
 _CLUSTERS = some.fixed_dictionaries(
     {"registry": some.sampled_from(["r", "registry.example.org:5000/a/b"])},
     optional={
@@ -110,8 +111,8 @@ _CLUSTERS = some.fixed_dictionaries(
         "egress": some.fixed_dictionaries(
             {},
             optional={
-                key: some.lists(_PEERS, max_size=2)
-                for key in ("database", "storage", "sources", "dns", "api-server", "registry")
+                key: some.lists(_PEERS, min_size=key in _NEEDED, max_size=2)
+                for key in ("storage", "sources", "registry", *_NEEDED)
             },
         ),
         "components": some.dictionaries(

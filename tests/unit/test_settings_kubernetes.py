@@ -198,6 +198,42 @@ def test_what_is_no_table_is_told(given: Any) -> None:
         )
 
 
+_TRUST: Final = names.TRUST_FOLDER
+
+
+@pytest.mark.parametrize("mounted", [None, "hospital-ca"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/etc/{CANARY}.pem",
+        _TRUST,
+        f"{_TRUST}/",
+        f"{_TRUST}/..",
+        f"{_TRUST}/..data",
+        f"{_TRUST}/a/b.pem",
+        f"{_TRUST}-other/a.pem",
+        f"{_TRUST}/a b.pem",
+    ],
+)
+def test_a_ca_bundle_that_no_pod_has_is_refused(mounted: str | None, path: str) -> None:
+    lab = {"addresses": ["https://lab.example.org"], "ca-bundle": path}
+    cluster = REGISTRY | {"ca-config-map": mounted}
+    with pytest.raises(ManyFaults) as refused:
+        parse({"ca-bundle": path, "connections": {"lab": lab}, "kubernetes": cluster})
+    assert str(refused.value) == (
+        "- settings: ca-bundle, connections.lab.ca-bundle: no pod has such a file. give"
+        f" kubernetes.ca-config-map, and write {_TRUST}/KEY with a key of that ConfigMap."
+    )
+
+
+def test_a_ca_bundle_is_a_key_of_the_config_map_that_pods_mount() -> None:
+    raw = {"ca-bundle": f"{_TRUST}/hospital.pem"}
+    made = parse(raw | {"kubernetes": REGISTRY | {"ca-config-map": "hospital-ca"}})
+    assert made.ca_bundle == raw["ca-bundle"]
+    with pytest.raises(ManyFaults, match="no pod has such a file"):
+        parse(raw | {"kubernetes": REGISTRY})
+
+
 _WORKER: Final = "kubernetes.components.worker"
 
 
@@ -235,6 +271,10 @@ _WORKER: Final = "kubernetes.components.worker"
             {"egress": {"dns": [{"namespace": "a", "ports": [0]}]}},
             "kubernetes.egress.dns.0.ports.0",
         ),
+        ({"egress": {"dns": []}}, "kubernetes.egress.dns names nobody"),
+        ({"egress": {"api-server": []}}, "kubernetes.egress.api-server names nobody"),
+        ({"egress": {"database": []}}, "kubernetes.egress.database names nobody"),
+        ({"clients": {"a": {"namespace": "b", "ports": []}}}, "kubernetes.clients.a names no port"),
         ({"drift_schedule": CANARY}, "kubernetes.drift-schedule is not a schedule"),
         ({"drift_schedule": "61 * * * *"}, "kubernetes.drift-schedule is not a schedule"),
         ({"drift_schedule": "@hourly"}, "kubernetes.drift-schedule is not a schedule"),

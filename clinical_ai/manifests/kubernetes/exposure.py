@@ -21,6 +21,14 @@ def exposure(settings: Settings) -> list[Manifest]:
             assert_never(unknown)
 
 
+def find_address(settings: Settings) -> str | None:
+    """Where a browser finds the pages; None where nobody but the Gateway's keeper can tell."""
+    chosen = settings.kubernetes.exposure if settings.kubernetes else None
+    if chosen is None or chosen.host.startswith("*."):
+        return None
+    return f"https://{chosen.host}"
+
+
 def _ingress(settings: Settings, chosen: Ingress) -> Manifest:
     service = {"name": names.SERVER, "port": {"name": "api"}}
     path = {"path": "/", "pathType": "Prefix", "backend": {"service": service}}
