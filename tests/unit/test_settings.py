@@ -127,7 +127,7 @@ def test_all_faults_are_told_at_once() -> None:
     for expected in (
         "storage-environment is 'prod'. write development or production",
         "unknown key 'log-levle'. did you mean 'log-level'?",
-        "worker-concurrency (given 0): ",
+        "worker-concurrency (given 0) is out of bounds. write a number greater than or equal to 1",
         "minio-secret-key is not a reference. write env:NAME, file:PATH or secret:NAME/KEY.",
         "connections.a.addresses is missing. give connections.a.addresses",
         "connections.b is not a table. write it as [connections.b]",
@@ -375,7 +375,10 @@ def test_a_path_of_trust_is_absolute() -> None:
 @pytest.mark.parametrize("number", [0, 1001, True, "4", 4.5])
 def test_a_number_is_a_whole_number_within_its_bounds(number: object) -> None:
     shown = f" (given {number!r})" if isinstance(number, int) else ""
-    assert f"worker-concurrency{shown}: input" in fault_of({"worker-concurrency": number})
+    whole = isinstance(number, int) and number is not True
+    told = "out of bounds. write a number" if whole else "not a whole number. write digits alone"
+    fault = fault_of({"worker-concurrency": number})
+    assert f"worker-concurrency{shown} is {told}" in fault
 
 
 def test_nothing_differs_from_itself() -> None:

@@ -198,6 +198,61 @@ def test_what_is_no_table_is_told(given: Any) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            {"image-pull-secrets": CANARY},
+            "kubernetes.image-pull-secrets is not a list. write a list, in brackets.",
+        ),
+        (
+            {"components": {"worker": {"resources": {"limits": {"cpu": 2}}}}},
+            "kubernetes.components.worker.resources.limits.cpu is not text. write it in quotes.",
+        ),
+        (
+            {"components": {"worker": {"environment": {"A": True}}}},
+            "kubernetes.components.worker.environment.A is not text. write it in quotes.",
+        ),
+        (
+            {"egress": {"dns": {"namespace": "a", "ports": [53]}}},
+            "kubernetes.egress.dns is not a list. write it as [[kubernetes.egress.dns]].",
+        ),
+        (
+            {"components": {"jobs": {"tolerations": [CANARY]}}},
+            "kubernetes.components.jobs.tolerations.0 is not a table."
+            " write it as [[kubernetes.components.jobs.tolerations]].",
+        ),
+        (
+            {"exposure": {"kind": "gateway", "host": "a.example.org", "parents": []}},
+            "kubernetes.exposure.parents is an empty list."
+            " write at least one [[kubernetes.exposure.parents]].",
+        ),
+        (
+            {"exposure": {"kind": "ingress", "host": "a.example.org", "tls": "yes"}},
+            "kubernetes.exposure.tls is neither true nor false."
+            " write true or false, without quotes.",
+        ),
+        (
+            {"worker-replicas": "2"},
+            "kubernetes.worker-replicas is not a whole number. write digits alone, without quotes.",
+        ),
+        (
+            {"worker-replicas": 101},
+            "kubernetes.worker-replicas (given 101) is out of bounds."
+            " write a number less than or equal to 100.",
+        ),
+        (
+            {"drift": CANARY},
+            "kubernetes.drift is none that is known. write 'heal' or 'report'.",
+        ),
+    ],
+)
+def test_a_value_of_another_type_is_told_in_the_words_of_the_file(
+    given: dict[str, Any], told: str
+) -> None:
+    assert fault_of(**given) == f"settings: {told}"
+
+
 _TRUST: Final = names.TRUST_FOLDER
 
 
