@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from clinical_ai.cron_lines import comes, is_cron
+from clinical_ai.quantities import parsed
 from clinical_ai.secret_forms import (
     has_the_form_of_one,
     is_address_with_password,
@@ -28,6 +29,7 @@ from clinical_ai.taken_variables import is_taken
 
 _DOMAIN: Final = rf"{LABEL}(\.{LABEL})*"
 
+_LONGEST_QUANTITY: Final = 32
 _NOT_IN_IMAGE: Final = (
     "leave it out: arguments stay readable in the image, and one that needs a secret to be built"
     " is built elsewhere and named with --image"
@@ -64,6 +66,17 @@ def _cron(text: str) -> str:
     if not comes(line):
         raise ValueError("never comes, as the 30th of February; name a day that there is")
     return line
+
+
+def _quantity(text: str) -> str:
+    """Of a resource: none is negative."""
+    try:
+        wrong = len(text) > _LONGEST_QUANTITY or parsed(text) < 0
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise ValueError("is not a quantity; write 500m or 2Gi")
+    return text
 
 
 def _value(text: str) -> str:
@@ -182,12 +195,7 @@ LabelValue = Annotated[
         )
     ),
 ]
-Quantity = Annotated[
-    str,
-    AfterValidator(
-        _like(r"[0-9]+(\.[0-9]+)?(m|[kMGT]|[KMGT]i)?", "is not a quantity; write 500m or 2Gi", 32)
-    ),
-]
+Quantity = Annotated[str, AfterValidator(_quantity)]
 Duration = Annotated[
     str,
     AfterValidator(

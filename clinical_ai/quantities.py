@@ -1,6 +1,7 @@
 """Amounts as Kubernetes writes them: `500m`, `2Gi`, `1e3`."""
 
 import re
+from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
@@ -31,5 +32,12 @@ def parsed(quantity: str) -> Fraction:
 def told(amount: Fraction, resource: str) -> str:
     """For a person: memory and storage in Mi, all else as a plain number."""
     if resource.rpartition(".")[2] in {"memory", "storage", "ephemeral-storage"}:
-        return f"{float(amount / _MEBIBYTE):.6g}Mi"
-    return f"{float(amount):.10g}"
+        return f"{_short(amount / _MEBIBYTE, 6)}Mi"
+    return _short(amount, 10)
+
+
+def _short(amount: Fraction, digits: int) -> str:
+    """Rounded for a person. A quantity may be more than a float holds: `1e999`."""
+    if abs(amount) < 2**63:
+        return f"{float(amount):.{digits}g}"
+    return f"{(Decimal(amount.numerator) / amount.denominator).normalize():.{digits}g}"

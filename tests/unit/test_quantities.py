@@ -74,6 +74,8 @@ def test_what_is_no_quantity_is_refused(wrong: str) -> None:
         ("1250m", "limits.cpu", "1.25"),
         ("1k", "pods", "1000"),
         ("3", "count/jobs.batch", "3"),
+        ("1Ei", "limits.memory", "1.09951e+12Mi"),
+        ("1e999", "limits.cpu", "1e+999"),
     ],
 )
 def test_a_person_reads_mebibytes_and_plain_numbers(amount: str, resource: str, text: str) -> None:

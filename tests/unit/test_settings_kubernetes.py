@@ -4,11 +4,13 @@ import traceback
 from typing import Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 from clinical_ai import names
 from clinical_ai.errors import ManyFaults
+from clinical_ai.pod_amounts import of_pod
+from clinical_ai.quantities import parsed, told
 from clinical_ai.settings import Production, differences, dump, parse
 from clinical_ai.settings_kubernetes import Kubernetes, ProductionKubernetes
 from clinical_ai.settings_vault import VaultAgent
@@ -417,6 +419,37 @@ def test_a_toleration_that_kubernetes_takes_is_taken(toleration: dict[str, Any])
     made = settings(components={"jobs": {"tolerations": [toleration]}})
     [found] = made.kubernetes.components.jobs.tolerations
     assert found.model_dump(by_alias=True, exclude_none=True) == {"operator": "Equal"} | toleration
+
+
+_UNITS: Final = ("", "n", "u", "m", *"kMGTPE", *(f"{each}i" for each in "KMGTPE"))
+_ENDS: Final = some.sampled_from(_UNITS) | some.integers(-99, 99).map(lambda power: f"e{power}")
+_QUANTITIES: Final = some.builds(
+    str.__add__, some.from_regex(r"\A\+?([0-9]{1,9}\.?[0-9]{0,6}|\.[0-9]{1,6})\Z"), _ENDS
+)
+
+
+@given(one=_QUANTITIES, other=_QUANTITIES)
+@example(one="1e9", other=".5")
+@example(one="1Pi", other="100n")
+@example(one="5.", other="1Ei")
+def test_each_quantity_that_kubernetes_takes_is_taken_and_counted(one: str, other: str) -> None:
+    made = settings(components={"migration": {"resources": {"limits": {"cpu": one}}}})
+    own = made.kubernetes.components.migration.resources.limits.cpu
+    beside = {"name": "b", "resources": {"limits": {"cpu": other}}}
+    taken = of_pod({"containers": [{"name": "a", "resources": {"limits": {"cpu": own}}}, beside]})
+    assert taken["limits.cpu"] == parsed(one) + parsed(other)
+    assert told(taken["limits.cpu"], "limits.cpu")
+
+
+@pytest.mark.parametrize(
+    "quantity", ["", "-1", "1K", "1 Gi", "1mi", ".", "1e", "0x1", "1_000", "NaN", "9" * 33]
+)
+def test_what_kubernetes_takes_for_no_amount_is_refused(quantity: str) -> None:
+    fault = fault_of(components={"migration": {"resources": {"limits": {"cpu": quantity}}}})
+    assert fault == (
+        "settings: kubernetes.components.migration.resources.limits.cpu is not a quantity."
+        " write 500m or 2Gi."
+    )
 
 
 @pytest.mark.parametrize(
