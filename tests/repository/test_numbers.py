@@ -15,8 +15,10 @@ from clinical_ai.cli import _parser
 from clinical_ai.manifests import supervisor
 from clinical_ai.manifests.processes import HEARTBEAT_SECONDS, SILENCE_SECONDS
 from clinical_ai.steps import files_source
+from clinical_ai.steps.cluster import verify
 from clinical_ai.steps.row_options import DEFAULT_LIMIT, FhirSearchOptions
 from tests.repository.texts import DOCUMENTS, ROOT, code, code_spans, first_cells, label, text
+from tests.support.kubernetes_examples import ALL, rules_of, settings_of
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=label)
 REFERENCES = (
@@ -96,6 +98,24 @@ def test_ports_are_the_codes_own() -> None:
     assert str(first["database_port"]) in told
     health = first["worker_health_port"]
     assert f"{health}, {health + 1}" in told
+
+
+def test_what_a_log_has_to_tell_is_the_codes_own() -> None:
+    told = plain("docs/verify.md")
+    assert f"in the last {verify._LATELY} seconds of each, {verify._TAIL} lines at most" in told
+
+
+def test_rights_to_patch_are_those_that_roles_grant() -> None:
+    told = re.search("create, patch, delete of (.*?) where settings", plain("docs/security.md"))
+    granted = {
+        resource
+        for example in ALL
+        for rule in rules_of(settings_of(example), names.PLATFORM_JOB)
+        for resource in rule["resources"]
+        if {"create", "patch", "delete"} <= {*rule["verbs"]}
+    }
+    assert told
+    assert {*re.findall("`([a-z]+)`", told[1])} == granted
 
 
 def test_silence_and_heartbeats_are_the_codes_own() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from clinical_ai.adapters.deployment_reader import reading
 from clinical_ai.adapters.prefect_rest import PrefectRest
-from clinical_ai.deployment_plan import Action
+from clinical_ai.deployment_plan import Action, with_cron
 from clinical_ai.steps.registration import register
 from tests.support.prefect_server import PrefectServer, ensure_pool
 
@@ -116,12 +116,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_key_of_a_file_is_registered_as_prefect_does(
-    prefect_server: PrefectServer, folder: Path
-) -> None:
-    api = prefect_server.open()
-    ensure_pool(api, "every-key")
-    environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "GREETING": "hello"}
+def deploy_all(prefect_server: PrefectServer, folder: Path, environ: dict[str, str]) -> None:
     server = {
         "PREFECT_API_URL": prefect_server.url,
         "PREFECT_API_AUTH_STRING": prefect_server.auth.get_secret_value(),
@@ -135,6 +130,34 @@ def test_every_key_of_a_file_is_registered_as_prefect_does(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prefect_sets_a_schedule_of_settings_back_and_the_next_registration_mends_it(
+    prefect_server: PrefectServer, folder: Path
+) -> None:
+    api = prefect_server.open()
+    ensure_pool(api, "every-key")
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "GREETING": "hello"}
+    with reading([folder / "prefect.yaml"], environ, steps="run") as found:
+        wanted = [
+            with_cron(each, "cron", "7 3 * * *") if each.full_name == "every-key/full" else each
+            for each in found()
+        ]
+    register(api, wanted, "a test", wait=0)
+    deploy_all(prefect_server, folder, environ)
+    assert "0 5 * * 1" in str(seen(api)["full"]["schedules"])
+    register(api, wanted, "a test", wait=0)
+    assert "7 3 * * *" in str(seen(api)["full"]["schedules"])
+    remove(api)
+
+
+def test_every_key_of_a_file_is_registered_as_prefect_does(
+    prefect_server: PrefectServer, folder: Path
+) -> None:
+    api = prefect_server.open()
+    ensure_pool(api, "every-key")
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "GREETING": "hello"}
+    deploy_all(prefect_server, folder, environ)
     theirs = seen(api)
     assert theirs.keys() == {"full", "small", "own-pull"}
     assert theirs["full"]["description"] == "image-7 and hello"
