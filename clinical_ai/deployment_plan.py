@@ -320,7 +320,7 @@ def _same_triggers(wanted: Sequence[Row], found: Sequence[Row]) -> bool:
     for each in found:
         there[each["name"]].append(each)
     return there.keys() <= {each["name"] for each in wanted} and all(
-        any(covers(row, automation_body(each)) for row in there.get(each["name"], []))
+        any(is_automation(row, automation_body(each)) for row in there.get(each["name"], []))
         for each in wanted
     )
 
@@ -328,6 +328,31 @@ def _same_triggers(wanted: Sequence[Row], found: Sequence[Row]) -> bool:
 def automation_body(row: Row) -> dict[str, Any]:
     """What of an automation somebody decides; the server tells neither its owner nor takes ids."""
     return {key: row[key] for key in _OF_AUTOMATION if key in row}
+
+
+def is_automation(found: Row, wanted: Row) -> bool:
+    """Whether each field that is wanted is found as it is wanted, and holds no more than that."""
+    return all(is_field(found.get(key), value) for key, value in wanted.items())
+
+
+def is_field(found: Any, wanted: Any) -> bool:
+    """Whether a field of an automation is the wanted one.
+
+    To triggers and actions, which have a type, the server adds ids and what is empty by default;
+    to the labels that they match nothing. Texts of a list are a set there, which has no order.
+    """
+    if isinstance(wanted, Mapping):
+        if not isinstance(found, Mapping):
+            return False
+        more = found.keys() - wanted.keys()
+        if "type" in wanted:
+            more = {key for key in more if key != "id" and found[key]}
+        return not more and all(is_field(found.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(found, list):
+        if all(isinstance(item, str) for item in [*wanted, *found]):
+            return sorted(wanted) == sorted(found)
+        return len(wanted) == len(found) and all(map(is_field, found, wanted))
+    return bool(found == wanted)
 
 
 def covers(found: Any, wanted: Any) -> bool:

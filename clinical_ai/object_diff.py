@@ -1,4 +1,4 @@
-"""What differs between two versions of a Kubernetes object, for people: pure, secrets masked."""
+"""What differs between two versions of an object, for people: pure, secrets masked."""
 
 import json
 from collections.abc import Iterator
@@ -42,6 +42,11 @@ def differences(before: Object, after: Object) -> list[FieldChange]:
         for path, old, new in _compare(_bare(before), _bare(after), "")
         for hidden in [_is_secret(after, path)]
     ]
+
+
+def places(before: Any, after: Any) -> list[str]:
+    """Where two JSON values differ, in the order of the first; no value of either is in it."""
+    return [path for path, _, _ in _compare(before, after, "")]
 
 
 def _bare(whole: Object) -> Object:

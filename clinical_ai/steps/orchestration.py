@@ -2,20 +2,28 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from clinical_ai.change import Change, Did
-from clinical_ai.deployment_plan import covers
+from clinical_ai.deployment_plan import is_field
 from clinical_ai.errors import NeedsOperator, PlatformError
+from clinical_ai.object_diff import places
 from clinical_ai.ports import PrefectApi
 
 log = logging.getLogger(__name__)
+
+_MOST_SHOWN: Final = 5
+# PUT keeps them where it does not name them.
+_NO_MORE: Final[Mapping[str, Any]] = {"actions_on_trigger": [], "actions_on_resolve": []}
 
 
 def ensure_pools(
     api: PrefectApi, wanted: Sequence[Mapping[str, Any]], *, write: bool = True
 ) -> list[Change]:
-    """Each pool exists with its limit and job template; whether it is paused is left alone."""
+    """Each pool exists with its limit and job template; whether it is paused is left alone.
+
+    The template is this and no more: what somebody adds decides what runs may do, too.
+    """
     return [_ensure_pool(api, pool, write=write) for pool in wanted]
 
 
@@ -45,7 +53,7 @@ def put_back_templates(api: PrefectApi, good: Mapping[str, Any]) -> list[str]:
 
 
 def ensure_automation(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool = True) -> Change:
-    """The automation of that name exists once and says this.
+    """The automation of that name exists once and says this and no more.
 
     Its name is not unique to the server: two who ensure it at the same moment make two.
     """
@@ -56,9 +64,10 @@ def ensure_automation(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool
             api.post("/automations/", wanted)
         return Change(what, Did.CREATED)
     kept, *others = found
-    different = _differing(wanted, kept)
+    body = {**_NO_MORE, **wanted}
+    different = [key for key, value in body.items() if not is_field(kept.get(key), value)]
     if write and different:
-        api.put(f"/automations/{kept['id']}", wanted)
+        api.put(f"/automations/{kept['id']}", body)
     for each in others if write else ():
         api.delete(f"/automations/{each['id']}")
     told = [*different, *([f"{len(others)} more of that name removed"] if others else [])]
@@ -96,16 +105,19 @@ def _ensure_pool(api: PrefectApi, wanted: Mapping[str, Any], *, write: bool) -> 
             f"work pool {name} is of type {found['type']}, the platform needs {wanted['type']}",
             f"rename or delete it (`prefect work-pool delete {name}`) and run this again",
         )
-    different = _differing(wanted, found)
+    different = {key: at for key, value in wanted.items() if (at := places(found.get(key), value))}
     if not different:
         return Change(what, Did.UNCHANGED)
     if write:
         api.patch(f"/work_pools/{name}", {key: wanted[key] for key in different})
-    return Change(what, Did.UPDATED, ", ".join(different))
+    return Change(what, Did.UPDATED, _told(different))
 
 
-def _differing(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    return [key for key, value in wanted.items() if not covers(found.get(key), value)]
+def _told(different: Mapping[str, Sequence[str]]) -> str:
+    """Which fields, without a value: somebody may have put a secret into a job template."""
+    fields = [f"{key}{at}".removesuffix(".") for key, each in different.items() for at in each]
+    more = len(fields) - _MOST_SHOWN
+    return ", ".join(fields[:_MOST_SHOWN]) + (f", and {more} more fields" if more > 0 else "")
 
 
 def find_workers(api: PrefectApi, pool: str) -> list[dict[str, Any]]:

@@ -8,8 +8,14 @@ import pytest
 from clinical_ai import names
 from clinical_ai.change import Did
 from clinical_ai.errors import NeedsOperator
-from clinical_ai.manifests.orchestration import zombie_automation
+from clinical_ai.manifests.kubernetes import pools
+from clinical_ai.manifests.orchestration import (
+    hold_automation,
+    process_template,
+    zombie_automation,
+)
 from clinical_ai.ports import PrefectApi
+from clinical_ai.settings import parse
 from clinical_ai.steps.orchestration import (
     ensure_automation,
     ensure_pools,
@@ -17,8 +23,10 @@ from clinical_ai.steps.orchestration import (
     job_templates,
     put_back_templates,
 )
+from tests.support.kubernetes_examples import ALL, RELEASE, TEMPLATE, settings_of
 
 Row = dict[str, Any]
+CANARY = "hunter2-canary"
 
 
 @pytest.fixture
@@ -105,8 +113,91 @@ def test_a_changed_job_template_is_corrected(api: PrefectApi, wanted: Row) -> No
         "variables": {"type": "object", "properties": properties},
     }
     change = ensure_pools(api, [{**wanted, "base_job_template": template}])[0]
-    assert (change.did, change.detail) == (Did.UPDATED, "base_job_template")
+    place = "base_job_template.variables.properties.command.default"
+    assert (change.did, change.detail) == (Did.UPDATED, place)
     assert pool(api, wanted)["base_job_template"] == template
+
+
+@pytest.mark.parametrize(
+    ("add", "place"),
+    [
+        ({"hostNetwork": True}, ".hostNetwork"),
+        ({"nodeSelector": {"a": "b"}}, ".nodeSelector"),
+        ({"containers": [{"name": "a", "env": [{"name": "K", "value": CANARY}]}]}, ".containers"),
+        ({"tolerations": [{"key": None}]}, ".tolerations"),
+    ],
+    ids=["a right", "a field", "a secret", "a null"],
+)
+def test_what_somebody_added_to_a_job_template_goes_and_no_value_is_told(
+    api: PrefectApi, wanted: Row, add: Row, place: str
+) -> None:
+    def template(**more: Any) -> Row:
+        configuration = {"command": "{{ command }}", "job_manifest": {"spec": {"a": 1, **more}}}
+        return {**wanted["base_job_template"], "job_configuration": configuration}
+
+    ours = {**wanted, "base_job_template": template()}
+    ensure_pools(api, [{**ours, "base_job_template": template(**add)}])
+    told = f"base_job_template.job_configuration.job_manifest.spec{place}"
+    assert ensure_pools(api, [ours], write=False)[0].detail == told
+    assert ensure_pools(api, [ours])[0].did is Did.UPDATED
+    assert pool(api, ours)["base_job_template"] == ours["base_job_template"]
+
+
+def test_of_many_differences_the_first_are_told(api: PrefectApi, wanted: Row) -> None:
+    ensure_pools(api, [wanted])
+    properties = {"command": {"default": "a"}, **{f"v{number}": {} for number in range(7)}}
+    edited = {**wanted["base_job_template"], "variables": {"properties": properties}}
+    api.patch(f"/work_pools/{wanted['name']}", {"base_job_template": edited})
+    [change] = ensure_pools(api, [wanted], write=False)
+    assert change.detail.startswith("base_job_template.variables.properties.v0, ")
+    assert change.detail.endswith(", and 3 more fields")
+
+
+@pytest.mark.parametrize("example", ALL)
+def test_pools_of_a_cluster_are_as_wanted_once_they_were_made(
+    api: PrefectApi, rendered: Row, example: str
+) -> None:
+    made = pools.pools(settings_of(example), RELEASE, rendered["job_template"])
+    wanted = [{**each, "name": f"pool-{uuid4().hex[:8]}"} for each in made]
+    ensure_pools(api, wanted)
+    before = [pool(api, each) for each in wanted]
+    assert [change.did for change in ensure_pools(api, wanted)] == [Did.UNCHANGED] * 2
+    assert [pool(api, each) for each in wanted] == before
+
+
+def test_pools_of_one_machine_are_as_wanted_once_they_were_made(
+    api: PrefectApi, rendered: Row
+) -> None:
+    template = process_template(rendered["job_template"], "/srv/a b", '"/srv/a b/python"')
+    name = f"pool-{uuid4().hex[:8]}"
+    wanted: Row = {"name": name, "type": "process", "base_job_template": template}
+    ensure_pools(api, [wanted])
+    before = pool(api, wanted)
+    assert ensure_pools(api, [wanted])[0].did is Did.UNCHANGED
+    assert pool(api, wanted) == before
+
+
+def test_a_removed_addition_to_jobs_leaves_the_job_template(api: PrefectApi) -> None:
+    additions: Row = {
+        "node-selector": {"pool": "gpu", "zone": "a"},
+        "annotations": {"example.org/a": "1"},
+        "priority-class": "high",
+        "image-pull-secrets": ["x"],
+        "tolerations": [{"key": "k", "operator": "Exists"}],
+        "resources": {"limits": {"ephemeral-storage": "1Gi"}},
+        "environment": {"A": "1"},
+    }
+
+    def ours(**jobs: Any) -> Row:
+        settings = parse({"kubernetes": {"registry": "r", "components": {"jobs": jobs}}})
+        return {**pools.pools(settings, RELEASE, TEMPLATE)[1], "name": name}
+
+    name = f"pool-{uuid4().hex[:8]}"
+    ensure_pools(api, [ours(**additions)])
+    for gone in additions:
+        fewer = ours(**{key: value for key, value in additions.items() if key != gone})
+        assert ensure_pools(api, [fewer])[0].did is Did.UPDATED
+        assert pool(api, fewer)["base_job_template"] == fewer["base_job_template"]
 
 
 def test_report_only_makes_and_corrects_no_pool(api: PrefectApi, wanted: Row) -> None:
@@ -165,8 +256,16 @@ def _edited(**fields: Any) -> Row:
         {"trigger": _edited(expect=["prefect.flow-run.Failed"])},
         {"actions": [{**zombie_automation()["actions"][0], "state": "FAILED"}]},
         {"actions": [*zombie_automation()["actions"], {"type": "cancel-flow-run"}]},
+        {"trigger": _edited(match_related={"prefect.resource.name": "somebody"})},
+        {"trigger": _edited(match={"prefect.resource.id": "prefect.flow-run.*", "a": ""})},
+        {"trigger": _edited(for_each=["prefect.resource.id", "related:flow:prefect.resource.id"])},
+        {"actions": [{**zombie_automation()["actions"][0], "force": True}]},
+        {"actions_on_trigger": [{"type": "cancel-flow-run"}]},
     ],
-    ids=["enabled", "description", "within", "expect", "state", "another action"],
+    ids=[
+        *("enabled", "description", "within", "expect", "state", "another action"),
+        *("related", "label", "for each", "force", "on trigger"),
+    ],
 )
 def test_an_edited_automation_is_put_right(api: PrefectApi, automation: Row, edit: Row) -> None:
     ensure_automation(api, {**automation, **edit})
@@ -174,6 +273,21 @@ def test_an_edited_automation_is_put_right(api: PrefectApi, automation: Row, edi
     assert ensure_automation(api, automation).did is Did.UPDATED
     assert ensure_automation(api, automation).did is Did.UNCHANGED
     assert len(found(api, automation)) == 1
+
+
+def test_an_automation_that_leaves_out_defaults_is_as_wanted_once_it_was_made(
+    api: PrefectApi, wanted: Row
+) -> None:
+    ensure_pools(api, [wanted])
+    hold = hold_automation([pool(api, wanted)["id"]], str(uuid4()))
+    ours = {**hold, "name": f"a-{uuid4().hex[:8]}"}
+    ensure_automation(api, ours)
+    before = found(api, ours)
+    assert ensure_automation(api, ours).did is Did.UNCHANGED
+    assert found(api, ours) == before
+    edited = {**ours["trigger"], "match_related": {"prefect.resource.role": "somebody"}}
+    api.put(f"/automations/{before[0]['id']}", {**ours, "trigger": edited})
+    assert ensure_automation(api, ours).detail == "trigger"
 
 
 def test_of_two_that_were_made_at_the_same_moment_one_stays(

@@ -760,6 +760,20 @@ def test_an_automation_of_an_operators_own_is_neither_doubled_nor_taken(site: Si
         site.api.delete(f"/automations/{row['id']}")
 
 
+def test_a_condition_that_somebody_added_to_an_automation_goes(site: Site) -> None:
+    wanted = [triggered(site, trigger("ours"))]
+    site.register(wanted)
+    assert not any(step.writes for step in read_plan(site.api, wanted))
+    (row,) = automations(site)
+    narrow = {**row["trigger"], "match_related": {"prefect.resource.role": "nobody"}}
+    body = json.loads(json.dumps(trigger("ours")).replace(SELF, site.row("a")["id"]))
+    site.api.put(f"/automations/{row['id']}", {**body, "trigger": narrow})
+    site.register(wanted)
+    (row,) = automations(site)
+    assert not row["trigger"].get("match_related")
+    site.api.delete(f"/automations/{row['id']}")
+
+
 def test_an_automation_that_is_edited_meanwhile_is_not_overwritten(site: Site) -> None:
     site.register([triggered(site, trigger("ours"))])
     steps = read_plan(site.api, [triggered(site, trigger("ours", description="new"))])

@@ -392,7 +392,9 @@ class FakePrefect:
     def _automation(self, body: dict[str, Any], found: str | None = None) -> Any:
         if found is not None and found not in self.automations:
             return None
-        row = self._stamp({"id": found or str(uuid4()), "tags": [], **body})
+        none = {"tags": [], "actions_on_trigger": [], "actions_on_resolve": []}
+        there = self.automations.get(found or "", {"id": str(uuid4()), **none})
+        row = self._stamp({**there, **body})
         self.automations[row["id"]] = row
         return row
 
