@@ -79,6 +79,19 @@ class Components(Frozen):
     jobs: Component = Component()
     migration: Component = Component()
 
+    @field_validator("jobs")
+    @classmethod
+    def _nothing_to_fill_in(cls, jobs: Component) -> Component:
+        """Prefect takes the job template's texts for templates of its own, and knows no escape."""
+        for what, values in (("environment", jobs.environment), ("annotations", jobs.annotations)):
+            for name, value in values.items():
+                if "{{" in value:
+                    raise ValueError(
+                        f"has {{{{ in {what}.{name}, which Prefect would fill in or remove as a run"
+                        " starts; write it without"
+                    )
+        return jobs
+
     @model_validator(mode="after")
     def _nothing_to_copy(self) -> Self:
         """A Kubernetes worker copies its own PREFECT_* variables into each Job, in clear."""

@@ -528,6 +528,23 @@ def test_a_secret_that_the_kubernetes_worker_would_copy_into_jobs_is_refused() -
     )
 
 
+@pytest.mark.parametrize("what", ["environment", "annotations"])
+@pytest.mark.parametrize("value", ["{{ ours }} runs", "{{cpu_limit}}", f"{{{{- {CANARY}"])
+def test_what_prefect_would_fill_in_as_a_run_starts_is_refused(what: str, value: str) -> None:
+    assert fault_of(components={"jobs": {what: {"BANNER": value}}}) == (
+        f"settings: kubernetes.components.jobs has {{{{ in {what}.BANNER, which Prefect would fill"
+        " in or remove as a run starts. write it without."
+    )
+    made = settings(components={"worker": {what: {"BANNER": value}}})
+    assert getattr(made.kubernetes.components.worker, what) == {"BANNER": value}
+
+
+def test_jobs_get_braces_that_prefect_leaves_alone() -> None:
+    text = '{"a": {"b": 1}}'
+    made = settings(components={"jobs": {"environment": {"A": text}}})
+    assert made.kubernetes.components.jobs.environment == {"A": text}
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
