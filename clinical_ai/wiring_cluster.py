@@ -38,7 +38,10 @@ RENDERED: Final = Path("/release/rendered.json")  # made when the image is built
 
 @dataclass(frozen=True)
 class ClusterPlatform:
-    """One namespace's platform. `code`: where the release's flows are for this process."""
+    """One namespace's platform. `code`: where the release's flows are for this process.
+
+    `has_place_for`: whether this process would be given that Secret when it comes to be.
+    """
 
     cluster: "Cluster"
     secrets: "SecretStore"
@@ -47,6 +50,7 @@ class ClusterPlatform:
     rendered: dict[str, Any]
     code: Path
     chosen: Settings | None = None
+    has_place_for: "Callable[[str], bool]" = lambda _: True
     repair: ClassVar = names.DEPLOY_SELF
 
     @cached_property
@@ -115,13 +119,12 @@ class ClusterPlatform:
         return pools(self.settings, self.release, self.rendered["job_template"])
 
     def check(self) -> None:
-        """ManyFaults when a cluster can't run with the settings; nothing is changed."""
-        faults = [
-            NeedsOperator(f"the settings refer to {each}, which is not mounted", remedy)
-            for each in _mounted(self.settings)
-            if each not in self._synced and self.secrets.find(each) is None
-            for remedy in ["add it to that Secret; then run deploy/self once more"]
-        ]
+        """ManyFaults when a cluster can't run with the settings; nothing is changed.
+
+        A Secret that settings name for the first time is not in this pod: what it mounts was
+        decided before. The clinical worker's roll-out tells when the Secret or its key is absent.
+        """
+        faults: list[NeedsOperator] = []
         here, chosen = self.cluster.namespace, self.settings.kubernetes
         if chosen is None:
             faults.append(NeedsOperator("the settings name no cluster", "add kubernetes to them"))
@@ -131,6 +134,17 @@ class ClusterPlatform:
             faults.append(NeedsOperator(problem, remedy))
         if faults:
             raise ManyFaults(faults)
+
+    def _late(self) -> list[str]:
+        """References of the storage that this pod does not mount, while one that begins now does.
+
+        What has to be there when a pod begins is there all the time that it mounts it. What
+        deploy/self brings back may still be on its way, to the place that this pod has for it.
+        """
+        from clinical_ai.manifests.kubernetes.credentials import storage
+
+        absent = [each for each in storage(self.settings) if self.secrets.find(each) is None]
+        return [each for each in absent if each not in self._synced or not self.has_place_for(each)]
 
     @property
     def _synced(self) -> list[str]:
@@ -288,22 +302,24 @@ class ClusterPlatform:
         from clinical_ai.steps.cluster.records import Records
         from clinical_ai.steps.cluster.verify import verify_cluster
 
-        self._await_mounted()
+        late = self._late()
+        self._await_mounted(late)
         records = Records(self.cluster, self.guard)
         objects = [each for stage in self.stages.values() for each in stage]
         proved = records.find_objects() == objects
         new = not proved or any(each.wrote for each in changes)
-        results = verify_cluster(self, fly=new, history=False)
+        results = verify_cluster(self, fly=new, history=False, late=late)
         if not proved and all(each.passed and each.shown for each in results):
             records.write_objects(objects)
         return results
 
-    def _await_mounted(self) -> None:
+    def _await_mounted(self, late: Sequence[str]) -> None:
         """A Secret that was made anew has reached this pod; the kubelet looks about each minute."""
         from clinical_ai.waiting import Sighting, wait_until
 
         def look() -> Sighting:
-            absent = [each for each in self._synced if self.secrets.find(each) is None]
+            missing = [each for each in self._synced if self.secrets.find(each) is None]
+            absent = [each for each in missing if each not in late]
             return Sighting(not absent, f"{', '.join(absent)} not mounted")
 
         wait_until("the storage's credentials in this pod", look, seconds=_MOUNT_SECONDS)
@@ -352,15 +368,17 @@ def open_in_pod(environ: Mapping[str, str]) -> ClusterPlatform:
     from clinical_ai.adapters.prefect_rest import PrefectRest
 
     rendered, space = read_rendered(RENDERED), environ[names.NAMESPACE_VARIABLE]
+    secrets = MountedSecrets(Path(environ[names.SECRETS_VARIABLE]))
     return ClusterPlatform(
         cluster=open_kubernetes(environ, namespace=space),
-        secrets=MountedSecrets(Path(environ[names.SECRETS_VARIABLE])),
+        secrets=secrets,
         api=PrefectRest(environ.get("PREFECT_API_URL", ""), _password(environ), namespace=space),
         release=release_of(
             environ.get(names.IMAGE_VARIABLE, ""), environ.get(names.CONTENT_VARIABLE, ""), rendered
         ),
         rendered=rendered,
         code=Path(names.IMAGE_CODE),
+        has_place_for=secrets.has_place_for,
     )
 
 

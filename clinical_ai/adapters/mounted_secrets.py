@@ -33,6 +33,10 @@ class MountedSecrets:
             ) from None
         return kept(reference, data)
 
+    def has_place_for(self, reference: str) -> bool:
+        """Whether this pod mounts that Secret, be it there or not."""
+        return (self._root / parts_of(reference)[0]).is_dir()
+
     def get(self, reference: str) -> SecretStr:
         """The value; NeedsOperator names the reference when it is absent."""
         found = self.find(reference)

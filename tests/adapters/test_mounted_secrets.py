@@ -48,6 +48,14 @@ def test_what_is_not_mounted_is_an_answer_to_find_and_an_error_to_get(
     assert "add the key" in refused.value.remedy
 
 
+def test_a_pod_has_a_place_for_what_it_mounts_also_while_that_is_empty(tmp_path: Path) -> None:
+    store = MountedSecrets(tmp_path)
+    assert not store.has_place_for(REFERENCE)
+    (tmp_path / "clinical-ai-test").mkdir()
+    assert store.has_place_for(REFERENCE)
+    assert store.find(REFERENCE) is None
+
+
 @pytest.mark.parametrize("damaged", [b"", b"\n", b"\xff\xfe", b"a\0b"])
 def test_a_value_that_is_no_text_is_not_taken_for_one(tmp_path: Path, damaged: bytes) -> None:
     with pytest.raises(NeedsOperator, match="is empty or holds no text"):

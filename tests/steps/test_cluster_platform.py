@@ -1,6 +1,7 @@
 """A cluster's platform: what it wants, brings, proves, and leaves in its ledger."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -97,13 +98,20 @@ def test_settings_that_a_cluster_can_run_with_pass(installed: Installed) -> None
     installed.platform().check()
 
 
-def test_every_secret_that_is_not_mounted_is_told_at_once(installed: Installed) -> None:
-    needed = [names.DATABASE_URL, *credentials.storage(installed.settings)]
-    with pytest.raises(ManyFaults) as refused:
-        installed.platform().check()
-    told = [fault.problem for fault in refused.value.faults]
-    assert len(told) == len(needed) > 1
-    assert all(any(each in line for line in told) for each in needed)
+def of_another_secret(installed: Installed) -> list[str]:
+    """Settings name a Secret for the first time; this pod has what the old ones named."""
+    needed = installed.platform().references()
+    installed.secrets = MemorySecrets(dict.fromkeys(needed, "not-secret"))
+    keys = {"minio-access-key": "secret:ours/id", "minio-secret-key": "secret:ours/key"}
+    installed.settings = parse({**DEVELOPMENT, **keys})
+    return list(keys.values())
+
+
+def test_a_secret_that_settings_name_for_the_first_time_stops_no_run(installed: Installed) -> None:
+    of_another_secret(installed)
+    installed.platform().check()
+    [pool] = [each for each in installed.platform().pools() if each["type"] == "kubernetes"]
+    assert '"secretName": "ours"' in json.dumps(pool["base_job_template"])
 
 
 def test_what_deploy_self_brings_back_may_be_gone_when_it_starts(prepare: Prepare) -> None:
@@ -379,10 +387,12 @@ class Proof:
     def __init__(self) -> None:
         self.results = [Result("pods ready", passed=True, evidence="3 pods")]
         self.flown: list[bool] = []
+        self.late: list[str] = []
 
-    def verify(self, _parts: Any, *, fly: bool, history: bool) -> list[Result]:
+    def verify(self, _parts: Any, *, fly: bool, history: bool, late: Sequence[str]) -> list[Result]:
         assert not history
         self.flown.append(fly)
+        self.late = list(late)
         return self.results
 
 
@@ -423,6 +433,35 @@ def test_what_never_reaches_the_pod_is_named(prepare: Prepare, proof: Proof) -> 
     with pytest.raises(TimedOut, match=f"{names.AWS_ACCESS_KEY_ID}.* not mounted"):
         installed.platform().prove([])
     assert proof.flown == []
+
+
+def test_a_secret_for_which_this_pod_has_no_place_is_not_waited_for(
+    prepare: Prepare, proof: Proof, clock: Clock
+) -> None:
+    installed = prepare("production")
+    installed.install()
+    before = clock.now
+    installed.platform(has_place_for=lambda _: False).prove([])
+    assert proof.late == credentials.storage(installed.settings)
+    assert clock.now == before
+
+
+def test_what_this_pod_began_too_early_to_have_the_next_run_proves(
+    installed: Installed, proof: Proof
+) -> None:
+    new = of_another_secret(installed)
+    platform = installed.platform()
+    before = installed.records.find_objects()
+    proof.results.append(Result("storage", passed=True, evidence="not there yet", shown=False))
+    platform.prove(platform.bring("flow run a-run", write=True, tell=unheard))
+    assert proof.late == new
+    assert installed.records.find_objects() == before != each_of(platform.stages)
+    for each in new:
+        installed.secrets.put(each, SecretStr("not-secret"))
+    proof.results.pop()
+    installed.platform().prove([])
+    assert (proof.late, proof.flown) == ([], [True, True])
+    assert installed.records.find_objects() == each_of(platform.stages)
 
 
 def test_what_came_up_and_does_not_prove_good_is_not_what_an_undo_restores(

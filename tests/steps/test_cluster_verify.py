@@ -1,6 +1,6 @@
 """Every check of a cluster fails when what it looks at is wrong, with the remedy for just that."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from clinical_ai import names
 from clinical_ai.adapters.postgres import PostgresDatabase
+from clinical_ai.manifests.kubernetes import credentials
 from clinical_ai.ports import Database, ObjectStore
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.settings import Settings, parse
@@ -92,9 +93,9 @@ class Site:
     def log(self, name: str, *lines: str) -> None:
         self.fake.logs[f"{name}-1", "main", False] = "\n".join(lines)
 
-    def verify(self, *, fly: bool = False) -> list[Result]:
+    def verify(self, *, fly: bool = False, late: Sequence[str] = ()) -> list[Result]:
         made = self.installed.platform()
-        return verify_cluster(Parts(**vars(made)), fly=fly)
+        return verify_cluster(Parts(**vars(made)), fly=fly, late=late)
 
     def failed(self) -> dict[str, Result]:
         return {it.check: it for it in self.verify() if it.check in OWN and not it.passed}
@@ -238,6 +239,16 @@ def test_a_fault_fails_its_check_and_no_other_and_says_what_to_do(
     assert evidence in found[check].evidence
     assert remedy in found[check].remedy
     assert "canary-text" not in str(found)
+
+
+def test_what_this_pod_began_too_early_to_have_is_neither_wrong_nor_shown(site: Site) -> None:
+    late = credentials.storage(site.installed.settings)
+    site.installed.secrets = MemorySecrets({names.DATABASE_URL: "not-secret"})
+    assert list(site.failed()) == ["secrets"]
+    unseen = [it for it in site.verify(late=late) if it.check in OWN and not it.shown]
+    assert [it.check for it in unseen] == ["secrets", "storage"]
+    assert all(it.passed and ", ".join(late) in it.evidence for it in unseen)
+    assert names.DATABASE_URL in unseen[0].evidence
 
 
 def test_what_runs_write_into_the_log_of_their_worker_is_theirs(site: Site) -> None:

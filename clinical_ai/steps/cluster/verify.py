@@ -20,7 +20,7 @@ from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.cluster.synced import KIND, check_synced
 from clinical_ai.steps.cluster.workers import lives, pods_of
 from clinical_ai.steps.orchestration import find_workers
-from clinical_ai.steps.verify import Result
+from clinical_ai.steps.verify import NotShown, Result
 from clinical_ai.waiting import Sighting, wait_until
 
 _TAIL: Final = 500  # lines of a log
@@ -50,22 +50,25 @@ class Parts(verify.SharedParts, Protocol):
         """References to the secrets that its runs need."""
 
 
-def verify_cluster(parts: Parts, *, fly: bool = True, history: bool = True) -> list[Result]:
+def verify_cluster(
+    parts: Parts, *, fly: bool = True, history: bool = True, late: Sequence[str] = ()
+) -> list[Result]:
     """All checks, in the order in which one depends on another; none stops the next.
 
     `fly` off: without canary runs, which take a quarter of a minute. `history` off: without the
-    logs, which tell of what was before a change as well.
+    logs, which tell of what was before a change as well. `late`: references to secrets that this
+    pod began too early to have: they can't be looked at here, which is no fault.
     """
     own: list[tuple[str, Callable[[Parts], str]]] = [
         ("workloads up", _workloads),
         ("pods ready", _pods),
         *([("logs free of errors", _logs)] if history else []),
         ("services", _services),
-        ("secrets", _secrets),
+        ("secrets", partial(_secrets, late=late)),
         ("network policies", _policies),
         ("exposure", _exposure),
         ("workers online", await_workers),
-        ("storage", _storage),
+        ("storage", partial(_storage, late=late)),
     ]
     last = [(verify.CANARIES, _canaries)] if fly else []
     checks = [*own, *verify.SHARED, *last]
@@ -162,12 +165,19 @@ def _services(parts: Parts) -> str:
     return ", ".join(told)
 
 
-def _secrets(parts: Parts) -> str:
-    needed = parts.references()
+def _secrets(parts: Parts, late: Sequence[str]) -> str:
+    needed = [each for each in parts.references() if each not in late]
     missing = [each for each in needed if parts.secrets.find(each) is None]
     if missing:
-        raise NeedsOperator(f"not there: {', '.join(missing)}", "add them with kubectl")
-    return "; ".join([", ".join(needed), *_from_vault(parts)])
+        raise NeedsOperator(
+            f"not there: {', '.join(missing)}",
+            "run deploy/self when the settings name them for the first time, else add them with"
+            " kubectl",
+        )
+    evidence = "; ".join([", ".join(needed), *_from_vault(parts)])
+    if late:
+        raise NotShown(f"{evidence}; not in this run's pod yet: {', '.join(late)}")
+    return evidence
 
 
 def _from_vault(parts: Parts) -> list[str]:
@@ -181,8 +191,10 @@ def _from_vault(parts: Parts) -> list[str]:
     ]
 
 
-def _storage(parts: Parts) -> str:
+def _storage(parts: Parts, late: Sequence[str]) -> str:
     """Listed only: the buckets belong to others."""
+    if late:
+        raise NotShown(f"not in this run's pod yet: {', '.join(late)}")
     return f"{len(parts.storage.buckets())} bucket(s) listed"
 
 
