@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import field_validator
+
 from clinical_ai import names
 from clinical_ai.frozen import Frozen
 from clinical_ai.notation import Address
@@ -30,6 +32,16 @@ class ExternalSecrets(_Vault):
 
     kind: Literal["external-secrets"] = "external-secrets"
     service_account: Name = names.EXTERNAL_SECRETS
+
+    @field_validator("service_account")
+    @classmethod
+    def _of_no_pod(cls, value: str) -> str:
+        if value in {*names.PLATFORM_NAMES, "default"}:
+            raise ValueError(
+                f"is {value}, which pods have; give the one that is bound to role in Vault a name"
+                " of its own, or leave it out"
+            )
+        return value
 
 
 class VaultAgent(_Vault):

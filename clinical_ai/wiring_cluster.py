@@ -124,7 +124,12 @@ class ClusterPlatform:
         A Secret that settings name for the first time is not in this pod: what it mounts was
         decided before. The clinical worker's roll-out tells when the Secret or its key is absent.
         """
-        faults: list[NeedsOperator] = []
+        remedy = "write secret:NAME/KEY"
+        faults = [
+            NeedsOperator(f"{key} is {reference}, which bootstrap alone reads", remedy)
+            for key, reference in self.settings.references().items()
+            if reference.startswith(("env:", "file:"))
+        ]
         here, chosen = self.cluster.namespace, self.settings.kubernetes
         if chosen is None:
             faults.append(NeedsOperator("the settings name no cluster", "add kubernetes to them"))

@@ -20,7 +20,7 @@ from clinical_ai.errors import (
 )
 from clinical_ai.manifests.kubernetes import access, credentials, pools
 from clinical_ai.ports_cluster import Forbidden, Ref, group_of
-from clinical_ai.settings import Settings, parse
+from clinical_ai.settings import Connection, Settings, parse
 from clinical_ai.steps.cluster.break_glass import resume, stop
 from clinical_ai.steps.cluster.lease import find_holder
 from clinical_ai.steps.cluster.rollout import RolloutFailed
@@ -136,6 +136,20 @@ def test_settings_of_another_namespace_are_refused_before_anything_is_written(
     [fault] = refused.value.faults
     assert fault.problem == f"kubernetes.namespace is elsewhere, and this platform is in {SPACE}"
     assert fault.remedy.startswith(f"write {SPACE} there; ")
+
+
+@pytest.mark.parametrize("reference", ["env:LAB", "file:/run/lab"])
+def test_what_bootstrap_alone_reads_is_refused_in_the_block(
+    installed: Installed, reference: str
+) -> None:
+    """Somebody wrote it in the UI's form; no run could read it."""
+    lab = Connection(addresses=("lab.example.org:1521",), credentials=reference)
+    installed.settings = installed.settings.model_copy(update={"connections": {"lab": lab}})
+    with pytest.raises(ManyFaults) as refused:
+        installed.platform().check()
+    [fault] = refused.value.faults
+    told = f"connections.lab.credentials is {reference}, which bootstrap alone reads"
+    assert (fault.problem, fault.remedy) == (told, "write secret:NAME/KEY")
 
 
 def test_settings_of_one_machine_are_refused_in_a_cluster(installed: Installed) -> None:

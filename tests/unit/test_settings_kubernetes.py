@@ -375,6 +375,17 @@ def test_vault_has_an_address_that_there_can_be(kind: str, place: str) -> None:
     assert "kubernetes.aws-credentials.vault-address is not an address" in fault
 
 
+@pytest.mark.parametrize("account", ["default", "clinical-ai-prefect-worker"])
+def test_external_secrets_take_no_account_of_a_pod(account: str) -> None:
+    chosen = {
+        "kind": "external-secrets",
+        "vault-address": "https://vault.example.org",
+        "service-account": account,
+    }
+    fault = fault_of("production", **{"aws-credentials": chosen})
+    assert f"kubernetes.aws-credentials.service-account is {account}, which pods have" in fault
+
+
 @pytest.mark.parametrize(
     ("toleration", "told"),
     [
