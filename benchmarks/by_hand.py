@@ -138,7 +138,7 @@ def database_of(root: Path, running: contextlib.ExitStack) -> str:
 
 
 def _psql(programs: Path, url: str, sql: str) -> bool:
-    command = [programs / "psql", "-qX", url, "-c", sql]
+    command = [str(programs / "psql"), "-qX", url, "-c", sql]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
@@ -192,7 +192,7 @@ def _start(
     root: Path,
     **options: object,
 ) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen(
+    process: subprocess.Popen[bytes] = subprocess.Popen(
         [str(word) for word in command],
         env=environment,
         cwd=root,

@@ -34,9 +34,9 @@ from clinical_ai.manifests.kubernetes import desired
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.manifests.kubernetes.pod_check import pod_check
 from clinical_ai.manifests.kubernetes.pools import pools
-from clinical_ai.notation_kubernetes import parts
 from clinical_ai.ports_cluster import Object
 from clinical_ai.release import Release
+from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
 from clinical_ai.steps.image import look_for_image
 from clinical_ai.steps.settings_block import save_settings

@@ -22,7 +22,7 @@ _DAY: Final = 86_400
 _HOUR: Final = 3600
 _SETTLING: Final = 120  # seconds: what runs leave is done by then, the wait for silence, too
 # By default once an hour, and once a day.
-_RUNS: Final = (
+_RUNS: Final[tuple[tuple[str, dict[str, Any], int], ...]] = (
     (names.DEPLOY_SELF, {"drift_check": True}, 24),
     (names.REGISTER, {"report_only": True}, 24),
     (names.VERIFY, {}, 1),

@@ -116,7 +116,7 @@ def _seconds(job: Callable[[], object]) -> float:
 def _requests(api: KubernetesApi, own: Ownership, objects: list[Object]) -> float:
     """How many requests one comparison makes, but for the one for the inventory."""
     counting = _Counting(api)
-    look(Site(counting, own), {"all": objects})  # type: ignore[arg-type]
+    look(Site(counting, own), {"all": objects})
     return float(sum(counting.calls[name] for name in ("find_all", "apply", "find")) - 1)
 
 

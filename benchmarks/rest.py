@@ -28,10 +28,10 @@ def measure(seconds: int) -> list[Row]:
         )
         before = [_cpu(each) for each in both]
         time.sleep(seconds)
-        cpu = [_cpu(each) - used for each, used in zip(both, before, strict=True)]
+        ours, other = (_cpu(each) - used for each, used in zip(both, before, strict=True))
         return [
-            Row(f"CPU at rest in {seconds} s", *cpu, 1.3),
-            Row("memory at rest", *(_megabytes(each) for each in both), 1.3, "MB"),
+            Row(f"CPU at rest in {seconds} s", ours, other, 1.3),
+            Row("memory at rest", _megabytes(both[0]), _megabytes(both[1]), 1.3, "MB"),
         ]
 
 
