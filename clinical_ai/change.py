@@ -1,5 +1,6 @@
 """What a step did: the log line, the report's row and the test's assertion."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,3 +49,11 @@ class Change:
 
     def __str__(self) -> str:
         return f"{self.what}: {self.did}" + (f" ({self.detail})" if self.detail else "")
+
+
+# Called with each change as soon as it is made: what raises later gives none back.
+Note = Callable[[Change], None]
+
+
+def unnoted(_change: Change) -> None:
+    """The note of those who take none."""

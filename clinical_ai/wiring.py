@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from clinical_ai import names
 from clinical_ai.adapters.file_secrets import FileSecrets
-from clinical_ai.change import Change, Did
+from clinical_ai.change import Change, Did, Note
 from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.instance import Instance, document, find_instance, get_instance
 from clinical_ai.manifests.processes import Place
@@ -181,7 +181,15 @@ class Platform:
         """Nothing yet: a roll begins when its run has ended."""
         return []
 
-    def bring(self, _who: str, *, write: bool, tell: "Tell", run: str) -> list[Change]:  # noqa: ARG002
+    def bring(
+        self,
+        _who: str,
+        *,
+        write: bool,
+        tell: "Tell",  # noqa: ARG002
+        run: str,  # noqa: ARG002
+        note: Note,  # noqa: ARG002
+    ) -> list[Change]:
         """Processes run with the settings; what a run stands on is left to a detached roll."""
         from clinical_ai.manifests.processes import processes
         from clinical_ai.steps.self_deploy import hand_over

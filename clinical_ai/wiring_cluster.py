@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from pydantic import SecretStr
 
 from clinical_ai import names
+from clinical_ai.change import Change, Note, unnoted
 from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.settings import Settings
 from clinical_ai.wiring import Platform, open_platform, open_storage
 
 if TYPE_CHECKING:
-    from clinical_ai.change import Change
     from clinical_ai.deployment_plan import Wanted
     from clinical_ai.manifests.kubernetes.metadata import Manifest
     from clinical_ai.ports import Database, ObjectStore, PrefectApi, SecretStore
@@ -242,11 +242,13 @@ class ClusterPlatform:
 
         return GuardedApi(self.api, self.guard)
 
-    def bring(self, who: str, *, write: bool, tell: "Tell", run: str = "") -> "list[Change]":
+    def bring(
+        self, who: str, *, write: bool, tell: "Tell", run: str = "", note: Note = unnoted
+    ) -> list[Change]:
         """The namespace's objects are as wanted, in order, each workload up; or what differs.
 
         Objects that deploy/self may not write are looked at first: without its rights it is refused
-        the others. `run`: id of the flow run that this is part of.
+        the others. `run`: id of the flow run that this is part of. `note`: see `Site`.
         """
         from clinical_ai.steps.cluster.deploy import look
         from clinical_ai.steps.cluster.rights import blaming
@@ -254,10 +256,10 @@ class ClusterPlatform:
         rights = self.rights()
         with blaming(rights):
             if write:
-                return [*self._bring(who, tell, run), *rights]
+                return [*self._bring(who, tell, run, note), *rights]
             return [*look(self.site(), self.stages), *rights]
 
-    def _bring(self, who: str, tell: "Tell", run: str) -> "list[Change]":
+    def _bring(self, who: str, tell: "Tell", run: str, note: Note) -> list[Change]:
         from clinical_ai.manifests.kubernetes.metadata import cluster_of
         from clinical_ai.manifests.kubernetes.migration import migration
         from clinical_ai.steps.cluster.break_glass import guarded
@@ -268,7 +270,7 @@ class ClusterPlatform:
 
         with cluster_lease(self.cluster, who) as lease:
             guard = guarded(self.cluster, lease.renew)
-            site = replace(self.site(), guard=guard, tell=tell, run=run)
+            site = replace(self.site(), guard=guard, tell=tell, run=run, note=note)
             with self._recording_failure(who):
                 changes = deploy(site, self.stages, migration(self.settings, self.release))
             changes += forget_workers(self.cluster, self.managed)
@@ -336,7 +338,7 @@ class ClusterPlatform:
         drain = self.settings.drain_seconds
         return Site(self.cluster, self.ownership, api=self.managed, drain_seconds=drain)
 
-    def rights(self) -> "list[Change]":
+    def rights(self) -> list[Change]:
         """What differs of the objects that bootstrap keeps, with the command that heals it."""
         from clinical_ai.manifests.kubernetes import access
         from clinical_ai.ports_cluster import Forbidden

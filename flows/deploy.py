@@ -11,7 +11,7 @@ from prefect.events import emit_event
 from prefect.states import Completed, Failed
 
 from clinical_ai import names
-from clinical_ai.change import Change
+from clinical_ai.change import Change, Note
 from clinical_ai.errors import PlatformError
 from clinical_ai.manifests import orchestration
 from clinical_ai.steps import catalog, deploy_report, registration
@@ -39,9 +39,12 @@ def deploy(report_only: bool = False, drift_check: bool = False) -> State[Any]:
         changes += ensure_pools(platform, report_only)
         changes += ensure_automation(platform, report_only)
         changes += ensure_deployments(platform, report_only)
+        done: list[Change] = []  # also by an attempt that Prefect has to try again
         try:
-            changes += ensure_runtime(platform, report_only)
+            seen = ensure_runtime(platform, report_only, done.append)
+            changes += deploy_report.together(done, seen)
         except PlatformError:
+            changes += deploy_report.together(done, [])
             put_back_templates(platform, templates)
             raise
         proof = prove(platform, changes, report_only)
@@ -122,11 +125,11 @@ def ensure_deployments(platform: AnyPlatform, report_only: bool) -> list[Change]
 
 
 @acting
-def ensure_runtime(platform: AnyPlatform, report_only: bool) -> list[Change]:
+def ensure_runtime(platform: AnyPlatform, report_only: bool, note: Note) -> list[Change]:
     """Processes, or the namespace's objects, are as wanted."""
     run = str(runtime.flow_run.id)
     with progress(platform.api, "deploy-self-progress", run) as tell:
-        return platform.bring(_who(), write=not report_only, tell=tell, run=run)
+        return platform.bring(_who(), write=not report_only, tell=tell, run=run, note=note)
 
 
 @acting

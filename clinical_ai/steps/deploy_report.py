@@ -16,6 +16,14 @@ def proved(changes: Sequence[Change], proof: Sequence[Result], *, report_only: b
     return f"{sentence(changes, report_only=report_only)}{rest}"
 
 
+def together(done: Sequence[Change], seen: Sequence[Change]) -> list[Change]:
+    """What was looked at last; what is as wanted by then, or gone, as it was `done` before."""
+    before = {change.what: change for change in done}
+    looked_at = [it if it.wrote else before.get(it.what, it) for it in seen]
+    known = {it.what for it in seen}
+    return [*looked_at, *(it for what, it in before.items() if what not in known)]
+
+
 def sentence(changes: Sequence[Change], *, report_only: bool) -> str:
     """What a run did."""
     left = sum(change.did is Did.DRIFTED for change in changes)

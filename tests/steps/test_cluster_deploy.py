@@ -167,6 +167,27 @@ def test_what_was_changed_is_put_back_when_something_does_not_come_up(
     assert namespace.records.find_objects() == before
 
 
+def test_what_is_written_and_put_back_is_noted_at_once(namespace: Namespace) -> None:
+    """A call that fails gives nothing back, and its report tells what it has done."""
+    namespace.stand()
+    noted: list[Change] = []
+    with pytest.raises(RolloutFailed):
+        deploy(namespace.site(note=noted.append), stages(server=BETTER, worker=BROKEN))
+    server, worker = (f"Deployment {it}" for it in (names.SERVER, names.PLATFORM_WORKER))
+    written = [each.what for each in noted if "put back" not in each.detail]
+    back = [each.what for each in noted if each.detail == "put back as it was last found good"]
+    assert written[-2:] == [server, worker]
+    assert back == [worker, server, *reversed(written[:-2])]
+    assert all(each.did is Did.UPDATED for each in noted)
+
+
+def test_what_is_pruned_is_noted(namespace: Namespace) -> None:
+    deploy(namespace.site(), stages(more=[config("old")]))
+    noted: list[Change] = []
+    deploy(namespace.site(note=noted.append), stages())
+    assert [(each.what, each.did) for each in noted] == [("ConfigMap old", Did.REMOVED)]
+
+
 def test_what_a_killed_one_changed_is_put_back_by_the_next(namespace: Namespace) -> None:
     namespace.stand()
 

@@ -31,6 +31,18 @@ def test_rows_of_a_report_are_all_things_with_changed_ones_first() -> None:
     }
 
 
+def test_what_an_attempt_before_has_done_is_told_and_the_last_of_it_alone() -> None:
+    """Prefect tries a step again that an outage cut; by then its objects are as wanted."""
+    made, back = Change("web", Did.CREATED), Change("web", Did.UPDATED, "put back")
+    gone = Change("old", Did.REMOVED)
+    seen = [Change("web", Did.UNCHANGED), Change("api", Did.UPDATED)]
+    told = deploy_report.together([made, gone], seen)
+    assert told == [made, seen[1], gone]
+    assert deploy_report.together([Change("api", Did.CREATED)], seen) == seen
+    assert deploy_report.together([made, gone, back], []) == [back, gone]
+    assert deploy_report.together([], seen) == seen
+
+
 def test_the_markdown_tells_why_it_ends_early_without_the_lines_of_a_log() -> None:
     failed = deploy_report.cause("web does not come up: exit code 1; its last lines:\na line\n")
     text = deploy_report.markdown(CHANGES, "", report_only=False, failed=failed)

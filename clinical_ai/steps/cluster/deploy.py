@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
 from clinical_ai import names
-from clinical_ai.change import Change, Did
+from clinical_ai.change import Change, Did, Note, unnoted
 from clinical_ai.errors import Locked, PlatformError, StillRunning, TimedOut, Transient
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Object, Ref
@@ -52,7 +52,8 @@ class Site:
 
     `api`: itself guarded; None while no server runs yet, so that there is nothing to hold.
     `drain_seconds`: how long runs may take to end before the clinical worker is replaced.
-    `run`: id of the flow run that does it, if one does.
+    `run`: id of the flow run that does it, if one does. `note`: called with each object that was
+    written, and again when it is put back.
     """
 
     cluster: Cluster
@@ -63,6 +64,7 @@ class Site:
     run: str = ""
     seconds: float = _SECONDS
     tell: Tell = unheard
+    note: Note = unnoted
 
     @property
     def records(self) -> Records:
@@ -118,6 +120,9 @@ def deploy(
         read=_mounted(wanted),
     )
     write_inventory(site.cluster, pruned.inventory, site.ownership, guard=site.guard)
+    for each in pruned.changes:
+        if each.wrote:
+            site.note(each)
     for fault in pruned.faults:
         log.warning("tried again next time: %s", fault)
     done = [*work.changes, *pruned.changes]
@@ -206,6 +211,7 @@ class _Work:
         with _held(site, change):
             if change.wrote:
                 [change] = ensure_objects(site.cluster, [wanted], write=True, guard=site.guard)
+                site.note(change)
             self.objects.append(change)
             self.changes.append(change)
             _settle(site, ref, change)
@@ -233,6 +239,7 @@ class _Work:
             else:
                 if back.wrote:
                     log.warning("%s is put back as it was last found good", ref)
+                    self.site.note(replace(back, detail="put back as it was last found good"))
         return ""
 
     def _dropped(self, good: Iterable[Ref]) -> list[Ref]:
