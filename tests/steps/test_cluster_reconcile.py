@@ -123,6 +123,49 @@ def test_what_could_not_be_deleted_stays_in_the_inventory_and_goes_the_next_time
     assert (there(cluster), listed(cluster)) == ({"a"}, ["a"])
 
 
+def keep(fake: FakeCluster, name: str, *finalizers: str) -> None:
+    """By a controller that takes its finalizers away after an object's deletion."""
+    finalized = {"finalizers": list(finalizers)}
+    fake.edit("ConfigMap", name, "controller", lambda it: it["metadata"].update(finalized))
+
+
+def deletes(fake: FakeCluster) -> int:
+    return sum(it.verb == "delete" for it in fake.requests)
+
+
+def test_what_finalizers_keep_stays_in_the_inventory_until_it_has_gone() -> None:
+    fake = FakeCluster()
+    cluster = fake.open()
+    run(cluster, "a", "b")
+    keep(fake, "b", "x.test/clean", "y.test/tell")
+    for _ in range(2):
+        done = run(cluster, "a")
+        [fault] = done.faults
+        assert "ConfigMap b is wanted no more and is being deleted" in str(fault)
+        assert "x.test/clean, y.test/tell" in str(fault)
+        assert "ConfigMap b" not in did(done)
+        assert listed(cluster) == ["a", "b"]
+    assert deletes(fake) == 1
+    looked = did(run(cluster, "a", write=False))
+    assert looked["ConfigMap b"] is Did.UNCHANGED
+    none = Ownership(LABELS, limit=0)  # it was allowed before
+    assert len(reconcile(cluster, [config("a", a="1")], none, write=True).faults) == 1
+    keep(fake, "b")
+    assert run(cluster, "a").faults == []
+    assert (there(cluster), listed(cluster)) == ({"a"}, ["a"])
+    assert deletes(fake) == 1
+
+
+def test_what_takes_a_moment_to_go_is_no_fault() -> None:
+    fake = FakeCluster()
+    cluster = fake.open()
+    run(cluster, "a", "b")
+    keep(fake, "b", "orphan")
+    done = run(cluster, "a")
+    assert (done.faults, did(done)["ConfigMap b"]) == ([], Did.REMOVED)
+    assert listed(cluster) == ["a"]
+
+
 def test_an_inventory_that_somebody_broke_is_told_and_nothing_goes(world: World) -> None:
     run(world.api, "a", "b")
     world.api.patch(Ref("v1", "ConfigMap", names.INVENTORY), {"data": {"objects.json": "oops"}})

@@ -197,3 +197,18 @@ def test_a_kind_that_the_cluster_serves_no_more_stands_in_no_ones_way(
     bootstrap(site)
     deploy(site)
     assert "HTTPRoute" not in find_standing(site.cluster, site.settings)
+
+
+def test_what_a_finalizer_keeps_keeps_its_rights(
+    install: Callable[[str, Settings], Installed],
+) -> None:
+    site = install("development", changed(DEVELOPMENT, exposure=_INGRESS))
+    kept = {"finalizers": ["x.test/clean"]}
+    site.fake.edit("Ingress", names.SERVER, "controller", lambda it: it["metadata"].update(kept))
+    site.settings = changed(DEVELOPMENT)
+    deploy(site)
+    assert "Ingress" in find_standing(site.cluster, site.settings)
+    freed: dict[str, list[str]] = {"finalizers": []}
+    site.fake.edit("Ingress", names.SERVER, "controller", lambda it: it["metadata"].update(freed))
+    deploy(site)
+    assert "Ingress" not in find_standing(site.cluster, site.settings)

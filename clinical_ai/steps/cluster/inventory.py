@@ -15,6 +15,8 @@ from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, free
 from clinical_ai.steps.cluster.synced import KIND, secret_of
 
 _KEY: Final = "objects.json"
+# The API server sets it for our own delete, and the garbage collector takes it away in a moment.
+_OF_OUR_DELETE: Final = "orphan"
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def uids_of(changes: Iterable[ObjectChange]) -> dict[Ref, str]:
 
 @dataclass(frozen=True)
 class Pruned:
-    """What went, the inventory that is left, and what could not be deleted.
+    """What went, the inventory that is left, and what could not be deleted or finalizers keep.
 
     That stays in the inventory and is tried again the next time.
     """
@@ -99,8 +101,9 @@ def prune(
 ) -> Pruned:
     """Objects of the inventory that are wanted no more go, while they are still ours.
 
-    One without our labels, or made anew by somebody else, is left alone and forgotten. More than
-    the limit are refused, and so is a wanted set without anything; `check_prune` asks before
+    One without our labels, or made anew by somebody else, is left alone and forgotten. One that is
+    being deleted is not deleted again, and stays known while finalizers keep it. More than the
+    limit are refused, and so is a wanted set without anything; `check_prune` asks before
     anything else is done. `write` off: all that would go, also more than the limit. The inventory
     is given back, not written. `read`: names of Secrets that pods go on to read; they stay when the
     ExternalSecret goes that made them.
@@ -116,17 +119,24 @@ def prune(
         if ref not in going
     ]
     if not write:
-        would = [ObjectChange(str(ref), Did.REMOVED, ref=ref) for ref in going]
+        would = [_would_remove(ref, found) for ref, found in going.items()]
         return Pruned(changes + would, inventory, [])
     failed: dict[Ref, PlatformError] = {}
     for ref, found in going.items():
         guard()  # what it raises ends everything: there may be no write at all
         try:
-            stays = found["kind"] == KIND and secret_of(found) in read
-            how: Propagation = "Orphan" if stays else "Background"
-            cluster.delete(ref, uid=found["metadata"]["uid"], propagation=how)
+            if not _is_going(found):
+                stays = found["kind"] == KIND and secret_of(found) in read
+                how: Propagation = "Orphan" if stays else "Background"
+                cluster.delete(ref, uid=found["metadata"]["uid"], propagation=how)
+            after = cluster.find(ref)
         except PlatformError as error:
             failed[ref] = error
+            continue
+        same = after is not None and after["metadata"]["uid"] == found["metadata"]["uid"]
+        if after is not None and same and (told := _held(after)):
+            problem = f"{ref} is wanted no more and {told}"
+            failed[ref] = NeedsOperator(problem, "see that what takes them away still runs")
         else:
             changes.append(ObjectChange(str(ref), Did.REMOVED, ref=ref))
     return Pruned(changes, inventory.only([*kept, *failed]), list(failed.values()))
@@ -155,12 +165,33 @@ def _ours(
     }
 
 
+def _would_remove(ref: Ref, found: Object) -> ObjectChange:
+    if told := _held(found):
+        return ObjectChange(str(ref), Did.UNCHANGED, told, ref)
+    return ObjectChange(str(ref), Did.REMOVED, ref=ref)
+
+
+def _is_going(found: Object) -> bool:
+    return "deletionTimestamp" in found["metadata"]
+
+
+def _held(found: Object) -> str:
+    """Which finalizers keep one that is being deleted; empty when it goes by itself."""
+    finalizers = found["metadata"].get("finalizers") or []
+    keeping = [each for each in finalizers if each != _OF_OUR_DELETE]
+    if not _is_going(found) or not keeping:
+        return ""
+    return f"is being deleted; it is kept by finalizers: {', '.join(keeping)}"
+
+
 def _find(cluster: Cluster, ref: Ref) -> Object | None:
     """The object; a kind that is not served any more has none."""
     return cluster.find(ref) if cluster.serves(ref.api_version, ref.kind) else None
 
 
-def _refuse_many(going: Collection[Ref], limit: int) -> None:
+def _refuse_many(ours: Mapping[Ref, Object], limit: int) -> None:
+    """Those that are being deleted do not count: they were allowed before."""
+    going = [ref for ref, found in ours.items() if not _is_going(found)]
     if len(going) > limit:
         raise NeedsOperator(
             f"{len(going)} objects would be deleted, {limit} at once are allowed: "

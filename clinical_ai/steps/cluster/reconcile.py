@@ -19,7 +19,7 @@ from clinical_ai.steps.cluster.inventory import (
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What became of each object; `faults`: what could not be deleted, and is tried again."""
+    """What became of each object; `faults`: what could not be deleted or is kept, see `prune`."""
 
     objects: list[ObjectChange]
     inventory: Change | None
