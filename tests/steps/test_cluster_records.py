@@ -116,10 +116,26 @@ def test_a_damaged_record_is_told_with_its_name(
         b64encode(b"oops"),
         b64encode(gzip.compress(b"oops")),
         b64encode(gzip.compress(b'{"kind": "ConfigMap"}')),
+        b64encode(gzip.compress(b"[{}]")),
+        b64encode(gzip.compress(b'[{"apiVersion": "v1", "kind": 1, "metadata": {"name": "a"}}]')),
+        b64encode(gzip.compress(b'[{"kind": "ConfigMap", "metadata": {"name": "a"}}]')),
+        b64encode(gzip.compress(b'[{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}}]')),
+        b64encode(gzip.compress(b'[{"apiVersion": "v1", "kind": "ConfigMap", "metadata": "a"}]')),
         PACKED[:40],
         PACKED[:20] + b"AAAA" + PACKED[24:],
     ],
-    ids=["no archive", "no JSON", "no list", "cut off", "overwritten"],
+    ids=[
+        "no archive",
+        "no JSON",
+        "no list",
+        "empty",
+        "kind",
+        "version",
+        "name",
+        "metadata",
+        "cut off",
+        "overwritten",
+    ],
 )
 def test_damaged_good_objects_are_told_and_not_taken_for_none(
     records: Records, packed: bytes

@@ -64,7 +64,10 @@ class Records:
             text = gzip.decompress(b64decode(packed))
         except (OSError, EOFError, ValueError, zlib.error):
             raise self.damaged(names.GOOD_OBJECTS) from None
-        return self._rows(text, names.GOOD_OBJECTS)
+        rows = self._rows(text, names.GOOD_OBJECTS)
+        if not all(map(_is_named, rows)):
+            raise self.damaged(names.GOOD_OBJECTS)
+        return rows
 
     def write_objects(self, objects: list[Object]) -> None:
         """These are good together; nothing is written when they were so before."""
@@ -101,6 +104,13 @@ class Records:
         record |= {"data": data} if data else {"binaryData": binary}
         self.guard()
         self.cluster.apply(record)
+
+
+def _is_named(row: Mapping[str, Any]) -> bool:
+    """Whether it tells which object it is, as all who read good objects take for granted."""
+    about = row.get("metadata")
+    name = about.get("name") if isinstance(about, dict) else None
+    return all(isinstance(each, str) for each in (row.get("apiVersion"), row.get("kind"), name))
 
 
 def _ref(name: str) -> Ref:
