@@ -240,6 +240,32 @@ def test_drift_that_can_not_be_seen_hides_nothing_else(installed: Installed, fau
     assert "drift        not known: " in told(installed)
 
 
+@pytest.mark.parametrize(
+    ("denied", "parts"),
+    [
+        ("leases", {"lease"}),
+        ("deployments", {"workloads"}),
+        ("configmaps", {"release", "break_glass", "held", "drift"}),
+    ],
+)
+def test_what_may_not_be_read_is_told_as_not_known_and_hides_nothing_else(
+    installed: Installed, denied: str, parts: set[str]
+) -> None:
+    installed.platform().record(ENTRY)
+    before = look(installed)
+    installed.fake.denied = {("get", denied)}
+    seen, shown = look(installed), told(installed)
+    assert seen["healthy"] is False
+    assert shown.count("not known: ") == len(names.WORKLOADS if parts == {"workloads"} else parts)
+    for part in parts - {"workloads", "drift"}:
+        assert seen[part].startswith("not known: ")
+        assert f"may not get {denied}" in seen[part]
+        assert "clinical-ai deploy" not in seen[part]
+    same = before.keys() - parts - {"healthy", "applied", "by", "drift"}
+    assert {part: seen[part] for part in same} == {part: before[part] for part in same}
+    assert seen.keys() == before.keys()
+
+
 @pytest.mark.parametrize("text", ["oops", '[{"at": "x"}]'], ids=["no JSON", "no whole entry"])
 def test_a_damaged_ledger_hides_nothing_else(installed: Installed, text: str) -> None:
     installed.platform().record(ENTRY)

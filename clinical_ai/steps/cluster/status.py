@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, Final, Self, TypeVar
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.plans import Journal
 from clinical_ai.ports import PrefectApi
-from clinical_ai.ports_cluster import Cluster, Ref
+from clinical_ai.ports_cluster import Cluster, Forbidden, Ref
 from clinical_ai.steps.cluster.break_glass import find_stop
 from clinical_ai.steps.cluster.deploy import Site, look
 from clinical_ai.steps.cluster.hold import find_open, is_held
@@ -27,32 +27,42 @@ _ABANDONED: Final = (
 
 
 Reach = Callable[[], AbstractContextManager[PrefectApi]]
+_T = TypeVar("_T")
+
+
+class _NotKnown(str):
+    """Stands where something may not be read, and tells why."""
+
+    __slots__ = ()
+
+    @classmethod
+    def since(cls, error: Forbidden) -> Self:
+        """As a person reads it."""
+        return cls(f"not known: {error}")
 
 
 def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
     """Everything `status --json` prints; works with any part of the platform down.
 
-    `reach`: Prefect's API, for as long as it is asked; raises a PlatformError.
+    What this account may not read is told as such, and a platform that is partly seen is not
+    healthy. `reach`: Prefect's API, for as long as it is asked; raises a PlatformError.
     """
     workloads = [_workload(cluster, name) for name in names.WORKLOADS]
     ledger = _ledger(cluster)
-    # What came up and was proved is there, also when it was found to start no run.
-    done = [entry for entry in ledger if "failed" not in entry or "verified" in entry]
-    last = ledger[-1] if ledger else {}
-    holder, stop = find_holder(cluster), find_stop(cluster)
+    holder, stop = _known(lambda: find_holder(cluster)), _known(lambda: find_stop(cluster))
+    version = _known(lambda: ".".join(map(str, cluster.version())))
     journal, damaged = _journal(cluster)
     api, runs, is_paused = _ask(reach, journal)
     held = _held(journal) if journal and is_paused else damaged
-    abandoned = held is not None and (holder is None or holder.silent)
+    killed = isinstance(holder, Holder) and holder.silent
+    abandoned = held is not None and not isinstance(held, _NotKnown) and (holder is None or killed)
+    unseen = any(isinstance(each, _NotKnown) for each in (ledger, holder, stop, version, held))
+    ready = api == "ready" and all(each["ready"] for each in workloads)
     return {
-        "healthy": api == "ready" and not abandoned and all(each["ready"] for each in workloads),
+        "healthy": ready and not abandoned and not unseen,
         "namespace": cluster.namespace,
-        "kubernetes": ".".join(map(str, cluster.version())),
-        "release": done[-1]["release"] if done else None,
-        "applied": done[-1]["at"] if done else None,
-        "by": done[-1]["run"] if done else None,
-        "failed": last.get("failed"),
-        "taken_back": "failed" in last and "verified" not in last,
+        "kubernetes": version,
+        **_release(ledger),
         "api": api,
         "workloads": workloads,
         "drift": _drift(cluster),
@@ -64,10 +74,18 @@ def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
     }
 
 
+def _known(look: Callable[[], _T]) -> _T | _NotKnown:
+    try:
+        return look()
+    except Forbidden as error:
+        return _NotKnown.since(error)
+
+
 def _workload(cluster: Cluster, name: str) -> dict[str, Any]:
-    found = cluster.find(Ref("apps/v1", "Deployment", name))
-    if found is None:
-        return {"name": name, "ready": False, "state": "is not there", "image": None}
+    found = _known(lambda: cluster.find(Ref("apps/v1", "Deployment", name)))
+    if found is None or isinstance(found, _NotKnown):
+        why = found or "is not there"
+        return {"name": name, "ready": False, "state": why, "image": None}
     state, wanted = rollout_state(found), found["spec"].get("replicas", 1)
     available = found.get("status", {}).get("availableReplicas", 0)
     return {
@@ -80,11 +98,30 @@ def _workload(cluster: Cluster, name: str) -> dict[str, Any]:
     }
 
 
-def _ledger(cluster: Cluster) -> list[dict[str, Any]]:
+def _release(ledger: list[dict[str, Any]] | _NotKnown) -> dict[str, Any]:
+    """What runs by the ledger, and whether the last change failed."""
+    if isinstance(ledger, _NotKnown):
+        unseen = {"applied": None, "by": None, "failed": None, "taken_back": False}
+        return {"release": ledger, **unseen}
+    # What came up and was proved is there, also when it was found to start no run.
+    done = [entry for entry in ledger if "failed" not in entry or "verified" in entry]
+    last = ledger[-1] if ledger else {}
+    return {
+        "release": done[-1]["release"] if done else None,
+        "applied": done[-1]["at"] if done else None,
+        "by": done[-1]["run"] if done else None,
+        "failed": last.get("failed"),
+        "taken_back": "failed" in last and "verified" not in last,
+    }
+
+
+def _ledger(cluster: Cluster) -> list[dict[str, Any]] | _NotKnown:
     """Its entries; that it is damaged is the last thing that failed."""
     records = Records(cluster)
     try:
         entries = records.read_ledger()
+    except Forbidden as error:
+        return _NotKnown.since(error)
     except NeedsOperator as error:
         return [{"failed": str(error)}]
     if not all(entry.keys() >= _SHOWN_OF_ENTRY for entry in entries):
@@ -92,8 +129,10 @@ def _ledger(cluster: Cluster) -> list[dict[str, Any]]:
     return entries
 
 
-def _lease(holder: Holder) -> str:
+def _lease(holder: Holder | _NotKnown) -> str:
     """A killed change leaves it taken; the next one takes it over."""
+    if isinstance(holder, _NotKnown):
+        return holder
     gone = f"; no sign of life since {holder.renewed}: it was killed" if holder.silent else ""
     return f"{holder}{gone}"
 
@@ -102,6 +141,8 @@ def _journal(cluster: Cluster) -> tuple[Journal | None, str | None]:
     """That of a hold which nobody has ended; else what is wrong with it."""
     try:
         return find_open(Records(cluster)), None
+    except Forbidden as error:
+        return None, _NotKnown.since(error)
     except NeedsOperator as error:
         return None, str(error)
 
