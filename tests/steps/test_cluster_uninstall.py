@@ -125,6 +125,23 @@ def test_what_has_our_labels_and_was_applied_by_somebody_else_stays(site: Instal
     assert site.there() == KEPT | {("Service", "a-copy")}
 
 
+def test_kinds_that_may_not_be_listed_are_told_and_what_inventories_list_goes(
+    site: Installed,
+) -> None:
+    before = plan_removal(site.cluster, FEW)
+    site.fake.denied = {("list", "services"), ("list", "roles")}
+    planned = plan_removal(site.cluster, FEW)
+    assert planned.going == before.going
+    told = [each for each in planned.staying if each not in before.staying]
+    assert [each.partition(":")[0] for each in told] == [
+        "each Service that no inventory lists, if any",
+        "each Role that no inventory lists, if any",
+    ]
+    assert "may not list services" in told[0]
+    uninstall(site)
+    assert site.there() == KEPT
+
+
 HELD = new_journal("a worker is replaced").held({names.PLATFORM_POOL: False, names.POOL: True})
 
 

@@ -12,7 +12,7 @@ from clinical_ai.inventory import is_ours
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.manifests.kubernetes.migration import DROP
 from clinical_ai.plans import pools_to_restore
-from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
+from clinical_ai.ports_cluster import Cluster, Forbidden, Object, Propagation, Ref
 from clinical_ai.secret_references import parts
 from clinical_ai.steps.cluster.hold import find_open
 from clinical_ai.steps.cluster.inventory import Ownership, read_inventory
@@ -227,6 +227,7 @@ def _listed(cluster: Cluster) -> tuple[list[Object], list[str]]:
     """Objects of both inventories that are there and still ours, the last applied first.
 
     Then those of ours that none lists, as when somebody deleted one: they would stay and run on.
+    And what stays, as a person reads it.
     """
     ours: list[Object] = []
     foreign: list[str] = []
@@ -242,14 +243,17 @@ def _listed(cluster: Cluster) -> tuple[list[Object], list[str]]:
                 ours.append(found)
             else:
                 foreign.append(f"{ref.short}, which is not the platform's any more")
-    return [*ours, *_unlisted(cluster, known)], foreign
+    unlisted, unseen = _unlisted(cluster, known)
+    return [*ours, *unlisted], [*foreign, *unseen]
 
 
-def _unlisted(cluster: Cluster, known: Collection[Ref]) -> list[Object]:
+def _unlisted(cluster: Cluster, known: Collection[Ref]) -> tuple[list[Object], list[str]]:
     """Objects that carry our labels, were applied by us, and are not known.
 
-    Of kinds that are not listed there are those that were last found good.
+    Of kinds that are not listed there are those that were last found good. Then which kinds could
+    not be searched: no reason to keep what the inventories list.
     """
+    unseen: list[str] = []
     try:
         good = [Ref.of(each) for each in Records(cluster).find_objects()]
     except NeedsOperator:
@@ -257,7 +261,12 @@ def _unlisted(cluster: Cluster, known: Collection[Ref]) -> list[Object]:
     found = {names.KEPT_BY_DEPLOY: [it for ref in good if (it := _find(cluster, ref))]}
     for owner, kinds in _LISTED.items():
         labels = ownership(cluster.namespace, owner)
-        rows = [row for kind in kinds for row in cluster.find_all(*kind, labels=labels)]
+        rows: list[Object] = []
+        for api_version, kind in kinds:
+            try:
+                rows += cluster.find_all(api_version, kind, labels=labels)
+            except Forbidden as error:
+                unseen.append(f"each {kind} that no inventory lists, if any: {error.problem}")
         found[owner] = [*rows, *found.get(owner, [])]
     ours = {
         Ref.of(each): each
@@ -265,7 +274,7 @@ def _unlisted(cluster: Cluster, known: Collection[Ref]) -> list[Object]:
         for each in rows
         if is_ours(each, "", ownership(cluster.namespace, owner), names.FIELD_MANAGER)
     }
-    return [each for ref, each in ours.items() if ref not in known]
+    return [each for ref, each in ours.items() if ref not in known], unseen
 
 
 def _find(cluster: Cluster, ref: Ref) -> Object | None:
