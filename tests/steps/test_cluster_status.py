@@ -266,7 +266,23 @@ def test_what_may_not_be_read_is_told_as_not_known_and_hides_nothing_else(
     assert seen.keys() == before.keys()
 
 
-@pytest.mark.parametrize("text", ["oops", '[{"at": "x"}]'], ids=["no JSON", "no whole entry"])
+def entry_with(**fields: object) -> str:
+    return json.dumps([ENTRY | fields])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "oops",
+        '[{"at": "x"}]',
+        entry_with(at=1),
+        entry_with(release=["1.0.0"]),
+        entry_with(run=None),
+        entry_with(failed=True, verified="all"),
+        entry_with(failed=None),
+    ],
+    ids=["no JSON", "no whole entry", "at", "release", "run", "failed", "failed null"],
+)
 def test_a_damaged_ledger_hides_nothing_else(installed: Installed, text: str) -> None:
     installed.platform().record(ENTRY)
     ledger = Ref("v1", "ConfigMap", names.LEDGER)

@@ -20,7 +20,7 @@ from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.status import NO_BACKUP, last_runs, run_lines
 
 _MOST_SHOWN: Final = 10
-_SHOWN_OF_ENTRY: Final = frozenset({"at", "release", "run"})
+_SHOWN_OF_ENTRY: Final = ("at", "release", "run", "failed")
 _ABANDONED: Final = (
     "; whoever began that is gone: run `clinical-ai deploy --runtime kubernetes`, which opens them"
 )
@@ -124,7 +124,9 @@ def _ledger(cluster: Cluster) -> list[dict[str, Any]] | _NotKnown:
         return _NotKnown.since(error)
     except NeedsOperator as error:
         return [{"failed": str(error)}]
-    if not all(entry.keys() >= _SHOWN_OF_ENTRY for entry in entries):
+    whole = [{"failed": ""} | entry for entry in entries]  # only what failed tells why
+    shown = [entry.get(field) for entry in whole for field in _SHOWN_OF_ENTRY]
+    if not all(isinstance(value, str) for value in shown):
         return [{"failed": str(records.damaged(names.LEDGER))}]
     return entries
 
