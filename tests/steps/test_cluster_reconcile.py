@@ -10,6 +10,7 @@ from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.inventory import Ownership, read_inventory
 from clinical_ai.steps.cluster.reconcile import Reconciled, reconcile
+from tests.support.clock import Clock
 from tests.support.fake_cluster import FakeCluster, Request
 from tests.support.fake_refusals import Refusal
 from tests.support.objects import LABELS, config
@@ -133,7 +134,7 @@ def deletes(fake: FakeCluster) -> int:
     return sum(it.verb == "delete" for it in fake.requests)
 
 
-def test_what_finalizers_keep_stays_in_the_inventory_until_it_has_gone() -> None:
+def test_what_finalizers_keep_stays_in_the_inventory_until_it_has_gone(clock: Clock) -> None:
     fake = FakeCluster()
     cluster = fake.open()
     run(cluster, "a", "b")
@@ -146,6 +147,7 @@ def test_what_finalizers_keep_stays_in_the_inventory_until_it_has_gone() -> None
         assert "ConfigMap b" not in did(done)
         assert listed(cluster) == ["a", "b"]
     assert deletes(fake) == 1
+    assert clock.now < 10  # it is waited for once
     looked = did(run(cluster, "a", write=False))
     assert looked["ConfigMap b"] is Did.UNCHANGED
     none = Ownership(LABELS, limit=0)  # it was allowed before
@@ -156,11 +158,14 @@ def test_what_finalizers_keep_stays_in_the_inventory_until_it_has_gone() -> None
     assert deletes(fake) == 1
 
 
-def test_what_takes_a_moment_to_go_is_no_fault() -> None:
+@pytest.mark.parametrize("finalizer", ["orphan", "x.test/clean"])
+def test_what_takes_a_moment_to_go_is_no_fault(clock: Clock, finalizer: str) -> None:
+    """Somebody cleans up after it; the garbage collector lets go of what it made."""
     fake = FakeCluster()
     cluster = fake.open()
     run(cluster, "a", "b")
-    keep(fake, "b", "orphan")
+    keep(fake, "b", finalizer)
+    clock.happens(lambda: None, lambda: keep(fake, "b"))
     done = run(cluster, "a")
     assert (done.faults, did(done)["ConfigMap b"]) == ([], Did.REMOVED)
     assert listed(cluster) == ["a"]

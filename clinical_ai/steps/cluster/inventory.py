@@ -6,17 +6,17 @@ from typing import Final
 
 from clinical_ai import names
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import NeedsOperator, PlatformError
+from clinical_ai.errors import NeedsOperator, PlatformError, TimedOut
 from clinical_ai.inventory import Inventory, as_rows, from_rows, is_ours
 from clinical_ai.manifests.kubernetes import metadata
 from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
 from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, free
 from clinical_ai.steps.cluster.synced import KIND, secret_of
+from clinical_ai.waiting import Sighting, wait_until
 
 _KEY: Final = "objects.json"
-# The API server sets it for our own delete, and the garbage collector takes it away in a moment.
-_OF_OUR_DELETE: Final = "orphan"
+_MOMENT: Final = 5  # seconds: a controller that works takes its finalizer away in less
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,11 @@ def prune(
                 stays = found["kind"] == KIND and secret_of(found) in read
                 how: Propagation = "Orphan" if stays else "Background"
                 cluster.delete(ref, uid=found["metadata"]["uid"], propagation=how)
-            after = cluster.find(ref)
+            told = _await_release(cluster, ref, found)
         except PlatformError as error:
             failed[ref] = error
             continue
-        same = after is not None and after["metadata"]["uid"] == found["metadata"]["uid"]
-        if after is not None and same and (told := _held(after)):
+        if told:
             problem = f"{ref} is wanted no more and {told}"
             failed[ref] = NeedsOperator(problem, "see that what takes them away still runs")
         else:
@@ -171,6 +170,24 @@ def _would_remove(ref: Ref, found: Object) -> ObjectChange:
     return ObjectChange(str(ref), Did.REMOVED, ref=ref)
 
 
+def _await_release(cluster: Cluster, ref: Ref, found: Object) -> str:
+    """What keeps it once those that its finalizers name have had a moment; empty when none does."""
+    told = ""
+
+    def look() -> Sighting:
+        nonlocal told
+        after = cluster.find(ref)
+        same = after is not None and after["metadata"]["uid"] == found["metadata"]["uid"]
+        told = _held(after) if after is not None and same else ""
+        return Sighting(not told, told)
+
+    try:
+        wait_until(f"the end of {ref}", look, seconds=0 if _is_going(found) else _MOMENT)
+    except TimedOut:
+        return told
+    return ""
+
+
 def _is_going(found: Object) -> bool:
     return "deletionTimestamp" in found["metadata"]
 
@@ -178,10 +195,9 @@ def _is_going(found: Object) -> bool:
 def _held(found: Object) -> str:
     """Which finalizers keep one that is being deleted; empty when it goes by itself."""
     finalizers = found["metadata"].get("finalizers") or []
-    keeping = [each for each in finalizers if each != _OF_OUR_DELETE]
-    if not _is_going(found) or not keeping:
+    if not _is_going(found) or not finalizers:
         return ""
-    return f"is being deleted; it is kept by finalizers: {', '.join(keeping)}"
+    return f"is being deleted; it is kept by finalizers: {', '.join(finalizers)}"
 
 
 def _find(cluster: Cluster, ref: Ref) -> Object | None:
