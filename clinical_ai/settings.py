@@ -83,6 +83,15 @@ class _Common(Frozen):
             )
         return value
 
+    @field_validator("no_proxy")
+    @classmethod
+    def _nothing_to_fill_in(cls, value: str | None) -> str | None:
+        if value and "{{" in value:
+            raise ValueError(
+                "has {{, which Prefect would fill in or remove as a run starts; write hosts alone"
+            )
+        return value
+
     def references(self) -> dict[str, str]:
         """Field to reference of each secret that is used with these settings."""
         return {

@@ -375,6 +375,14 @@ def test_vault_has_an_address_that_there_can_be(kind: str, place: str) -> None:
     assert "kubernetes.aws-credentials.vault-address is not an address" in fault
 
 
+def test_no_proxy_holds_nothing_that_prefect_would_fill_in() -> None:
+    with pytest.raises(ManyFaults) as refused:
+        parse({**ALL["development"], "no-proxy": "{{ prefect.blocks.secret.x }},10.0.0.0/8"})
+    [fault] = refused.value.faults
+    assert fault.problem.startswith("settings: no-proxy has {{, which Prefect would fill in")
+    assert fault.remedy == "write hosts alone"
+
+
 @pytest.mark.parametrize("account", ["default", "clinical-ai-prefect-worker"])
 def test_external_secrets_take_no_account_of_a_pod(account: str) -> None:
     chosen = {

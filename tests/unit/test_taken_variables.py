@@ -52,6 +52,8 @@ DECIDED: Final = [
     *(f"server.services.{each}.enabled" for each in ("foreman", "late_runs", "repossessor")),
     *(f"server.services.{each}.enabled" for each in ("task_run_recorder", "pause_expirations")),
     *("server.services.cancellation_cleanup.enabled", "flows.heartbeat_frequency"),
+    *("server.events.proactive_granularity", "server.events.expired_bucket_buffer"),
+    "server.services.repossessor.loop_seconds",
     *("worker.query_seconds", "worker.heartbeat_seconds"),
     *("worker.webserver.host", "worker.webserver.port"),
     *("kubernetes.worker.api_auth_string_secret_name", "kubernetes.worker.store_env_as_secret"),
