@@ -418,7 +418,7 @@ _COMMON = {
     "worker-concurrency": some.integers(1, 1000),
     "drain-seconds": some.integers(0, 86_400),
     "https-proxy": _ADDRESSES,
-    "no-proxy": some.text(max_size=8),
+    "no-proxy": some.text(max_size=8).filter(lambda text: "{{" not in text),
     "ca-bundle": some.sampled_from(["/ca.pem", "/with space/ca.pem"]),
     "sources-columns": some.dictionaries(_NAMES, _NAMES, max_size=2),
     "connections": some.dictionaries(
