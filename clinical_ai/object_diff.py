@@ -1,11 +1,13 @@
 """What differs between two versions of an object, for people: pure, secrets masked."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from clinical_ai.ports_cluster import Object
+from clinical_ai.secret_forms import names_a_secret, without_secrets
 
 HIDDEN: Final = "(hidden)"
 _LONGEST: Final = 200  # characters of a value
@@ -14,6 +16,7 @@ _BOOKKEEPING: Final = frozenset({"managedFields", "resourceVersion", "generation
 _SECRET_FIELDS: Final = frozenset({"data", "stringData"})
 _COPY: Final = "kubectl.kubernetes.io/last-applied-configuration"  # holds the whole object
 _KEYS: Final = ("name", "mountPath", "containerPort", "port")  # of items that lists merge by
+_LAST: Final = re.compile(r"([^.\[\]=]+)\]?(\.value)?$")  # of a path, which names its value
 _ABSENT: Final = object()
 
 
@@ -36,9 +39,12 @@ class FieldChange:
 
 
 def differences(before: Object, after: Object) -> list[FieldChange]:
-    """Fields that differ, in the order of the object; of a Secret, only which ones."""
+    """Fields that differ, in the order of the object; of a Secret, only which ones.
+
+    Nothing of ours holds a secret in clear elsewhere; what somebody else wrote there may.
+    """
     return [
-        FieldChange(path, _text(old, hidden=hidden), _text(new, hidden=hidden))
+        FieldChange(path, *(_text(path, each, hidden=hidden) for each in (old, new)))
         for path, old, new in _compare(_bare(before), _bare(after), "")
         for hidden in [_is_secret(after, path)]
     ]
@@ -95,10 +101,10 @@ def _tells_apart(items: list[Any], key: str) -> bool:
 
 
 def _is_secret(whole: Object, path: str) -> bool:
-    if path.startswith(f".metadata.annotations.{_COPY}"):
+    if path.startswith(f".metadata.annotations.{_COPY}") or _holds_copy(path):
         return True
     field = path.removeprefix(".").partition(".")[0]
-    return whole.get("kind") == "Secret" and (field in _SECRET_FIELDS or _holds_copy(path))
+    return whole.get("kind") == "Secret" and field in _SECRET_FIELDS
 
 
 def _holds_copy(path: str) -> bool:
@@ -106,10 +112,22 @@ def _holds_copy(path: str) -> bool:
     return path in {".metadata", ".metadata.annotations", "."}
 
 
-def _text(value: Any, *, hidden: bool) -> str | None:
+def _text(path: str, value: Any, *, hidden: bool) -> str | None:
     if value is _ABSENT:
         return None
     if hidden:
         return HIDDEN
-    text = json.dumps(value, ensure_ascii=False)
+    last = _LAST.search(path)
+    name = last[1] if last else ""
+    text = without_secrets(json.dumps(_masked(name, value), ensure_ascii=False))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _masked(name: str, value: Any) -> Any:
+    """The value without texts that have a secret's name, as fields or as variables of a pod."""
+    if isinstance(value, dict):
+        called = str(value.get("name", "value"))
+        return {key: _masked(called if key == "value" else key, it) for key, it in value.items()}
+    if isinstance(value, list):
+        return [_masked("", it) for it in value]
+    return HIDDEN if isinstance(value, str) and names_a_secret(name) else value

@@ -68,6 +68,38 @@ def test_values_of_a_secret_are_never_shown() -> None:
     assert told(*both) == [".data.k: (hidden) becomes (hidden)"]
 
 
+def config(data: dict[str, str], **about: Any) -> Object:
+    return {"kind": "ConfigMap", "metadata": {"name": "c", **about}, "data": data}
+
+
+def test_what_somebody_else_wrote_in_clear_is_not_shown_either() -> None:
+    copy = {"kubectl.kubernetes.io/last-applied-configuration": f'{{"env": "{CANARY}"}}'}
+    entry = {"name": "T_PASSWORD", "value": CANARY}
+    address = f"postgresql://u:{CANARY}@db/x"
+    for before, after in (
+        (deployment(env=[entry]), deployment(env=[])),
+        (deployment(env=[entry]), deployment(env=[{**entry, "value": "x"}])),
+        (deployment(env=[entry]), deployment()),
+        (deployment(env=[{"name": "DATABASE", "value": address}]), deployment(env=[])),
+        (config({"endpoint": address}), config({"endpoint": "http://m:9000"})),
+        (config({"api-token": CANARY}), config({})),
+        (config({"note": f"password={CANARY}"}), config({})),
+        (config({}, annotations=copy), config({})),
+    ):
+        for found in (differences(before, after), differences(after, before)):
+            assert found
+            assert CANARY not in repr(found)
+
+
+def test_which_secret_is_meant_is_shown() -> None:
+    def reading(name: str) -> Object:
+        key = {"secretKeyRef": {"name": name, "key": "password"}}
+        return deployment(env=[{"name": "T_PASSWORD", "valueFrom": key}])
+
+    path = ".spec.containers[name=a].env[name=T_PASSWORD].valueFrom.secretKeyRef.name"
+    assert told(reading("a"), reading("b")) == [f'{path}: "a" becomes "b"']
+
+
 def test_a_long_value_is_cut() -> None:
     [found] = differences({"a": "x" * 1000}, {"a": "y" * 1000})
     assert len(str(found)) < 450
