@@ -475,10 +475,7 @@ def test_a_database_that_was_emptied_is_migrated_and_filled_again(
             site.prefect.emptied = False
 
     site.fake.on_write = fill
-    capsys.readouterr()
-    assert site.up() == 0
-    assert re.search(rf"database +Job {first['name']}:? created", capsys.readouterr().out)
-    assert migration_of(site)["uid"] != first["uid"]
+    up_migrates_anew(site, first, capsys)
     assert len(site.prefect.deployments) == len(site.rendered["deployments"])
     assert find_settings(site.prefect) == site.settings
     assert site.started(names.DEPLOY_SELF) == 1
@@ -497,10 +494,7 @@ def test_a_backup_of_an_older_release_is_migrated(
     older = f"registry.example.org/hospital/older@sha256:{'0' * 64}"
     site.prefect.pools[names.PLATFORM_POOL] = json.loads(pool.replace(RELEASE.image, older))
     site.prefect.runs.clear()
-    capsys.readouterr()
-    assert site.up() == 0
-    assert re.search(rf"database +Job {first['name']}:? created", capsys.readouterr().out)
-    assert migration_of(site)["uid"] != first["uid"]
+    up_migrates_anew(site, first, capsys)
     assert site.started(names.DEPLOY_SELF) == 1
     site.fake.requests.clear()
     assert site.up() == 0
@@ -514,6 +508,14 @@ def test_a_migration_that_has_just_run_is_not_run_again(
     assert "database" not in capsys.readouterr().out
     made = [each for each in site.fake.writes if names.MIGRATION in each and "jobs" in each]
     assert len(made) == 1
+
+
+def up_migrates_anew(site: DayZero, first: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """The Job of before, which had succeeded, is made once more, and told."""
+    capsys.readouterr()
+    assert site.up() == 0
+    assert re.search(rf"database +Job {first['name']}:? created", capsys.readouterr().out)
+    assert migration_of(site)["uid"] != first["uid"]
 
 
 def migration_of(site: DayZero) -> Any:

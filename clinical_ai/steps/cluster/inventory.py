@@ -150,7 +150,9 @@ def _find_unwanted(
             "nothing at all is wanted, so everything would be deleted",
             "see why; to remove the platform, uninstall it",
         )
-    return {ref: found for ref in inventory.unwanted(wanted) if (found := _find(cluster, ref))}
+    return {
+        ref: found for ref in inventory.unwanted(wanted) if (found := find_served(cluster, ref))
+    }
 
 
 def _ours(
@@ -200,7 +202,7 @@ def _held(found: Object) -> str:
     return f"is being deleted; it is kept by finalizers: {', '.join(finalizers)}"
 
 
-def _find(cluster: Cluster, ref: Ref) -> Object | None:
+def find_served(cluster: Cluster, ref: Ref) -> Object | None:
     """The object; a kind that is not served any more has none."""
     return cluster.find(ref) if cluster.serves(ref.api_version, ref.kind) else None
 

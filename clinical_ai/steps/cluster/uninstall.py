@@ -15,7 +15,7 @@ from clinical_ai.plans import pools_to_restore
 from clinical_ai.ports_cluster import Cluster, Forbidden, Object, Propagation, Ref
 from clinical_ai.secret_references import parts
 from clinical_ai.steps.cluster.hold import find_open
-from clinical_ai.steps.cluster.inventory import Ownership, read_inventory
+from clinical_ai.steps.cluster.inventory import Ownership, find_served, read_inventory
 from clinical_ai.steps.cluster.job import await_job, remove_job
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import await_gone
@@ -237,7 +237,7 @@ def _listed(cluster: Cluster) -> tuple[list[Object], list[str]]:
         uids = read_inventory(cluster, kept).uids
         known |= uids.keys()
         for ref in reversed(list(uids)):
-            if (found := _find(cluster, ref)) is None:
+            if (found := find_served(cluster, ref)) is None:
                 continue
             if is_ours(found, uids[ref], kept.labels, names.FIELD_MANAGER):
                 ours.append(found)
@@ -258,7 +258,7 @@ def _unlisted(cluster: Cluster, known: Collection[Ref]) -> tuple[list[Object], l
         good = [Ref.of(each) for each in Records(cluster).find_objects()]
     except NeedsOperator:
         good = []
-    found = {names.KEPT_BY_DEPLOY: [it for ref in good if (it := _find(cluster, ref))]}
+    found = {names.KEPT_BY_DEPLOY: [it for ref in good if (it := find_served(cluster, ref))]}
     for owner, kinds in _LISTED.items():
         labels = ownership(cluster.namespace, owner)
         rows: list[Object] = []
@@ -275,11 +275,6 @@ def _unlisted(cluster: Cluster, known: Collection[Ref]) -> tuple[list[Object], l
         if is_ours(each, "", ownership(cluster.namespace, owner), names.FIELD_MANAGER)
     }
     return [each for ref, each in ours.items() if ref not in known], unseen
-
-
-def _find(cluster: Cluster, ref: Ref) -> Object | None:
-    """The object; a kind that is not served any more has none."""
-    return cluster.find(ref) if cluster.serves(ref.api_version, ref.kind) else None
 
 
 def _jobs(cluster: Cluster) -> list[Object]:
