@@ -24,16 +24,20 @@ def ensure_deployed(platform: AnyPlatform, terminal: Terminal, *, anew: bool = F
     `anew`: what it did is there no more, as after other settings, or an uninstallation that left
     the database. A run that is under way for them is followed all the same.
     """
-    settings = sha256(json.dumps(dump(platform.settings), sort_keys=True).encode()).hexdigest()[:12]
-    tag = f"applies:{platform.release_tag}-{settings}"
-    asked = {"report_only": False}
-    run, started = ensure_run(platform, names.DEPLOY_SELF, asked, tag, anew=anew)
+    run, started = start_deploy(platform, anew=anew)
     if not run.completed:
         longest = _SECONDS + platform.settings.drain_seconds  # running work may be waited for
         run = follow_run(platform.api, run.id, seconds=longest, tell=terminal.note)
     demand(platform, run)
     terminal.line(names.DEPLOY_SELF, _told(platform, run) if started else "unchanged")
     return run
+
+
+def start_deploy(platform: AnyPlatform, *, anew: bool = True) -> tuple[Run, bool]:
+    """The run that `ensure_deployed` follows, made when there is none; see `ensure_run`."""
+    settings = sha256(json.dumps(dump(platform.settings), sort_keys=True).encode()).hexdigest()[:12]
+    tag = f"applies:{platform.release_tag}-{settings}"
+    return ensure_run(platform, names.DEPLOY_SELF, {"report_only": False}, tag, anew=anew)
 
 
 def ensure_run(

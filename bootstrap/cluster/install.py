@@ -4,7 +4,8 @@ import json
 import os
 import socket
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,7 +19,7 @@ from bootstrap.cluster import checks
 from bootstrap.cluster.from_pod import check_beside, check_from_pod, is_left
 from bootstrap.cluster.image import Found, ensure_release, look_for_release, render
 from bootstrap.request import Request
-from bootstrap.runs import demand, ensure_deployed, ensure_run, link
+from bootstrap.runs import demand, ensure_deployed, ensure_run, link, start_deploy
 from bootstrap.terminal import Terminal, with_remedy
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
@@ -62,24 +63,33 @@ _FIRST: Final = ("configuration", "secrets", "network", "server")
 _SECOND: Final = ("platform worker",)
 _NOT_BUILT: Final = "not built yet:"
 _SERVER: Final = Ref("apps/v1", "Deployment", names.SERVER)
+_PLATFORM_WORKER: Final = Ref("apps/v1", "Deployment", names.PLATFORM_WORKER)
 _VERIFY_SECONDS: Final = 300
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be installed, and where. `missing`: why a reference to a secret has no value."""
+    """What is to be installed, and where. `missing`: why a reference to a secret has no value.
+
+    `rendering`: what the release registers, once it is read from the checkout.
+    """
 
     request: Request
     settings: Settings
     cluster: Cluster
     kept: Mapping[str, SecretStr]
-    rendered: dict[str, Any]
+    rendering: Callable[[], dict[str, Any]]
     missing: Mapping[str, NeedsOperator] = field(default_factory=dict)
 
     @property
     def secrets(self) -> ClusterSecrets:
         """Those of the namespace."""
         return ClusterSecrets(self.cluster)
+
+    @property
+    def rendered(self) -> dict[str, Any]:
+        """What the release registers. NeedsOperator when its flows can't be read."""
+        return self.rendering()
 
     @cached_property
     def found(self) -> Found:
@@ -88,14 +98,18 @@ class Plan:
 
 
 def run(request: Request, terminal: Terminal) -> int:
-    """What the request asks for."""
-    plan = _plan(request)
+    """What the request asks for; flows are read beside the checks, by their own interpreter."""
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        return _run(_plan(request, beside), terminal)
+
+
+def _run(plan: Plan, terminal: Terminal) -> int:
     terminal.line("checks", ", ".join(look_first(plan)))
     for told in plan.secrets.at_once().kept_otherwise(plan.kept):
         terminal.line("secrets", told)
-    if request.check:
+    if plan.request.check:
         return check_only(plan, terminal)
-    if request.diff:
+    if plan.request.diff:
         return show_difference(plan, terminal)
     return up(plan, terminal)
 
@@ -138,6 +152,8 @@ def up(plan: Plan, terminal: Terminal) -> int:
         platform, settled = settle(plan, platform)
         deployments = ensure_deployments(platform.managed, platform.wanted, "bootstrap")
         terminal.step("registration", settled, deployments)
+        if plan.cluster.find(_PLATFORM_WORKER) is None:
+            start_deploy(platform)  # its worker takes it as soon as it lives
         terminal.step("platform worker", _bring_rest(platform))
         deployed = ensure_deployed(platform, terminal, anew=_differs(platform))
         ensure_verified(platform, deployed, terminal)
@@ -285,14 +301,15 @@ def settle(plan: Plan, platform: ClusterPlatform) -> tuple[ClusterPlatform, list
         return _settle(plan, platform, api, write=True)
 
 
-def _plan(request: Request) -> Plan:
+def _plan(request: Request, beside: Executor) -> Plan:
     """The settings that were named, and the cluster that kubectl would speak to."""
     if request.raw is None:
         raise NeedsOperator("no settings are named", "give them with --settings FILE")
     namespace = cluster_of(parse(request.raw, origin=request.origin)).namespace
     cluster = open_kubernetes(request.environ, namespace=namespace, context=request.context)
     settings, kept, missing = wanted.look(request, ClusterSecrets(cluster).at_once().find)
-    return Plan(request, settings, cluster, kept, render(request.checkout), missing)
+    rendering = beside.submit(render, request.checkout).result
+    return Plan(request, settings, cluster, kept, rendering, missing)
 
 
 def _find_namespace(plan: Plan) -> Object | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
 from secrets import token_hex
 from time import monotonic
 from typing import Any, Final
@@ -16,9 +17,11 @@ from clinical_ai.waiting import Sighting, wait_until
 
 ARTIFACT_KEY: Final = "canary"
 _SLUG: Final = "canary-"
-_NOTICE: Final = 10  # seconds: more than the scheduler's loop, no more than a worker looks ahead
-# A busy scheduler may come too late for that time, or miss the change in the round that meets it.
-_AGAIN: Final = 25
+# Seconds until a canary is due, and until it is scheduled anew when no run was made of that. A
+# notice is more than the scheduler's loop of five, no more than a worker looks ahead. A busy
+# scheduler may come too late for the first, or miss a change in the round that meets it.
+_FIRST: Final = (7, 10)
+_LATER: Final = (10, 25)
 # Between the end of a run and the begin of the next one a full pool has room: the worker asks every
 # ten seconds or so, and a process takes some to begin.
 _BETWEEN: Final = 20
@@ -195,14 +198,15 @@ def _await_run(
     api: PrefectApi, deployment_id: str, token: str, now: datetime, seconds: float
 ) -> str:
     found: list[str] = []
-    started, asked = monotonic(), 0
+    started, tries, next_one = monotonic(), chain([_FIRST], repeat(_LATER)), 0.0
 
     def look() -> Sighting:
-        nonlocal asked
+        nonlocal next_one
         waited = monotonic() - started
-        if waited >= asked * _AGAIN:
-            asked += 1
-            start = now + timedelta(seconds=waited + _NOTICE)
+        if waited >= next_one:
+            notice, patience = next(tries)
+            next_one = waited + patience
+            start = now + timedelta(seconds=waited + notice)
             _schedule_once(api, f"/deployments/{deployment_id}", token, start)
         rows = api.post(
             "/flow_runs/filter",

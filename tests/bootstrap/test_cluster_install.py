@@ -36,7 +36,7 @@ from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.cluster.break_glass import Stopped, stop
 from clinical_ai.steps.cluster.deploy import look
 from clinical_ai.steps.cluster.inventory import read_inventory
-from clinical_ai.steps.cluster.lease import cluster_lease
+from clinical_ai.steps.cluster.lease import cluster_lease, find_holder
 from clinical_ai.steps.cluster.reconcile import reconcile
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.uninstall import Options, plan_removal, remove
@@ -63,12 +63,14 @@ class DayZero(Installed):
         request = Request(
             StateFolder(CHECKOUT), CHECKOUT, {}, raw={}, image=image, runtime="kubernetes"
         )
-        plan = Plan(request, self.settings, self.cluster, {}, self.rendered)
+        plan = Plan(request, self.settings, self.cluster, {}, lambda: self.rendered)
         return replace(plan, **more)
 
     def work(self) -> None:
-        """Controllers, and workers whose runs end well at once."""
+        """Controllers, and workers whose runs end well as soon as nobody else changes anything."""
         self.controllers()
+        if find_holder(self.cluster) is not None:
+            return
         for run, row in list(self.prefect.runs.items()):
             if row["state_type"] == "SCHEDULED" and not row["auto_scheduled"]:
                 table = json.dumps(as_rows([Result("pods ready", passed=True, evidence="3")]))
@@ -211,6 +213,19 @@ def test_preflights_take_each_name_that_kubernetes_does(
     assert (f"{credentials} is not there" in said) is credentials.startswith("secret:")
 
 
+def test_flows_that_cannot_be_read_are_told_with_what_else_stands_in_the_way(
+    monkeypatch: pytest.MonkeyPatch, check_settings: Main
+) -> None:
+    def refuse(_checkout: Path) -> dict[str, Any]:
+        raise NeedsOperator("the flows of /checkout can't be read: no", "correct that flow")
+
+    monkeypatch.setattr(install, "render", refuse)
+    code, said = check_settings("[kubernetes]\nregistry = 'r.test'\n")
+    assert code == 1
+    assert "the flows of /checkout can't be read" in said
+    assert "secret:clinical-ai-prefect-secrets/database-url" in said
+
+
 def test_what_stands_in_the_way_here_and_in_the_cluster_is_told_at_once(site: DayZero) -> None:
     """Namespace, registry, kubectl and a value that is not given: one run tells all four."""
     space = {"name": SPACE}
@@ -318,6 +333,20 @@ def test_deploy_self_is_started_again_when_what_it_did_is_there_no_more(
         assert site.up(replace=True) == 0
         assert site.differing() == []
         assert site.started(names.DEPLOY_SELF) == 2
+
+
+def test_the_first_run_of_deploy_self_is_there_when_its_worker_begins(site: DayZero) -> None:
+    waiting: list[int] = []
+
+    def begin(write: Asked) -> None:
+        if write.served.kind == "Deployment" and write.name == names.PLATFORM_WORKER:
+            waiting.append(site.started(names.DEPLOY_SELF))
+
+    site.fake.on_write = begin
+    site.up()
+    assert set(waiting) == {1}
+    site.up()
+    assert site.started(names.DEPLOY_SELF) == 1
 
 
 def test_what_was_not_proved_is_proved_by_the_next_bootstrap(site: DayZero) -> None:
@@ -603,7 +632,7 @@ def test_whoever_waits_for_a_check_keeps_the_lease(
     signs: list[float] = []
     site.fake.on_write = lambda it: signs.append(clock.now) if it.served.kind == "Lease" else None
     still = repeat(lambda: None)
-    clock.then = chain(islice(still, 140), [end], islice(still, 200), repeat(site.work))
+    clock.then = chain(islice(still, 140), [end], islice(still, 350), repeat(site.work))
     assert site.up() == 0
     assert clock.now > 240
     assert max(after - before for before, after in pairwise(signs)) < 30

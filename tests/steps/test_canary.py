@@ -74,7 +74,7 @@ def test_it_is_due_soon_by_the_platforms_clock_and_once(fake: FakePrefect) -> No
         work(deployment, schedule),
     )[1]
     fly_canary(fake, NOW)
-    assert seen == ["DTSTART:20261124T100010Z\nRRULE:FREQ=SECONDLY;COUNT=1"]
+    assert seen == ["DTSTART:20261124T100007Z\nRRULE:FREQ=SECONDLY;COUNT=1"]
 
 
 def test_no_schedule_of_a_canary_is_left_not_even_of_a_killed_one(fake: FakePrefect) -> None:
@@ -125,7 +125,7 @@ def test_a_scheduler_that_came_too_late_is_asked_again(
 
     fake.on_schedule = come_late
     assert fly_canary(fake, NOW) is not None
-    assert seen == [f"DTSTART:20261124T1{time}Z" for time in ("00010", "00035", "00100")]
+    assert seen == [f"DTSTART:20261124T1{time}Z" for time in ("00007", "00020", "00045")]
     assert schedules(fake) == []
 
 
@@ -301,7 +301,7 @@ def test_the_second_is_due_when_the_first_is_lost(
         take(deployment, schedule),
     )[1]
     fly_canary(fake, NOW, lives=lives)
-    assert seen == ["DTSTART:20261124T100010Z", "DTSTART:20261124T100210Z"]
+    assert seen == ["DTSTART:20261124T100007Z", "DTSTART:20261124T100207Z"]
 
 
 def test_one_that_completes_although_its_worker_goes_is_good(fake: FakePrefect) -> None:

@@ -20,7 +20,7 @@ def await_job(
     *,
     seconds: float,
     tail: int = 50,
-    every: float = 1,
+    every: float = 0.5,
     beat: Callable[[], None] = lambda: None,
 ) -> str:
     """The job's last lines, when it has succeeded.

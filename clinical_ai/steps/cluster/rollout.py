@@ -35,7 +35,7 @@ def await_rollout(
     ref: Ref,
     *,
     seconds: float,
-    every: float = 1,
+    every: float = 0.5,
     beat: Callable[[], None] = lambda: None,
 ) -> Sighting:
     """The newest pods of a Kubernetes Deployment, and only they, are available.

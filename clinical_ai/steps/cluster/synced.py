@@ -29,7 +29,7 @@ def await_synced(
     ref: Ref,
     *,
     seconds: float,
-    every: float = 1,
+    every: float = 0.5,
     beat: Callable[[], None] = lambda: None,
 ) -> Sighting:
     """The ExternalSecret has made its Secret as it is wanted now.
