@@ -56,7 +56,7 @@ def verify_cluster(
 ) -> list[Result]:
     """All checks, in the order in which one depends on another; none stops the next.
 
-    Canary runs go on beside the others: a schedule that comes in ten seconds is most of their time.
+    Canary runs go on beside the others: until they are due is most of their time.
     `fly` off: without canary runs, which take a quarter of a minute. `history` off: without the
     logs, which tell of what was before a change as well. `late`: references to secrets that this
     pod began too early to have: they can't be looked at here, which is no fault.
