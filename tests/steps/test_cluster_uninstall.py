@@ -8,11 +8,14 @@ import pytest
 from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator, TimedOut
+from clinical_ai.manifests.kubernetes import desired
 from clinical_ai.plans import Journal, Stage
 from clinical_ai.ports_cluster import Object, Ref
+from clinical_ai.steps.cluster import uninstall as uninstallation
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.cluster.uninstall import Options, plan_removal, remove
 from clinical_ai.steps.roll import new_journal
+from tests.support import kubernetes_examples as examples
 from tests.support.deploying import container_of
 from tests.support.fake_cluster import Request
 from tests.support.installed import SPACE, Installed, Prepare
@@ -118,6 +121,38 @@ def test_what_no_inventory_lists_goes_by_its_labels(
     assert {kind for kind, _ in site.there()} == {"Secret"}
 
 
+@pytest.mark.parametrize("example", ["development", "production", "vault-agent"])
+def test_what_no_record_at_all_tells_of_goes_by_its_labels(prepare: Prepare, example: str) -> None:
+    """As after a restore of a namespace without them, in which accounts and pods run on."""
+    site = prepare(example)
+    site.install()
+    site.put("ConfigMap", "theirs", labels={"app.kubernetes.io/part-of": names.PRODUCT})
+    before = set(plan_removal(site.cluster, FEW).going)
+    lost = [names.INVENTORY, names.RIGHTS_INVENTORY, names.GOOD_OBJECTS]
+    for ref in (Ref("v1", "ConfigMap", name) for name in lost):
+        site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
+    assert set(plan_removal(site.cluster, FEW).going) == before - {f"ConfigMap {it}" for it in lost}
+    uninstall(site)
+    assert site.there() == {("ConfigMap", "theirs")}
+
+
+@pytest.mark.parametrize("example", examples.ALL)
+def test_each_kind_of_object_is_searched(example: str) -> None:
+    settings = examples.settings_of(example)
+    made = [
+        *desired.for_bootstrap(settings, make_namespace=False),
+        *desired.for_deploy(settings, examples.RELEASE),
+    ]
+    searched = {kind for kinds in uninstallation._LISTED.values() for kind in kinds}
+    assert {(each["apiVersion"], each["kind"]) for each in made} <= searched
+
+
+def test_an_inventory_is_no_object_of_its_own_and_goes_last(site: Installed) -> None:
+    told = list(uninstall(site))
+    assert told[-2:] == [f"ConfigMap {names.INVENTORY}", f"ConfigMap {names.RIGHTS_INVENTORY}"]
+    assert len(told) == len(set(told))
+
+
 def test_what_has_our_labels_and_was_applied_by_somebody_else_stays(site: Installed) -> None:
     labels = site.fake.look("Service", names.SERVER)["metadata"]["labels"]
     site.put("Service", "a-copy", labels=labels, spec={"ports": [{"port": 1}]})
@@ -129,12 +164,13 @@ def test_kinds_that_may_not_be_listed_are_told_and_what_inventories_list_goes(
     site: Installed,
 ) -> None:
     before = plan_removal(site.cluster, FEW)
-    site.fake.denied = {("list", "services"), ("list", "roles")}
+    site.fake.denied = {("list", it) for it in ("services", "configmaps", "roles")}
     planned = plan_removal(site.cluster, FEW)
     assert planned.going == before.going
     told = [each for each in planned.staying if each not in before.staying]
     assert [each.partition(":")[0] for each in told] == [
         "each Service that no inventory lists, if any",
+        "each ConfigMap that no inventory lists, if any",
         "each Role that no inventory lists, if any",
     ]
     assert "may not list services" in told[0]

@@ -13,6 +13,7 @@ from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.waiting import Sighting, outlasting, wait_until
 
+OPERATOR: Final = "external-secrets.io/v1"
 KIND: Final = "ExternalSecret"
 STORE: Final = "SecretStore"
 _PATIENCE: Final = 60.0  # for a Vault or an operator that is just starting

@@ -14,12 +14,13 @@ from clinical_ai.manifests.kubernetes.migration import DROP
 from clinical_ai.plans import pools_to_restore
 from clinical_ai.ports_cluster import Cluster, Forbidden, Object, Propagation, Ref
 from clinical_ai.secret_references import parts
+from clinical_ai.steps.cluster.exposure import INGRESS, ROUTE
 from clinical_ai.steps.cluster.hold import find_open
 from clinical_ai.steps.cluster.inventory import Ownership, find_served, read_inventory
 from clinical_ai.steps.cluster.job import await_job, remove_job
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import await_gone
-from clinical_ai.steps.cluster.synced import KIND
+from clinical_ai.steps.cluster.synced import KIND, OPERATOR, STORE
 
 _JOBS: Final = ("batch/v1", "Job")
 # What deploy/self and bootstrap write beside their inventories; the switch is a person's.
@@ -29,13 +30,18 @@ _OWNERS: Final = {
     names.RIGHTS_INVENTORY: names.KEPT_BY_BOOTSTRAP,
 }
 _SECRETS: Final = (*names.OWN_SECRETS, names.AWS_ACCESS_KEY_ID)
-# Of these each platform has several, so whoever may install may list them.
+# Every kind that a platform may have. ConfigMaps, too: who uninstalls is a person, not deploy/self.
 _LISTED: Final = {
     names.KEPT_BY_DEPLOY: (
         ("apps/v1", "Deployment"),
+        (INGRESS.api_version, INGRESS.kind),
+        (ROUTE.api_version, ROUTE.kind),
         ("v1", "Service"),
         ("policy/v1", "PodDisruptionBudget"),
         ("networking.k8s.io/v1", "NetworkPolicy"),
+        (OPERATOR, KIND),
+        (OPERATOR, STORE),
+        ("v1", "ConfigMap"),
     ),
     names.KEPT_BY_BOOTSTRAP: (
         ("v1", "ServiceAccount"),
@@ -250,8 +256,8 @@ def _listed(cluster: Cluster) -> tuple[list[Object], list[str]]:
 def _unlisted(cluster: Cluster, known: Collection[Ref]) -> tuple[list[Object], list[str]]:
     """Objects that carry our labels, were applied by us, and are not known.
 
-    Of kinds that are not listed there are those that were last found good. Then which kinds could
-    not be searched: no reason to keep what the inventories list.
+    Of kinds that this account may not list there are those that were last found good. Then which
+    kinds could not be searched: no reason to keep what the inventories list.
     """
     unseen: list[str] = []
     try:
@@ -263,6 +269,8 @@ def _unlisted(cluster: Cluster, known: Collection[Ref]) -> tuple[list[Object], l
         labels = ownership(cluster.namespace, owner)
         rows: list[Object] = []
         for api_version, kind in kinds:
+            if not cluster.serves(api_version, kind):
+                continue
             try:
                 rows += cluster.find_all(api_version, kind, labels=labels)
             except Forbidden as error:
@@ -274,7 +282,9 @@ def _unlisted(cluster: Cluster, known: Collection[Ref]) -> tuple[list[Object], l
         for each in rows
         if is_ours(each, "", ownership(cluster.namespace, owner), names.FIELD_MANAGER)
     }
-    return [each for ref, each in ours.items() if ref not in known], unseen
+    # The inventories bear our labels, too, and go last.
+    inventories = {Ref("v1", "ConfigMap", name, cluster.namespace) for name in _OWNERS}
+    return [each for ref, each in ours.items() if ref not in {*known, *inventories}], unseen
 
 
 def _jobs(cluster: Cluster) -> list[Object]:
