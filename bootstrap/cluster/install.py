@@ -44,7 +44,7 @@ from clinical_ai.steps.cluster.hold import finish_abandoned_hold
 from clinical_ai.steps.cluster.inventory import Ownership, kept_by_deploy, read_inventory
 from clinical_ai.steps.cluster.job import has_succeeded
 from clinical_ai.steps.cluster.lease import cluster_lease
-from clinical_ai.steps.cluster.reconcile import reconcile
+from clinical_ai.steps.cluster.reconcile import Reconciled, reconcile
 from clinical_ai.steps.cluster.rights import (
     find_standing,
     is_own_namespace,
@@ -178,7 +178,7 @@ def lay_ground(plan: Plan, release: Release, terminal: Terminal) -> None:
         terminal.step("namespace", made)
     with cluster_lease(plan.cluster, _who()) as lease:
         guard = guarded(plan.cluster, lease.renew)
-        terminal.step("rights", _ensure_rights(plan, guard))
+        _keep_rights(plan, guard, terminal)
         terminal.step("secrets", _ensure_secrets(plan, guard))
         terminal.step("server", _bring(plan, release, guard, terminal))
 
@@ -189,7 +189,7 @@ def narrow_rights(plan: Plan, before: frozenset[str], terminal: Terminal) -> Non
         return
     with cluster_lease(plan.cluster, _who()) as lease:
         guard = guarded(plan.cluster, lease.renew)
-        terminal.step("rights", _ensure_rights(plan, guard))
+        _keep_rights(plan, guard, terminal)
 
 
 def _look_at_ground(plan: Plan, release: Release) -> dict[str, Sequence[Change]] | None:
@@ -202,7 +202,7 @@ def _look_at_ground(plan: Plan, release: Release) -> dict[str, Sequence[Change]]
     secrets = plan.secrets.at_once()
     if is_left(plan.cluster) or any(secrets.find(each) is None for each in _to_keep(plan)):
         return None
-    rights = _ensure_rights(plan, write=False)
+    rights = _ensure_rights(plan, write=False).changes
     server = _unchanged(plan.cluster, _ground(plan, release))
     if server is None or any(each.wrote for each in rights):
         return None
@@ -278,7 +278,7 @@ def show_difference(plan: Plan, terminal: Terminal) -> int:
         coming = [*_rights(plan), *(each for stage in stages.values() for each in stage)]
         changes = [Change(str(Ref.of(each)), Did.CREATED) for each in coming]
     else:
-        changes = [*_ensure_rights(plan, write=False), *look(_site(plan), stages)]
+        changes = [*_ensure_rights(plan, write=False).changes, *look(_site(plan), stages)]
     for change in changes:
         if change.wrote or change.left:
             terminal.plain(with_remedy(change))
@@ -324,7 +324,15 @@ def _ensure_namespace(plan: Plan) -> Sequence[Change]:
     return ensure_objects(plan.cluster, spaces, write=True, guard=guarded(plan.cluster))
 
 
-def _ensure_rights(plan: Plan, guard: Guard = free, *, write: bool = True) -> list[Change]:
+def _keep_rights(plan: Plan, guard: Guard, terminal: Terminal) -> None:
+    """They are as wanted; what of those before could not be deleted, or is kept, is told, too."""
+    done = _ensure_rights(plan, guard)
+    terminal.step("rights", done.changes)
+    for fault in done.faults:
+        terminal.line("rights", f"tried again by the next `up`: {fault}")
+
+
+def _ensure_rights(plan: Plan, guard: Guard = free, *, write: bool = True) -> Reconciled:
     """Namespace, accounts and rights. One that is there is not labelled.
 
     One that bootstrap made is compared only, when this account may not patch it: rights in the
@@ -337,7 +345,7 @@ def _ensure_rights(plan: Plan, guard: Guard = free, *, write: bool = True) -> li
     kept = [Ref.of(each) for each in spaces]
     done = reconcile(cluster, others, own, write=write, guard=guard, kept=kept)
     compared = [change for each in spaces for change in look_at_namespace(cluster, each)]
-    return [*compared, *done.changes]
+    return replace(done, objects=[*compared, *done.objects])
 
 
 def _rights(plan: Plan) -> list[dict[str, Any]]:

@@ -957,6 +957,39 @@ def test_a_difference_is_shown_and_nothing_is_written(
     assert f"ConfigMap {SPACE}/{names.CONFIGURATION}: created" in capsys.readouterr().out
 
 
+def test_what_finalizers_keep_of_the_rights_is_told_until_it_has_gone(
+    site: DayZero, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the account of External Secrets, once Vault's agent is chosen."""
+    site.up()
+    own = install._rights_ownership(site.settings)
+    kept = site.fake.look("ServiceAccount", names.MIGRATION)
+    about = {"name": "before", "namespace": SPACE, "labels": kept["metadata"]["labels"]}
+    former = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": about}
+    wanted = install._rights(site.plan())
+    assert reconcile(site.cluster, [*wanted, former], own, write=True).faults == []
+    keep(site, "x.test/clean")
+    for _ in range(2):
+        capsys.readouterr()
+        assert site.up() == 0
+        told = capsys.readouterr().out
+        assert "ServiceAccount clinical-ai/before is wanted no more and is being deleted" in told
+        assert "it is kept by finalizers: x.test/clean" in told
+    keep(site)
+    assert site.up() == 0
+    assert "is wanted no more" not in capsys.readouterr().out
+    assert ("ServiceAccount", "before") not in site.there()
+    site.fake.requests.clear()
+    assert site.up() == 0
+    assert site.fake.writes == []
+
+
+def keep(site: DayZero, *finalizers: str) -> None:
+    finalized = {"finalizers": list(finalizers)}
+    about = "ServiceAccount", "before", "controller"
+    site.fake.edit(*about, lambda it: it["metadata"].update(finalized))
+
+
 def let_jobs_delete_pods(site: DayZero) -> None:
     """What a person did with kubectl."""
     more = {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]}

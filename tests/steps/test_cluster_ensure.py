@@ -247,8 +247,9 @@ def test_what_is_being_deleted_is_not_taken_for_what_is_there(world: World) -> N
     uid = world.api.apply(held)["metadata"]["uid"]
     world.api.delete(CONFIG, uid=uid)
     for write in (False, True):
-        with pytest.raises(Changed, match="ConfigMap settings is being deleted"):
+        with pytest.raises(Changed, match="ConfigMap settings is being deleted") as refused:
             ensure_objects(world.api, [config(a="1")], write=write)
+        assert "kept by finalizers: test.example/hold; it is made anew" in str(refused.value)
     world.api.patch(CONFIG, {"metadata": {"finalizers": None}})
     assert did(ensure_objects(world.api, [config(a="1")], write=True)) == [Did.CREATED]
 

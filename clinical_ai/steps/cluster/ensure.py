@@ -48,6 +48,19 @@ def free() -> None:
     """The guard of those who need none."""
 
 
+def is_going(found: Object) -> bool:
+    """Whether it is being deleted."""
+    return "deletionTimestamp" in found["metadata"]
+
+
+def what_keeps(found: Object) -> str:
+    """Which finalizers keep one that is being deleted; empty when it goes by itself."""
+    finalizers = found["metadata"].get("finalizers") or []
+    if not is_going(found) or not finalizers:
+        return ""
+    return f"is being deleted; it is kept by finalizers: {', '.join(finalizers)}"
+
+
 def ensure_objects(
     cluster: Cluster, wanted: Sequence[Object], *, write: bool, guard: Guard = free
 ) -> list[ObjectChange]:
@@ -125,8 +138,9 @@ def _update(
     cluster: Cluster, wanted: Object, live: Object, *, write: bool, guard: Guard
 ) -> ObjectChange:
     ref, uid = Ref.of(wanted), live["metadata"]["uid"]
-    if "deletionTimestamp" in live["metadata"]:
-        raise Changed(f"{ref} is being deleted; it is made anew when it has gone")
+    if is_going(live):
+        told = what_keeps(live) or "is being deleted"
+        raise Changed(f"{ref} {told}; it is made anew when it has gone")
     for _ in range(_MOST_LOOKS):
         try:
             applied, would, conflicts = _dry_run(cluster, _applied(wanted))

@@ -11,7 +11,7 @@ from clinical_ai.inventory import Inventory, as_rows, from_rows, is_ours
 from clinical_ai.manifests.kubernetes import metadata
 from clinical_ai.ports_cluster import Cluster, Object, Propagation, Ref
 from clinical_ai.settings import Settings
-from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, free
+from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, free, is_going, what_keeps
 from clinical_ai.steps.cluster.synced import KIND, secret_of
 from clinical_ai.waiting import Sighting, wait_until
 
@@ -125,7 +125,7 @@ def prune(
     for ref, found in going.items():
         guard()  # what it raises ends everything: there may be no write at all
         try:
-            if not _is_going(found):
+            if not is_going(found):
                 stays = found["kind"] == KIND and secret_of(found) in read
                 how: Propagation = "Orphan" if stays else "Background"
                 cluster.delete(ref, uid=found["metadata"]["uid"], propagation=how)
@@ -167,7 +167,7 @@ def _ours(
 
 
 def _would_remove(ref: Ref, found: Object) -> ObjectChange:
-    if told := _held(found):
+    if told := what_keeps(found):
         return ObjectChange(str(ref), Did.UNCHANGED, told, ref)
     return ObjectChange(str(ref), Did.REMOVED, ref=ref)
 
@@ -180,26 +180,14 @@ def _await_release(cluster: Cluster, ref: Ref, found: Object) -> str:
         nonlocal told
         after = cluster.find(ref)
         same = after is not None and after["metadata"]["uid"] == found["metadata"]["uid"]
-        told = _held(after) if after is not None and same else ""
+        told = what_keeps(after) if after is not None and same else ""
         return Sighting(not told, told)
 
     try:
-        wait_until(f"the end of {ref}", look, seconds=0 if _is_going(found) else _MOMENT)
+        wait_until(f"the end of {ref}", look, seconds=0 if is_going(found) else _MOMENT)
     except TimedOut:
         return told
     return ""
-
-
-def _is_going(found: Object) -> bool:
-    return "deletionTimestamp" in found["metadata"]
-
-
-def _held(found: Object) -> str:
-    """Which finalizers keep one that is being deleted; empty when it goes by itself."""
-    finalizers = found["metadata"].get("finalizers") or []
-    if not _is_going(found) or not finalizers:
-        return ""
-    return f"is being deleted; it is kept by finalizers: {', '.join(finalizers)}"
 
 
 def find_served(cluster: Cluster, ref: Ref) -> Object | None:
@@ -209,7 +197,7 @@ def find_served(cluster: Cluster, ref: Ref) -> Object | None:
 
 def _refuse_many(ours: Mapping[Ref, Object], limit: int) -> None:
     """Those that are being deleted do not count: they were allowed before."""
-    going = [ref for ref, found in ours.items() if not _is_going(found)]
+    going = [ref for ref, found in ours.items() if not is_going(found)]
     if len(going) > limit:
         raise NeedsOperator(
             f"{len(going)} objects would be deleted, {limit} at once are allowed: "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import PlatformError
 from clinical_ai.ports_cluster import Cluster, Object, Ref
-from clinical_ai.steps.cluster.ensure import Guard, ObjectChange, ensure_objects, free
+from clinical_ai.steps.cluster.ensure import Guard, ensure_objects, free
 from clinical_ai.steps.cluster.inventory import (
     Ownership,
     check_prune,
@@ -21,7 +21,7 @@ from clinical_ai.steps.cluster.inventory import (
 class Reconciled:
     """What became of each object; `faults`: what could not be deleted or is kept, see `prune`."""
 
-    objects: list[ObjectChange]
+    objects: Sequence[Change]
     inventory: Change | None
     faults: list[PlatformError]
 
