@@ -4,7 +4,7 @@ import json
 import os
 import socket
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ from clinical_ai.adapters.port_forward import check_kubectl
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import ManyFaults, NeedsOperator, Transient
 from clinical_ai.manifests import orchestration
-from clinical_ai.manifests.kubernetes import desired
+from clinical_ai.manifests.kubernetes import access, desired
 from clinical_ai.manifests.kubernetes.exposure import find_address
 from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
 from clinical_ai.manifests.kubernetes.migration import migration
@@ -41,7 +41,7 @@ from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped
 from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look, migrate
 from clinical_ai.steps.cluster.ensure import Guard, ensure_objects, free
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
-from clinical_ai.steps.cluster.inventory import Ownership, kept_by_deploy, read_inventory
+from clinical_ai.steps.cluster.inventory import Ownership, kept_by_deploy
 from clinical_ai.steps.cluster.job import has_succeeded
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import Reconciled, reconcile
@@ -145,7 +145,7 @@ def up(plan: Plan, terminal: Terminal) -> int:
     terminal.step("image", plan.found.change)
     migrated = _is_migrated(plan, release)
     standing = find_standing(plan.cluster, plan.settings)
-    lay_ground(plan, release, terminal)
+    lay_ground(plan, release, standing, terminal)
     with reach_api(plan.cluster, plan.request.environ, plan.request.context) as api:
         platform = _platform(plan, release, api)
         _migrate_anew(platform, terminal, before=migrated)
@@ -162,14 +162,14 @@ def up(plan: Plan, terminal: Terminal) -> int:
     return 0
 
 
-def lay_ground(plan: Plan, release: Release, terminal: Terminal) -> None:
+def lay_ground(plan: Plan, release: Release, standing: frozenset[str], terminal: Terminal) -> None:
     """Namespace, rights, Secrets and the server are as wanted, and the server is up.
 
     All under one lease, but for the namespace, in which that is: of two bootstraps the second
     changes none of these while the first does. When nothing differs, nothing is written, no lease
     either.
     """
-    seen = _look_at_ground(plan, release)
+    seen = _look_at_ground(plan, release, standing)
     if seen is not None:
         for what, changes in seen.items():
             terminal.step(what, changes)
@@ -192,7 +192,9 @@ def narrow_rights(plan: Plan, before: frozenset[str], terminal: Terminal) -> Non
         _keep_rights(plan, guard, terminal)
 
 
-def _look_at_ground(plan: Plan, release: Release) -> dict[str, Sequence[Change]] | None:
+def _look_at_ground(
+    plan: Plan, release: Release, standing: frozenset[str]
+) -> dict[str, Sequence[Change]] | None:
     """What was looked at, by step, when all of it is as wanted and up, else None.
 
     The check of a bootstrap that was killed is none of it, and is to be repeated.
@@ -202,7 +204,7 @@ def _look_at_ground(plan: Plan, release: Release) -> dict[str, Sequence[Change]]
     secrets = plan.secrets.at_once()
     if is_left(plan.cluster) or any(secrets.find(each) is None for each in _to_keep(plan)):
         return None
-    rights = _ensure_rights(plan, write=False).changes
+    rights = _ensure_rights(plan, standing, write=False).changes
     server = _unchanged(plan.cluster, _ground(plan, release))
     if server is None or any(each.wrote for each in rights):
         return None
@@ -275,10 +277,12 @@ def show_difference(plan: Plan, terminal: Terminal) -> int:
         return 0
     stages = desired.stages(plan.settings, release)
     if _find_namespace(plan) is None:
-        coming = [*_rights(plan), *(each for stage in stages.values() for each in stage)]
+        coming = [*_rights(plan, ()), *(each for stage in stages.values() for each in stage)]
         changes = [Change(str(Ref.of(each)), Did.CREATED) for each in coming]
     else:
-        changes = [*_ensure_rights(plan, write=False).changes, *look(_site(plan), stages)]
+        standing = find_standing(plan.cluster, plan.settings)
+        rights = _ensure_rights(plan, standing, write=False)
+        changes = [*rights.changes, *look(_site(plan), stages)]
     for change in changes:
         if change.wrote or change.left:
             terminal.plain(with_remedy(change))
@@ -320,36 +324,39 @@ def _ensure_namespace(plan: Plan) -> Sequence[Change]:
     """One that is not there is made."""
     if _find_namespace(plan) is not None:
         return []
-    spaces = [each for each in _rights(plan) if each["kind"] == "Namespace"]
-    return ensure_objects(plan.cluster, spaces, write=True, guard=guarded(plan.cluster))
+    space = access.namespace(plan.settings)
+    return ensure_objects(plan.cluster, [space], write=True, guard=guarded(plan.cluster))
 
 
 def _keep_rights(plan: Plan, guard: Guard, terminal: Terminal) -> None:
     """They are as wanted; what of those before could not be deleted, or is kept, is told, too."""
-    done = _ensure_rights(plan, guard)
+    done = _ensure_rights(plan, find_standing(plan.cluster, plan.settings), guard)
     terminal.step("rights", done.changes)
     for fault in done.faults:
         terminal.line("rights", f"tried again by the next `up`: {fault}")
 
 
-def _ensure_rights(plan: Plan, guard: Guard = free, *, write: bool = True) -> Reconciled:
+def _ensure_rights(
+    plan: Plan, standing: Collection[str], guard: Guard = free, *, write: bool = True
+) -> Reconciled:
     """Namespace, accounts and rights. One that is there is not labelled.
 
     One that bootstrap made is compared only, when this account may not patch it: rights in the
     namespace are enough to go on with what somebody with more of them began.
     """
-    cluster, wanted, own = plan.cluster, _rights(plan), _rights_ownership(plan.settings)
+    cluster, wanted = plan.cluster, _rights(plan, standing)
     patch = Permission("patch", "namespaces", name=cluster.namespace)
     spaces = [each for each in wanted if each["kind"] == "Namespace" and not cluster.may(patch)]
     others = [each for each in wanted if each not in spaces]
     kept = [Ref.of(each) for each in spaces]
+    own = _rights_ownership(plan.settings)
     done = reconcile(cluster, others, own, write=write, guard=guard, kept=kept)
     compared = [change for each in spaces for change in look_at_namespace(cluster, each)]
     return replace(done, objects=[*compared, *done.objects])
 
 
-def _rights(plan: Plan) -> list[dict[str, Any]]:
-    found, standing = _find_namespace(plan), find_standing(plan.cluster, plan.settings)
+def _rights(plan: Plan, standing: Collection[str]) -> list[dict[str, Any]]:
+    found = _find_namespace(plan)
     ours = found is None or is_own_namespace(found)
     return desired.for_bootstrap(plan.settings, make_namespace=ours, standing=standing)
 
@@ -472,10 +479,9 @@ def _differs(platform: ClusterPlatform) -> bool:
 
     Its inventory, too: it may list what somebody deleted and nothing wants, or have been deleted.
     """
-    wanted = {Ref.of(each) for stage in platform.stages.values() for each in stage}
-    if read_inventory(platform.cluster, platform.ownership).uids.keys() != wanted:
-        return True
-    return any(each.differs for each in look(platform.site(), platform.stages))
+    wanted = [each for stage in platform.stages.values() for each in stage]
+    seen = reconcile(platform.cluster, wanted, platform.ownership, write=False)
+    return any(each.differs for each in seen.changes)
 
 
 def _unchanged(cluster: Cluster, stages: Stages) -> list[Change] | None:

@@ -301,6 +301,16 @@ def test_the_second_time_nothing_is_written(
     assert "created" not in capsys.readouterr().out
 
 
+def test_an_up_that_changes_nothing_reads_records_once_a_stage(site: DayZero) -> None:
+    """Before the first and after the last one; the inventory, too, as what it lists is compared."""
+    site.up()
+    site.fake.requests.clear()
+    assert site.up() == 0
+    reads = [it.name for it in site.fake.requests if it.served.kind == "ConfigMap"]
+    assert reads.count(names.GOOD_OBJECTS) == 2
+    assert reads.count(names.INVENTORY) == 3
+
+
 def edit_and_apply(site: DayZero) -> None:
     """Other settings, applied by a run of deploy/self that somebody started in the UI."""
     mine = site.settings
@@ -966,7 +976,7 @@ def test_what_finalizers_keep_of_the_rights_is_told_until_it_has_gone(
     kept = site.fake.look("ServiceAccount", names.MIGRATION)
     about = {"name": "before", "namespace": SPACE, "labels": kept["metadata"]["labels"]}
     former = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": about}
-    wanted = install._rights(site.plan())
+    wanted = install._rights(site.plan(), ())
     assert reconcile(site.cluster, [*wanted, former], own, write=True).faults == []
     keep(site, "x.test/clean")
     for _ in range(2):
