@@ -83,15 +83,6 @@ class _Common(Frozen):
             )
         return value
 
-    @field_validator("no_proxy")
-    @classmethod
-    def _nothing_to_fill_in(cls, value: str | None) -> str | None:
-        if value and "{{" in value:
-            raise ValueError(
-                "has {{, which Prefect would fill in or remove as a run starts; write hosts alone"
-            )
-        return value
-
     def references(self) -> dict[str, str]:
         """Field to reference of each secret that is used with these settings."""
         return {
@@ -99,6 +90,24 @@ class _Common(Frozen):
             for name, each in self.connections.items()
             if each.credentials
         }
+
+    @model_validator(mode="after")
+    def _nothing_to_fill_in(self) -> Self:
+        """Prefect takes the job template's texts for templates of its own, and knows no escape."""
+        if self.kubernetes is None:
+            return self
+        texts = {
+            "http-proxy": self.http_proxy,
+            "https-proxy": self.https_proxy,
+            "no-proxy": self.no_proxy,
+            **self.kubernetes.job_texts(),
+        }
+        if named := [key for key, text in texts.items() if text and "{{" in text]:
+            raise ValueError(
+                f"{', '.join(named)}: there is {{{{, and Prefect would fill in or remove what it"
+                " begins as a run starts; write it without"
+            )
+        return self
 
     @model_validator(mode="after")
     def _read_in_pods(self) -> Self:

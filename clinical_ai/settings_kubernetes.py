@@ -79,19 +79,6 @@ class Components(Frozen):
     jobs: Component = Component()
     migration: Component = Component()
 
-    @field_validator("jobs")
-    @classmethod
-    def _nothing_to_fill_in(cls, jobs: Component) -> Component:
-        """Prefect takes the job template's texts for templates of its own, and knows no escape."""
-        for what, values in (("environment", jobs.environment), ("annotations", jobs.annotations)):
-            for name, value in values.items():
-                if "{{" in value:
-                    raise ValueError(
-                        f"has {{{{ in {what}.{name}, which Prefect would fill in or remove as a run"
-                        " starts; write it without"
-                    )
-        return jobs
-
     @model_validator(mode="after")
     def _nothing_to_copy(self) -> Self:
         """A Kubernetes worker copies its own PREFECT_* variables into each Job, in clear."""
@@ -152,6 +139,18 @@ class Kubernetes(Frozen):
                 if value.startswith("secret:"):
                     named[f"{place}.environment.{variable}"] = value
         return named
+
+    def job_texts(self) -> dict[str, str]:
+        """Field to each free text that the pool `platform` has in its job template."""
+        jobs = self.components.jobs
+        return {
+            f"kubernetes.components.jobs.{what}.{name}": value
+            for what, values in (
+                ("environment", jobs.environment),
+                ("annotations", jobs.annotations),
+            )
+            for name, value in values.items()
+        }
 
     def not_mounted(self, bundles: Mapping[str, str]) -> list[str]:
         """Keys of those CA bundles that are no file of the ConfigMap that pods mount."""

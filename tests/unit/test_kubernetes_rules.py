@@ -16,7 +16,7 @@ from hypothesis import strategies as some
 from clinical_ai import names
 from clinical_ai.errors import ManyFaults
 from clinical_ai.manifests.kubernetes import credentials, network, pools
-from clinical_ai.settings import Settings, parse
+from clinical_ai.settings import Settings, dump, parse
 from tests.support import object_schema
 from tests.support.kubernetes_examples import (
     ALL,
@@ -327,6 +327,52 @@ def test_every_pod_may_ask_for_names_by_udp_and_tcp(settings: Settings) -> None:
     for policy in network.policies(settings)[1:]:
         first = policy["spec"]["egress"][0]
         assert [port["protocol"] for port in first["ports"]] == ["UDP", "TCP"]
+
+
+_TO_FILL_IN: Final = "{{x}}"
+_RICH: Final[dict[str, Any]] = {
+    **ALL["vault-agent"],
+    "http-proxy": "http://proxy.example.org",
+    "kubernetes": {
+        **ALL["vault-agent"]["kubernetes"],
+        "components": {
+            "jobs": {
+                **ALL["vault-agent"]["kubernetes"]["components"]["worker"],
+                "annotations": {"example.org/owner": "clinic"},
+            }
+        },
+    },
+}
+
+
+def with_more_to_fill_in(tree: Any) -> Iterator[Any]:
+    """The tree with one of its texts longer by what Prefect fills in, each in turn."""
+    match tree:
+        case str():
+            yield from (tree + _TO_FILL_IN, f"{tree}/{_TO_FILL_IN}")
+        case dict() | list():
+            places = tree if isinstance(tree, dict) else range(len(tree))
+            for place in places:
+                for longer in with_more_to_fill_in(tree[place]):
+                    changed = copy.copy(tree)
+                    changed[place] = longer
+                    yield changed
+
+
+@pytest.mark.parametrize("raw", [*ALL.values(), _RICH], ids=[*ALL, "rich"])
+def test_no_text_of_settings_reaches_prefect_to_be_filled_in(raw: dict[str, Any]) -> None:
+    """Each in turn is refused or not in the job template, also one that comes to be there later."""
+    kept = refused = 0
+    for changed in with_more_to_fill_in(dump(parse(raw))):
+        try:
+            settings = parse(changed)
+        except ManyFaults:
+            refused += 1
+            continue
+        kept += 1
+        assert _TO_FILL_IN not in json.dumps(pools.platform_template(settings, RELEASE))
+    assert kept > 0
+    assert refused > 0
 
 
 def test_the_metadata_service_of_a_cloud_is_out_of_reach() -> None:

@@ -1,6 +1,7 @@
 """What settings say of a cluster: defaults, what is refused and how, what is never repeated."""
 
 import traceback
+from copy import deepcopy
 from typing import Any, Final
 
 import pytest
@@ -375,14 +376,6 @@ def test_vault_has_an_address_that_there_can_be(kind: str, place: str) -> None:
     assert "kubernetes.aws-credentials.vault-address is not an address" in fault
 
 
-def test_no_proxy_holds_nothing_that_prefect_would_fill_in() -> None:
-    with pytest.raises(ManyFaults) as refused:
-        parse({**ALL["development"], "no-proxy": "{{ prefect.blocks.secret.x }},10.0.0.0/8"})
-    [fault] = refused.value.faults
-    assert fault.problem.startswith("settings: no-proxy has {{, which Prefect would fill in")
-    assert fault.remedy == "write hosts alone"
-
-
 @pytest.mark.parametrize("account", ["default", "clinical-ai-prefect-worker"])
 def test_external_secrets_take_no_account_of_a_pod(account: str) -> None:
     chosen = {
@@ -550,9 +543,15 @@ def test_a_secret_that_the_kubernetes_worker_would_copy_into_jobs_is_refused() -
 @pytest.mark.parametrize("what", ["environment", "annotations"])
 @pytest.mark.parametrize("value", ["{{ ours }} runs", "{{cpu_limit}}", f"{{{{- {CANARY}"])
 def test_what_prefect_would_fill_in_as_a_run_starts_is_refused(what: str, value: str) -> None:
-    assert fault_of(components={"jobs": {what: {"BANNER": value}}}) == (
-        f"settings: kubernetes.components.jobs has {{{{ in {what}.BANNER, which Prefect would fill"
-        " in or remove as a run starts. write it without."
+    raw = deepcopy(ALL["development"])
+    raw |= {"no-proxy": value, "https-proxy": "http://proxy.example.org/{{x}}"}
+    raw["kubernetes"]["components"] = {"jobs": {what: {"BANNER": value}}}
+    with pytest.raises(ManyFaults) as refused:
+        parse(raw)
+    [fault] = refused.value.faults
+    assert str(fault) == (
+        f"settings: https-proxy, no-proxy, kubernetes.components.jobs.{what}.BANNER: there is {{{{,"
+        " and Prefect would fill in or remove what it begins as a run starts. write it without."
     )
     made = settings(components={"worker": {what: {"BANNER": value}}})
     assert getattr(made.kubernetes.components.worker, what) == {"BANNER": value}
