@@ -16,9 +16,10 @@ CODE: Final = (
     "requirements.lock",
 )
 
+# Whole folders, as `.dockerignore` leaves them to Docker: its patterns can't tell files apart there.
 IMAGE: Final = (
-    *(pattern for pattern in CODE if pattern != "requirements.lock"),
-    *("requirements-k8s.lock", "Dockerfile", ".dockerignore"),
+    *("clinical_ai/**/*", "flows/**/*", "blocks/**/*", "bootstrap/**/*"),
+    *("prefect.yaml", "pyproject.toml", "requirements-k8s.lock", "Dockerfile", ".dockerignore"),
 )
 
 

@@ -3,13 +3,17 @@
 from pathlib import Path
 
 import pytest
+from docker.utils.build import exclude_paths
 
-from clinical_ai.adapters.image_source import content_of
+from clinical_ai.adapters.image_source import content_of, files_of
+from tests.repository.texts import text
 
 FILES = {
     "clinical_ai/__init__.py": "",
     "clinical_ai/adapters/a.json": "{}",
+    "clinical_ai/notes.txt": "",
     "flows/deploy.py": "1",
+    "flows/queries/patients.sql": "select 1",
     "blocks/settings.py": "2",
     "bootstrap/cluster/image.py": "3",
     "prefect.yaml": "4",
@@ -58,7 +62,7 @@ def test_other_arguments_of_the_build_are_another_content(checkout: Path) -> Non
     [
         "clinical_ai/__pycache__/a.cpython-313.pyc",
         "clinical_ai/__pycache__/left.py",
-        "clinical_ai/notes.txt",
+        "flows/old.pyc",
         "tests/test_a.py",
         "docs/a.md",
         "requirements.lock",
@@ -70,6 +74,15 @@ def test_what_is_not_in_the_image_changes_nothing(checkout: Path, name: str) -> 
     before = content_of(checkout, "{}")
     write(checkout, name)
     assert content_of(checkout, "{}") == before
+
+
+def test_what_docker_is_given_is_what_names_the_image(checkout: Path) -> None:
+    write(checkout, ".dockerignore", text(".dockerignore"))
+    for name in ("flows/.hidden", "flows/__pycache__/a.pyc", "blocks/old.pyc", "docs/a.md", "a.py"):
+        write(checkout, name)
+    patterns = [line for line in text(".dockerignore").splitlines() if line[:1] not in {"", "#"}]
+    given = exclude_paths(str(checkout), patterns, dockerfile="Dockerfile")
+    assert {checkout / name for name in given if (checkout / name).is_file()} == files_of(checkout)
 
 
 def test_where_the_checkout_is_and_how_its_files_were_made_changes_nothing(
