@@ -11,9 +11,11 @@ RUN python3 -m venv --without-pip /opt/venv \
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 LANG=C.UTF-8
 WORKDIR /app
 COPY . .
+# Files have the modes of the checkout, which nobody but its owner may read under a strict umask.
 # Compiled here: the root file system of a pod can't be written. What the release registers is
 # read from its flows once, too.
-RUN python -m compileall -q /app \
+RUN chmod -R a+rX /app \
+    && python -m compileall -q /app \
     && mkdir /release \
     && HOME=/tmp PREFECT_HOME=/tmp/prefect PYTHONTZPATH= PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW=ignore \
         python -m clinical_ai.adapters.prefect_yaml /app > /release/rendered.json \

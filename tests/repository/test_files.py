@@ -36,6 +36,14 @@ def test_ci_is_strict_and_may_be_executed() -> None:
     assert "set -euo pipefail" in script.read_text()
 
 
+def test_the_image_s_user_may_read_the_code_of_a_checkout_that_only_its_owner_may() -> None:
+    """Docker keeps the modes of files, and a strict umask leaves others none."""
+    steps = re.findall(r"^(?:COPY|RUN|USER) (?:.|\\\n)+", text("Dockerfile"), re.M)
+    copied = steps.index("COPY . .")
+    assert steps[copied + 1].startswith("RUN chmod -R a+rX /app ")
+    assert steps[-1].startswith("USER ")
+
+
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_carries_hashes_and_no_address(lock: str) -> None:
     content = text(lock)
