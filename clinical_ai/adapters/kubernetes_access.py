@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from clinical_ai.adapters.proxies import find_proxy
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import NeedsOperator, nearest
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import Configuration
     from kubernetes_asyncio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
 log = logging.getLogger(__name__)
+# It warns of an absent file, which is told as ours, with a remedy.
+logging.getLogger("kubernetes_asyncio.config").setLevel(logging.ERROR)
 
 _NO_KUBECONFIG: Final = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError),
@@ -75,6 +77,7 @@ def _from_kubeconfig(paths: str, context: str, environ: Mapping[str, str]) -> Ac
         if merged.config is None:
             raise NeedsOperator(f"there is no kubeconfig at {paths}", "set KUBECONFIG")
         _refuse_unsupported(merged)
+        _refuse_unknown(merged, paths, context)
         loader = KubeConfigLoader(
             merged.config, active_context=context or None, config_base_path=None
         )
@@ -171,6 +174,14 @@ def _refuse_unsupported(merged: "KubeConfigMerger") -> None:
             )
         # It asks the identity provider for a new token without looking at its certificate.
         (user.get("auth-provider", {}).get("config") or {}).pop("refresh-token", None)
+
+
+def _refuse_unknown(merged: "KubeConfigMerger", paths: str, context: str) -> None:
+    """A context that is asked for by name; the library tells no name."""
+    contexts: list[Any] = merged.config.value["contexts"] if merged.config else []
+    known = [str(node.value["name"]) for node in contexts]
+    if context and context not in known:
+        raise NeedsOperator(f"kubeconfig {paths} has no context {context!r}", nearest(context, known))
 
 
 def _told(error: Exception) -> str:

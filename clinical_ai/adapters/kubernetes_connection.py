@@ -113,7 +113,8 @@ class Connection:
                     "see certificate-authority-data in the kubeconfig; a proxy may stand between",
                 ) from None
             raise Transient(
-                f"no answer from the API server at {access.host}: {type(error).__name__}"
+                f"no answer from the API server at {access.host}: {_reason(error)};"
+                f" see whether `kubectl version` gets one, as {access.who}"
             ) from None
 
     def _open(self) -> "tuple[Access, httpx.Client]":
@@ -132,6 +133,11 @@ class Connection:
             )
             self._opened = access, client
         return self._opened
+
+
+def _reason(error: Exception) -> str:
+    """`Connection refused`, and not its class alone."""
+    return str(error).partition("] ")[2] or str(error) or type(error).__name__
 
 
 def _retry_after(answer: "httpx.Response") -> float:

@@ -94,8 +94,22 @@ def test_another_context_and_several_files_are_chosen_from(tmp_path: Path) -> No
     access = load_access({}, kubeconfig=both, context="two")
     assert (access.authorization(), access.server_name) == ("Bearer 2", "api")
     assert access.proxy == "http://p:1"
-    with pytest.raises(NeedsOperator, match="an entry is missing or wrong"):
+
+
+def test_an_absent_kubeconfig_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(NeedsOperator, match="there is no kubeconfig at .*absent"):
+        load(tmp_path / "absent")
+    assert caplog.records == []
+
+
+def test_a_context_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+    both = f"{write(tmp_path, {'token': '1'}, 'one')}:{write(tmp_path, {'token': '2'}, 'two')}"
+    with pytest.raises(NeedsOperator, match=r"has no context 'three'\. known are: one, two\."):
         load_access({}, kubeconfig=both, context="three")
+    with pytest.raises(NeedsOperator, match=r"has no context 'twoo'\. did you mean 'two'\?"):
+        load_access({}, kubeconfig=both, context="twoo")
 
 
 def test_the_environment_s_proxy_is_used_unless_the_file_names_one(tmp_path: Path) -> None:

@@ -81,6 +81,18 @@ def test_a_server_that_can_not_be_reached_is_an_outage() -> None:
         fake.open().find(CONFIG)
 
 
+def test_why_there_is_no_answer_is_told_with_what_shows_it() -> None:
+    def load() -> Access:
+        return Access("https://127.0.0.1:9", ssl.create_default_context(), "n", "context test")
+
+    with pytest.raises(Transient) as met:
+        KubernetesApi(load).find(CONFIG)
+    assert str(met.value) == (
+        "no answer from the API server at https://127.0.0.1:9: Connection refused;"
+        " see whether `kubectl version` gets one, as context test"
+    )
+
+
 def test_a_list_that_grew_old_is_read_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clinical_ai.adapters.kubernetes_api._PAGE", 1)
     fake = FakeCluster()
