@@ -44,8 +44,7 @@ def parse_request(arguments: Sequence[str], environ: Mapping[str, str]) -> Reque
 
 def make_request(options: argparse.Namespace, environ: Mapping[str, str]) -> Request:
     """The request that parsed options stand for."""
-    if options.runtime == "kubernetes":
-        _refuse_local_options(options)
+    refuse_options_elsewhere(options)
     raw, origin = _settings(options, environ)
     return Request(
         state=state_of(options, environ),
@@ -67,6 +66,18 @@ def state_of(options: argparse.Namespace, environ: Mapping[str, str]) -> StateFo
     """The state folder that `--state` or the environment names, else the caller's own."""
     named = {names.STATE_VARIABLE: options.state} if options.state else {}
     return StateFolder(default_root({**environ, **named}, root=os.geteuid() == 0))
+
+
+def refuse_options_elsewhere(options: argparse.Namespace) -> None:
+    """NeedsOperator for an option of the other runtime: whoever gives it means that one."""
+    here = options.runtime == "local"
+    others = ("namespace", "context", "image") if here else ("state", "port")
+    given = [f"--{name}" for name in others if getattr(options, name, None) not in {None, ""}]
+    if given:
+        raise NeedsOperator(
+            f"{' and '.join(given)} is of {'a cluster' if here else 'one machine'}",
+            f"{'add' if here else 'leave it out with'} --runtime kubernetes",
+        )
 
 
 def take_environment() -> dict[str, str]:
@@ -105,15 +116,6 @@ def _settings(
     if raw is None and not named:
         return None, "settings"
     return {**(raw or {}), **named}, options.settings or "command line"
-
-
-def _refuse_local_options(options: argparse.Namespace) -> None:
-    local = ("state", "port")
-    given = [f"--{name}" for name in local if getattr(options, name) is not None]
-    if given:
-        raise NeedsOperator(
-            f"{' and '.join(given)} is of one machine", "leave it out with --runtime kubernetes"
-        )
 
 
 def _port(environ: Mapping[str, str]) -> int | None:

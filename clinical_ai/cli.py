@@ -1,10 +1,12 @@
 """`clinical-ai`: the platform from a terminal. Thin; each command imports what it needs."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 
 from clinical_ai.names import NAMESPACE
+from clinical_ai.secret_references import LABEL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--state", help="state folder (or CLINICAL_AI_STATE)")
     cluster = argparse.ArgumentParser(add_help=False)
-    cluster.add_argument("--namespace", default=NAMESPACE, help=f"default: {NAMESPACE}")
+    cluster.add_argument("--namespace", type=_namespace, help=f"default: {NAMESPACE}")
     cluster.add_argument(
         "--context", default="", help="of the kubeconfig; default: its current one"
     )
@@ -77,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_uninstall(in_cluster("uninstall", "kubernetes: show what would be removed, ask, remove"))
     command("roll", "restart what changed, without losing a run (started by deploy/self)")
     return parser
+
+
+def _namespace(text: str) -> str:
+    """An empty one, of a variable that is not set, would be that of the kubeconfig's context."""
+    if not re.fullmatch(LABEL, text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no namespace; name one of the cluster")
+    return text
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

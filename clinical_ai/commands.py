@@ -5,14 +5,19 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
 from bootstrap.__main__ import guarded
 from bootstrap.__main__ import run as bootstrap_run
-from bootstrap.request import make_request, state_of, take_environment
+from bootstrap.request import (
+    make_request,
+    refuse_options_elsewhere,
+    state_of,
+    take_environment,
+)
 from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.adapters.change_lock import change_lock, who
@@ -30,28 +35,20 @@ _IN_CLUSTER: Final = ("break-glass", "uninstall")
 def run(options: argparse.Namespace) -> int:
     """Run the chosen command."""
     terminal = Terminal()
-    commands: dict[str, Callable[[argparse.Namespace, StateFolder, Terminal], int]] = {
-        "down": down,
-        "destroy": destroy,
-        "status": status,
-        "verify": verify,
-        "deploy": deploy,
-        "run": run_pipeline,
-        "env": env,
-        "psql": psql,
-        "register": register,
-        "roll": roll,
-    }
     environ = take_environment()
     if options.command == "up":
         return guarded(terminal, lambda: bootstrap_run(make_request(options, environ), terminal))
+    return guarded(terminal, lambda: _run(options, environ, terminal))
+
+
+def _run(options: argparse.Namespace, environ: dict[str, str], terminal: Terminal) -> int:
+    if hasattr(options, "runtime"):
+        refuse_options_elsewhere(options)
     if getattr(options, "runtime", "") == "kubernetes" or options.command in _IN_CLUSTER:
         from clinical_ai.commands_cluster import COMMANDS
 
-        there = COMMANDS[options.command]
-        return guarded(terminal, lambda: there(options, environ, terminal))
-    command = commands[options.command]
-    return guarded(terminal, lambda: command(options, state_of(options, environ), terminal))
+        return COMMANDS[options.command](options, environ, terminal)
+    return _COMMANDS[options.command](options, state_of(options, environ), terminal)
 
 
 def down(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
@@ -286,3 +283,17 @@ def roll(_options: argparse.Namespace, state: StateFolder, terminal: Terminal) -
     for change in changes:
         terminal.plain(str(change))
     return 0
+
+
+_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace, StateFolder, Terminal], int]]] = {
+    "down": down,
+    "destroy": destroy,
+    "status": status,
+    "verify": verify,
+    "deploy": deploy,
+    "run": run_pipeline,
+    "env": env,
+    "psql": psql,
+    "register": register,
+    "roll": roll,
+}

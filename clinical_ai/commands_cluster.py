@@ -93,7 +93,7 @@ def uninstall(options: argparse.Namespace, environ: Mapping[str, str], terminal:
     if not going:
         terminal.plain(f"nothing is left to remove in namespace {cluster.namespace}")
         return 0
-    if not options.yes and not _confirmed(terminal):
+    if not options.yes and not _confirmed(cluster, terminal):
         terminal.plain("nothing was removed")
         return 1
     with cluster_lease(cluster, f"uninstall by {who()}") as lease:
@@ -110,9 +110,9 @@ def uninstall(options: argparse.Namespace, environ: Mapping[str, str], terminal:
     return 0
 
 
-def _confirmed(terminal: Terminal) -> bool:
+def _confirmed(cluster: Cluster, terminal: Terminal) -> bool:
     terminal.plain("")
-    sys.stdout.write("Type the word uninstall to go on: ")
+    sys.stdout.write(f"Type the word uninstall to go on in namespace {cluster.namespace}: ")
     sys.stdout.flush()
     return sys.stdin.readline().strip() == "uninstall"
 
@@ -139,7 +139,8 @@ def _delete(cluster: Cluster, ref: Ref) -> Change:
 
 
 def _open(options: argparse.Namespace, environ: Mapping[str, str]) -> Cluster:
-    return open_kubernetes(environ, namespace=options.namespace, context=options.context)
+    space = options.namespace or names.NAMESPACE
+    return open_kubernetes(environ, namespace=space, context=options.context)
 
 
 @contextmanager

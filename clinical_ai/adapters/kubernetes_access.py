@@ -181,7 +181,8 @@ def _refuse_unknown(merged: "KubeConfigMerger", paths: str, context: str) -> Non
     contexts: list[Any] = merged.config.value["contexts"] if merged.config else []
     known = [str(node.value["name"]) for node in contexts]
     if context and context not in known:
-        raise NeedsOperator(f"kubeconfig {paths} has no context {context!r}", nearest(context, known))
+        problem = f"kubeconfig {paths} has no context {context!r}"
+        raise NeedsOperator(problem, nearest(context, known))
 
 
 def _told(error: Exception) -> str:

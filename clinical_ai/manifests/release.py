@@ -16,7 +16,7 @@ CODE: Final = (
     "requirements.lock",
 )
 
-# Whole folders, as `.dockerignore` leaves them to Docker: its patterns can't tell files apart there.
+# Whole folders, as `.dockerignore` leaves them to Docker: it can't choose among their files.
 IMAGE: Final = (
     *("clinical_ai/**/*", "flows/**/*", "blocks/**/*", "bootstrap/**/*"),
     *("prefect.yaml", "pyproject.toml", "requirements-k8s.lock", "Dockerfile", ".dockerignore"),

@@ -99,7 +99,7 @@ def test_another_context_and_several_files_are_chosen_from(tmp_path: Path) -> No
 def test_an_absent_kubeconfig_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(NeedsOperator, match="there is no kubeconfig at .*absent"):
+    with pytest.raises(NeedsOperator, match=r"there is no kubeconfig at .*absent"):
         load(tmp_path / "absent")
     assert caplog.records == []
 

@@ -83,6 +83,8 @@ def ends(site: Installed, state: str, message: str, table: list[Result] | None =
         ("uninstall", "--state", "x"),
         ("status", "--runtime", "moon"),
         ("verify", "--report-only"),
+        ("uninstall", "--yes", "--namespace", ""),
+        ("status", *KUBERNETES, "--namespace", "../kube-system"),
     ],
 )
 def test_a_wrong_command_line_ends_with_two_and_reaches_no_cluster(
@@ -94,6 +96,29 @@ def test_a_wrong_command_line_ends_with_two_and_reaches_no_cluster(
     assert ended.value.code == 2
     assert installed.fake.requests == []
     assert "usage: clinical-ai" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "deploy"])
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (("--namespace", "prod"), "--namespace is of a cluster. add --runtime kubernetes."),
+        (("--context", "prod"), "--context is of a cluster. add --runtime kubernetes."),
+        ((*KUBERNETES, "--state", "x"), "--state is of one machine. leave it out"),
+    ],
+)
+def test_an_option_of_the_other_runtime_reaches_no_platform(
+    run: Run,
+    installed: Installed,
+    command: str,
+    option: tuple[str, ...],
+    told: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    installed.fake.requests.clear()
+    assert run(command, *option) == 1
+    assert installed.fake.requests == []
+    assert capsys.readouterr().err.startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -228,10 +253,16 @@ def test_the_switch_goes_on_with_its_reason_and_off_again(
 ) -> None:
     assert run("break-glass", "on", "--reason", "incident 12") == 0
     assert "incident 12 (" in str(find_stop(installed.cluster))
-    assert "self-management: stopped (incident 12" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"self-management in namespace {SPACE}: stopped (incident 12" in told
     for _ in range(2):
         assert run("break-glass", "off") == 0
         assert find_stop(installed.cluster) is None
+
+
+def test_a_switch_without_a_reason_says_that_none_was_given(run: Run, installed: Installed) -> None:
+    assert run("break-glass", "on") == 0
+    assert str(find_stop(installed.cluster)).startswith("no reason given (")
 
 
 # Uninstall.
@@ -248,6 +279,7 @@ def test_nothing_is_removed_without_the_word(
     assert installed.fake.writes == []
     told = capsys.readouterr().out
     assert f"goes   Deployment {names.SERVER}" in told
+    assert f"Type the word uninstall to go on in namespace {SPACE}: " in told
     assert told.endswith("nothing was removed\n")
 
 
@@ -348,7 +380,7 @@ def test_nor_is_it_when_the_pool_came_to_be_held_while_somebody_was_asked(
 ) -> None:
     before = installed.there()
 
-    def typed(_terminal: Any) -> bool:
+    def typed(*_: Any) -> bool:
         Records(installed.cluster).write_journal(HELD)
         return True
 
@@ -388,7 +420,7 @@ JOB = {
 def test_what_is_made_while_somebody_is_asked_goes_as_well(
     run: Run, installed: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def typed(_terminal: Any) -> bool:
+    def typed(*_: Any) -> bool:
         installed.put("Job", "late", "batch/v1", labels={"app": names.PLATFORM_JOB}, spec=JOB)
         return True
 

@@ -169,3 +169,22 @@ def test_a_command_line_that_makes_no_sense_shows_how_it_is_used(
         parse_request(words, {})
     assert met.value.code == 2
     assert "usage: python -m bootstrap" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "problem", "remedy"),
+    [
+        (["--image", "a@sha256:0"], "--image is of a cluster", "add --runtime kubernetes"),
+        (["--context", "prod"], "--context is of a cluster", "add --runtime kubernetes"),
+        (
+            ["--runtime", "kubernetes", "--port", "4201", "--state", "x"],
+            "--state and --port is of one machine",
+            "leave it out with --runtime kubernetes",
+        ),
+    ],
+)
+def test_an_option_of_the_other_runtime_is_refused(
+    words: list[str], problem: str, remedy: str
+) -> None:
+    told = refused(*words)
+    assert (told.problem, told.remedy) == (problem, remedy)

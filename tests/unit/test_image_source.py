@@ -6,7 +6,7 @@ import pytest
 from docker.utils.build import exclude_paths
 
 from clinical_ai.adapters.image_source import content_of, files_of
-from tests.repository.texts import text
+from tests.repository.texts import ROOT
 
 FILES = {
     "clinical_ai/__init__.py": "",
@@ -77,10 +77,11 @@ def test_what_is_not_in_the_image_changes_nothing(checkout: Path, name: str) -> 
 
 
 def test_what_docker_is_given_is_what_names_the_image(checkout: Path) -> None:
-    write(checkout, ".dockerignore", text(".dockerignore"))
+    ignored = (ROOT / ".dockerignore").read_text()
+    write(checkout, ".dockerignore", ignored)
     for name in ("flows/.hidden", "flows/__pycache__/a.pyc", "blocks/old.pyc", "docs/a.md", "a.py"):
         write(checkout, name)
-    patterns = [line for line in text(".dockerignore").splitlines() if line[:1] not in {"", "#"}]
+    patterns = [line for line in ignored.splitlines() if line[:1] not in {"", "#"}]
     given = exclude_paths(str(checkout), patterns, dockerfile="Dockerfile")
     assert {checkout / name for name in given if (checkout / name).is_file()} == files_of(checkout)
 

@@ -12,7 +12,6 @@ from clinical_ai.ports_cluster import Cluster, Ref
 # A ConfigMap of its own: nobody applies it, so nobody puts it back.
 _REF: Final = Ref("v1", "ConfigMap", names.BREAK_GLASS)
 _KEY: Final = "stop"
-_WHAT: Final = "self-management"
 
 
 class Stopped(NeedsOperator):
@@ -49,20 +48,25 @@ def guarded(cluster: Cluster, *more: Callable[[], None]) -> Callable[[], None]:
 
 def stop(cluster: Cluster, who: str, reason: str) -> Change:
     """Nothing is written from now on by whoever reads the switch. One that is on stays as it is."""
-    told = f"{reason} ({who}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC)"
+    told = f"{reason or 'no reason given'} ({who}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC)"
     if find_stop(cluster) is not None:
-        return Change(_WHAT, Did.UNCHANGED, "it was stopped before")
+        return Change(_what(cluster), Did.UNCHANGED, "it was stopped before")
     about = {"name": _REF.name, "labels": {"app.kubernetes.io/part-of": names.PRODUCT}}
     switch = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": {_KEY: told}}
     if cluster.create(switch) is None:
         cluster.patch(_REF, {"data": {_KEY: told}})
-    return Change(_WHAT, Did.STOPPED, told)
+    return Change(_what(cluster), Did.STOPPED, told)
 
 
 def resume(cluster: Cluster) -> Change:
     """The switch is off."""
     found = cluster.find(_REF)
     if found is None:
-        return Change(_WHAT, Did.UNCHANGED)
+        return Change(_what(cluster), Did.UNCHANGED)
     cluster.delete(_REF, uid=found["metadata"]["uid"])
-    return Change(_WHAT, Did.UPDATED, "goes on")
+    return Change(_what(cluster), Did.UPDATED, "goes on")
+
+
+def _what(cluster: Cluster) -> str:
+    """With where: that of another namespace goes on."""
+    return f"self-management in namespace {cluster.namespace}"
