@@ -70,14 +70,15 @@ def state_of(options: argparse.Namespace, environ: Mapping[str, str]) -> StateFo
 
 def refuse_options_elsewhere(options: argparse.Namespace) -> None:
     """NeedsOperator for an option of the other runtime: whoever gives it means that one."""
-    here = options.runtime == "local"
-    others = ("namespace", "context", "image") if here else ("state", "port")
+    if options.runtime == "local":
+        others = ("namespace", "context", "image")
+        problem, remedy = "is of a cluster", "add --runtime kubernetes"
+    else:
+        others = ("state", "port")
+        problem, remedy = "is of one machine", "leave it out with --runtime kubernetes"
     given = [f"--{name}" for name in others if getattr(options, name, None) not in {None, ""}]
     if given:
-        raise NeedsOperator(
-            f"{' and '.join(given)} is of {'a cluster' if here else 'one machine'}",
-            f"{'add' if here else 'leave it out with'} --runtime kubernetes",
-        )
+        raise NeedsOperator(f"{' and '.join(given)} {problem}", remedy)
 
 
 def take_environment() -> dict[str, str]:

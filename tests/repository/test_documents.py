@@ -60,6 +60,16 @@ def test_every_command_is_told_with_its_exit_codes() -> None:
 
 
 @documents
+def test_no_line_has_a_secret_among_its_arguments(document: Path) -> None:
+    """Whoever lists processes reads them. The reason of break-glass is none."""
+    told = code(document).replace("\\\n", " ")
+    assert "--docker-password" not in told
+    assert set(re.findall(r"--from-literal=(\w+)", told)) <= {"stop"}
+    made = re.findall(r"kubectl create secret (?:generic|docker-registry|tls) [^\n|]*", told)
+    assert all(re.search(r"--(from-file|key)=", line) for line in made)
+
+
+@documents
 def test_links_lead_somewhere(document: Path) -> None:
     for target, _, anchor in re.findall(r"\]\(([^)#]*)(#?)([^)]*)\)", document.read_text()):
         if "://" in target:
