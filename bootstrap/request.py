@@ -70,6 +70,7 @@ def state_of(options: argparse.Namespace, environ: Mapping[str, str]) -> StateFo
 
 def refuse_options_elsewhere(options: argparse.Namespace) -> None:
     """NeedsOperator for an option of the other runtime: whoever gives it means that one."""
+    others: tuple[str, ...]
     if options.runtime == "local":
         others = ("namespace", "context", "image")
         problem, remedy = "is of a cluster", "add --runtime kubernetes"

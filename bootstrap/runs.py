@@ -104,9 +104,10 @@ def _tell_rows(rows: Mapping[str, int], terminal: Terminal) -> None:
 def demand(platform: AnyPlatform, run: Run) -> None:
     """NeedsOperator when the run did not end well."""
     if not run.completed:
+        way = f" (while `{platform.ui_way}` runs)" if platform.ui_way else ""
         raise NeedsOperator(
             f"run {run.name} ended {run.state.lower()}: {run.message}",
-            f"read its log at {link(platform, run)}, then run the same command again",
+            f"read its log at {link(platform, run)}{way}, then run the same command again",
         )
 
 

@@ -161,6 +161,11 @@ class Platform:
         return self.instance.ui_url
 
     @property
+    def ui_way(self) -> str:
+        """Nothing has to be forwarded on one machine."""
+        return ""
+
+    @property
     def release_name(self) -> str:
         """What the ledger calls the release."""
         return self.instance.release

@@ -192,6 +192,15 @@ class ClusterPlatform:
         return find_address(self.settings) or f"http://localhost:{names.API_PORT}"
 
     @property
+    def ui_way(self) -> str:
+        """The command that forwards the port of `ui_url`; empty where an exposure leads there."""
+        from clinical_ai.adapters.port_forward import by_hand
+        from clinical_ai.manifests.kubernetes.exposure import find_address
+
+        exposed = find_address(self.settings)
+        return "" if exposed else by_hand(self.cluster.namespace, names.SERVER, names.API_PORT)
+
+    @property
     def release_name(self) -> str:
         """What the ledger calls the release."""
         return f"{self.release.version} {self.release.image}"

@@ -25,7 +25,7 @@ from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.adapters.guarded_api import GuardedApi
 from clinical_ai.adapters.kubernetes_api import open_kubernetes
-from clinical_ai.adapters.port_forward import check_kubectl
+from clinical_ai.adapters.port_forward import by_hand, check_kubectl
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import ManyFaults, NeedsOperator, Transient
 from clinical_ai.manifests import orchestration
@@ -526,13 +526,11 @@ def _settle(
 
 
 def _tell_where(plan: Plan, terminal: Terminal) -> None:
-    space = plan.cluster.namespace
     terminal.plain("")
     if address := find_address(plan.settings):
         terminal.plain(f"Prefect UI   {address}")
-    port = names.API_PORT
-    forward = f"kubectl port-forward -n {space} svc/{names.SERVER} {port}:{port}"
-    terminal.plain(f"reach it     {forward}, then http://localhost:{port}")
+    forward = by_hand(plan.cluster.namespace, names.SERVER, names.API_PORT)
+    terminal.plain(f"reach it     {forward}, then http://localhost:{names.API_PORT}")
     if plan.settings.auth == "basic":
         secret, _, key = names.API_AUTH.removeprefix("secret:").partition("/")
         terminal.plain(f"password     in the Secret {secret}, key {key}")

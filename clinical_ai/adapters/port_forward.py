@@ -36,6 +36,11 @@ def forwarded(
         forward.stop()
 
 
+def by_hand(namespace: str, service: str, port: int) -> str:
+    """The command with which a person does so, at the same port."""
+    return f"kubectl port-forward -n {namespace} svc/{service} {port}:{port}"
+
+
 def check_kubectl(environ: Mapping[str, str]) -> str:
     """It is here; NeedsOperator when it is not."""
     if shutil.which("kubectl", path=environ.get("PATH")) is None:

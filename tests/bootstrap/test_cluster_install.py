@@ -371,6 +371,12 @@ def test_what_was_not_proved_is_proved_by_the_next_bootstrap(site: DayZero) -> N
         assert (site.started(names.DEPLOY_SELF), site.started(names.VERIFY)) == (1, 3)
 
 
+def test_what_failed_is_told_with_the_way_to_its_log(site: DayZero) -> None:
+    site.failing = names.DEPLOY_SELF
+    with pytest.raises(NeedsOperator, match=r"flow-run/.* \(while `kubectl port-forward -n "):
+        site.up()
+
+
 def test_a_repair_that_failed_is_no_success_of_before(site: DayZero) -> None:
     site.up()
     lose_the_worker(site)

@@ -550,9 +550,12 @@ def test_nothing_is_written_of_a_proof_while_self_management_is_stopped(
 
 
 def test_a_browser_finds_prefect_at_its_exposure_or_at_a_forwarded_port(prepare: Prepare) -> None:
-    assert prepare("development").platform().ui_url == f"http://localhost:{names.API_PORT}"
+    forwarded = prepare("development").platform()
+    assert forwarded.ui_url == f"http://localhost:{names.API_PORT}"
+    way = "kubectl port-forward -n clinical-ai svc/clinical-ai-prefect-server 4200:4200"
+    assert forwarded.ui_way == way
     exposed = prepare("production").platform(chosen=settings_of("production"))
-    assert exposed.ui_url == "https://prefect.example.org"
+    assert (exposed.ui_url, exposed.ui_way) == ("https://prefect.example.org", "")
     parents = [{"name": "public"}]
     many = with_cluster(exposure={"kind": "gateway", "host": "*.example.org", "parents": parents})
     any_host = prepare("development").platform(chosen=many)
