@@ -86,6 +86,9 @@ def _from_kubeconfig(paths: str, context: str, environ: Mapping[str, str]) -> Ac
         return _access(configuration, loader, environ)
     except ConfigException as error:
         raise NeedsOperator(f"kubeconfig {paths}: {_told(error)}", _LOOK) from None
+    except FileNotFoundError as error:  # of a login program that it names
+        problem = f"kubeconfig {paths} needs {error.filename}, which is not there"
+        raise NeedsOperator(problem, "install it, or name another context") from None
     except _NO_KUBECONFIG as error:
         # What a file that is no kubeconfig makes the library raise; its texts repeat the content.
         raise NeedsOperator(
@@ -177,12 +180,16 @@ def _refuse_unsupported(merged: "KubeConfigMerger") -> None:
 
 
 def _refuse_unknown(merged: "KubeConfigMerger", paths: str, context: str) -> None:
-    """A context that is asked for by name; the library tells no name."""
-    contexts: list[Any] = merged.config.value["contexts"] if merged.config else []
-    known = [str(node.value["name"]) for node in contexts]
-    if context and context not in known:
-        problem = f"kubeconfig {paths} has no context {context!r}"
-        raise NeedsOperator(problem, nearest(context, known))
+    """The context that is asked for, or the current one; the library tells no name."""
+    whole: dict[str, Any] = merged.config.value if merged.config else {}
+    known = [str(node.value["name"]) for node in whole["contexts"]]
+    chosen = context or whole.get("current-context")
+    if not chosen:
+        remedy = f"name one with --context: {', '.join(known)}"
+        raise NeedsOperator(f"kubeconfig {paths} has no current context", remedy)
+    if chosen not in known:
+        problem = f"kubeconfig {paths} has no context {chosen!r}"
+        raise NeedsOperator(problem, nearest(chosen, known))
 
 
 def _told(error: Exception) -> str:

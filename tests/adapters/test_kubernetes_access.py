@@ -96,6 +96,20 @@ def test_another_context_and_several_files_are_chosen_from(tmp_path: Path) -> No
     assert access.proxy == "http://p:1"
 
 
+def test_no_current_context_is_told_with_those_that_can_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path, {"token": "1"}, "one")
+    path.write_text(path.read_text().replace("current-context: one\n", ""))
+    with pytest.raises(NeedsOperator, match=r"has no current context\. name one .*: one\."):
+        load(path)
+    assert load_access({}, kubeconfig=str(path), context="one").who == "context one"
+
+
+def test_a_login_program_that_is_not_there_is_told_by_its_name(tmp_path: Path) -> None:
+    user = {"exec": {"command": "no-such-login", "apiVersion": "client.authentication.k8s.io/v1"}}
+    with pytest.raises(NeedsOperator, match="needs no-such-login, which is not there"):
+        load(write(tmp_path, user))
+
+
 def test_an_absent_kubeconfig_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
