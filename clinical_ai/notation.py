@@ -70,6 +70,12 @@ def _any(addresses: tuple[str, ...]) -> tuple[str, ...]:
     return addresses
 
 
+def _region(text: str) -> str:
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", text):
+        raise ValueError("is not a region of AWS; write it as eu-central-1")
+    return text
+
+
 def _path(text: str) -> str:
     if not text.startswith("/") or "\0" in text:
         raise ValueError("is not an absolute path; write it from / on, services run elsewhere")
@@ -82,4 +88,5 @@ ApiAddress = Annotated[str, AfterValidator(_api_address)]
 AllowedAddresses = Annotated[
     tuple[Annotated[str, AfterValidator(_allowed_address)], ...], AfterValidator(_any)
 ]
+Region = Annotated[str, AfterValidator(_region)]
 FilePath = Annotated[str, AfterValidator(_path)]

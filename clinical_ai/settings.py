@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from clinical_ai import names
 from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.frozen import Frozen, keys, written
-from clinical_ai.notation import Address, AllowedAddresses, ApiAddress, FilePath, Reference
+from clinical_ai.notation import Address, AllowedAddresses, ApiAddress, FilePath, Reference, Region
 from clinical_ai.secret_references import find_parts, parts
 from clinical_ai.settings_faults import fault, wrong_environment
 from clinical_ai.settings_kubernetes import Kubernetes, ProductionKubernetes
@@ -165,7 +165,7 @@ class Production(_Common):
 
     storage_environment: Literal["production"] = "production"
     kubernetes: ProductionKubernetes | None = None
-    aws_region: str = Field(default="us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    aws_region: Region = "us-east-1"
     aws_access_key_id: Reference = names.AWS_ACCESS_KEY_ID
     aws_secret_access_key: Reference = names.AWS_SECRET_ACCESS_KEY
     auth: Literal["basic"] = "basic"

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes import credentials, desired, pools
-from clinical_ai.manifests.kubernetes.metadata import Manifest
+from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.ports_cluster import Permission, Ref, group_of
 from clinical_ai.release import Release
@@ -107,6 +107,8 @@ def permissions(settings: Settings, standing: Collection[str] = ()) -> Iterator[
     for verb in ("create", "get", "delete"):
         yield Permission(verb, "jobs", "batch")
     yield Permission("create", "pods/portforward")
+    if cluster_of(settings).lease_claim:
+        yield Permission("get", "persistentvolumeclaims")
 
 
 def _granted(role: Manifest) -> Iterator[Permission]:

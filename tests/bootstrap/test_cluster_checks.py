@@ -177,6 +177,14 @@ def test_a_right_that_a_role_keeps_for_what_is_wanted_no_more_is_needed_too(
     assert f"you may not delete {plural}" in site.fault().problem
 
 
+def test_the_right_to_read_the_claim_for_leases_is_asked_for(site: Site) -> None:
+    assert site.settings.kubernetes is not None
+    assert site.settings.kubernetes.lease_claim
+    site.fake.denied = {("get", "persistentvolumeclaims")}
+    told = [fault.problem for fault in site.faults()]
+    assert "you may not get persistentvolumeclaims" in told
+
+
 def test_more_that_would_go_than_may_at_once_is_told_before_anything_is_changed(
     site: Site,
 ) -> None:

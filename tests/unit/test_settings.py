@@ -106,6 +106,12 @@ def test_a_key_of_the_other_environment_is_told_from_a_misspelled_one() -> None:
     )
 
 
+def test_a_region_is_told_by_an_example() -> None:
+    assert fault_of(PRODUCTION | {"aws-region": "Frankfurt"}) == (
+        "settings: aws-region is not a region of AWS. write it as eu-central-1."
+    )
+
+
 def test_production_without_a_password_cannot_be_written_down() -> None:
     assert parse({"auth": "none"}).auth == "none"
     assert "auth" in fault_of(PRODUCTION | {"auth": "none"})
