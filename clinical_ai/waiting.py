@@ -4,10 +4,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, sleep
+from typing import TypeVar
 
 from clinical_ai.errors import Locked, TimedOut, Transient
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,24 @@ def wait_until(
             last = seen.summary
         sleep(every)
     return seen
+
+
+def persisting(what: str, act: Callable[[], _T], *, seconds: float, every: float = 2) -> _T:
+    """What `act` gives, also when an outage meets it first: it is repeated, and has to bear that.
+
+    TimedOut when it meets one for so many seconds; `what` names what is there once it is done. A
+    wait of its own that came to its end has taken all the time that it may.
+    """
+    given: list[_T] = []
+
+    def look() -> Sighting:
+        try:
+            given.append(act())
+        except (Locked, TimedOut):
+            raise
+        except Transient as error:
+            return Sighting(done=False, summary=str(error))
+        return Sighting(done=True, summary=what)
+
+    wait_until(what, look, seconds=seconds, every=every)
+    return given[0]

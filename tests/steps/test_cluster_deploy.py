@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import repeat
 
 import pytest
 
@@ -11,6 +12,7 @@ from clinical_ai.errors import NeedsOperator, PlatformError, StillRunning, Timed
 from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.deploy import Site, deploy, look, migrate
 from clinical_ai.steps.cluster.rollout import RolloutFailed
+from tests.support.clock import Clock
 from tests.support.deploying import (
     BETTER,
     BROKEN,
@@ -22,7 +24,9 @@ from tests.support.deploying import (
     job,
     needing,
     stages,
+    workload,
 )
+from tests.support.fake_objects import Place
 from tests.support.fake_refusals import Refusal
 from tests.support.objects import LABELS, config
 
@@ -257,6 +261,48 @@ def test_one_that_cannot_be_put_back_keeps_no_other_from_it(
     assert namespace.data() == {"server": GOOD}
     assert f"Deployment {names.SERVER} could not be put back" in caplog.text
     assert "ConfigMap settings is put back" in caplog.text
+
+
+@pytest.mark.parametrize("takes_effect", [False, True])
+def test_a_request_without_an_answer_keeps_nothing_from_being_put_back(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch, *, takes_effect: bool
+) -> None:
+    """Each write of the undo but the first of each object meets an outage of its own."""
+    namespace.stand()
+    apply, cut = namespace.fake.objects.apply, set()
+
+    def cut_off(place: Place, wanted: Object, manager: str, *, dry_run: bool) -> Object:
+        undoing = namespace.image(names.PLATFORM_WORKER) == BROKEN or cut
+        if not undoing or dry_run or place in cut or wanted.get("spec") == {"replicas": 1}:
+            return apply(place, wanted, manager, dry_run=dry_run)
+        cut.add(place)
+        if takes_effect:
+            apply(place, wanted, manager, dry_run=dry_run)
+        raise Refusal(503, "ServiceUnavailable", "too busy")
+
+    monkeypatch.setattr(namespace.fake.objects, "apply", cut_off)
+    with pytest.raises(RolloutFailed):
+        deploy(namespace.site(), stages(server=BETTER, worker=BROKEN))
+    assert len(cut) >= 3
+    assert namespace.images() == [GOOD] * 3
+    assert namespace.data() == {"server": GOOD}
+    assert namespace.paused() == [False, False]
+
+
+def test_a_longer_outage_ends_the_undo_and_is_told(
+    namespace: Namespace, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    namespace.stand()
+
+    def fall() -> None:
+        namespace.controllers()
+        namespace.fake.down = namespace.behaviour(namespace.fake.look(*worker)) == SLOW
+
+    worker = ("Deployment", names.WORKER)
+    clock.then = repeat(fall)
+    with pytest.raises(TimedOut):
+        deploy(namespace.site(seconds=60), {**stages(), "worker": [workload(names.WORKER, SLOW)]})
+    assert "nothing is put back: what was good is not there after 30 s: no answer" in caplog.text
 
 
 def _is_workload(content: Object, name: str) -> bool:

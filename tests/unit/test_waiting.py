@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from clinical_ai.errors import Locked, NeedsOperator, PlatformError, TimedOut, Transient
-from clinical_ai.waiting import Sighting, outlasting, wait_until
+from clinical_ai.waiting import Sighting, outlasting, persisting, wait_until
 
 
 class Clock:
@@ -97,3 +97,16 @@ def test_a_guard_that_forbids_to_go_on_ends_the_wait(clock: Clock, error: Platfo
     with pytest.raises(type(error), match=str(error)):
         wait_until("the server", look, seconds=5, every=1)
     assert clock.now == 1001
+
+
+def test_what_is_done_persistently_is_repeated_after_an_outage(clock: Clock) -> None:
+    tries = meets(Transient("no answer"), Transient("no answer"))
+    assert persisting("it", lambda: tries() or "done", seconds=10, every=2) == "done"
+    assert clock.now == 1004
+
+
+@pytest.mark.parametrize("error", [Locked("lost"), TimedOut("600 s"), NeedsOperator("no", "go")])
+def test_only_an_outage_is_a_reason_to_repeat(clock: Clock, error: PlatformError) -> None:
+    with pytest.raises(type(error), match=r"^(lost|600 s|No|no)"):
+        persisting("it", meets(error), seconds=10)
+    assert clock.now == 1000

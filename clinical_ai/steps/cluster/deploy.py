@@ -32,7 +32,7 @@ from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import RolloutFailed, await_rollout, rollout_state
 from clinical_ai.steps.cluster.synced import KIND, await_synced, synced_state
 from clinical_ai.steps.progress import Tell, unheard
-from clinical_ai.waiting import Sighting, outlasting, wait_until
+from clinical_ai.waiting import Sighting, outlasting, persisting, wait_until
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ _WORKLOAD: Final = "Deployment"
 _AWAITED: Final = (_WORKLOAD, KIND)
 _TEMPLATE: Final = ".spec.template"
 _SECONDS: Final = 600  # for a roll-out that may still come up
+_OUTAGE: Final = 30  # seconds without an answer, before an object is not put back
 _TO_STOP: Final = 60  # a server answers what it was asked, for ten seconds, and then stops
 
 Stages = Mapping[str, Sequence[Object]]
@@ -221,10 +222,12 @@ class _Work:
 
         Also what an earlier call changed that was killed before it could do this. A worker's runs
         end first, as for any other change of it: one of its pods may work, and have taken some.
+        A request without an answer is repeated: no drift check heals what stays half undone.
         When the database has moved, which is given back, the server stays and what comes before it.
         """
         try:
-            good = {Ref.of(each): each for each in self.site.records.find_objects()}
+            found = persisting("what was good", self.site.records.find_objects, seconds=_OUTAGE)
+            good = {Ref.of(each): each for each in found}
         except PlatformError as error:
             log.error("nothing is put back: %s", error)  # noqa: TRY400
             return ""
@@ -233,13 +236,10 @@ class _Work:
             if moved := _moved(good[ref], self.wanted.get(ref, good[ref])):
                 return moved
             try:
-                back = self._put_back(good[ref])
+                put_back = partial(self._put_back, good[ref])
+                persisting(f"{ref.short} as it was", put_back, seconds=_OUTAGE)
             except PlatformError as error:
                 log.error("%s could not be put back: %s", ref, error)  # noqa: TRY400
-            else:
-                if back.wrote:
-                    log.warning("%s is put back as it was last found good", ref)
-                    self.site.note(replace(back, detail="put back as it was last found good"))
         return ""
 
     def _dropped(self, good: Iterable[Ref]) -> list[Ref]:
@@ -248,16 +248,20 @@ class _Work:
         A change that came up and did not prove good has pruned them: what is put back needs them.
         """
         site, dropped = self.site, [ref for ref in good if ref not in self.seen]
-        try:
+
+        def know() -> None:
             known = read_inventory(site.cluster, site.ownership).with_wanted(dropped)
             write_inventory(site.cluster, known, site.ownership, guard=site.guard)
+
+        try:
+            persisting("the inventory", know, seconds=_OUTAGE)
         except PlatformError as error:
             log.error("what is wanted no more is not put back: %s", error)  # noqa: TRY400
             return []
         return dropped
 
-    def _put_back(self, before: Object) -> ObjectChange:
-        site = self.site
+    def _put_back(self, before: Object) -> None:
+        site, ref = self.site, Ref.of(before)
         with ExitStack() as stack:
             [back] = ensure_objects(site.cluster, [before], write=False)
             try:
@@ -270,8 +274,9 @@ class _Work:
                 log.warning("no pool is held, Prefect does not answer: %s", error)
             if back.wrote:
                 [back] = ensure_objects(site.cluster, [before], write=True, guard=site.guard)
-            _settle(site, Ref.of(before), back)
-        return back
+                log.warning("%s is put back as it was last found good", ref)
+                site.note(replace(back, detail="put back as it was last found good"))
+            _settle(site, ref, back)
 
 
 def _moved(before: Object, wanted: Object) -> str:
