@@ -134,7 +134,9 @@ def drain(
         told = f"running: {', '.join(running[:5])}" if running else "nothing runs just now"
         return Sighting(done=empty > quiet, summary=told)
 
-    what, longest = "the end of running work", seconds + quiet
+    # Twice, since a look takes its time, or meets an outage: with `seconds` of 0 a single one that
+    # sees nothing would end the wait, and blame runs that are not there.
+    what, longest = "the end of running work", seconds + 2 * quiet
     try:
         wait_until(what, outlasting(look, beat), seconds=longest, every=1)
     except TimedOut as error:

@@ -334,6 +334,18 @@ def test_an_outage_that_the_guard_meets_while_draining_is_waited_out(clock: Cloc
     assert clock.slept == 2
 
 
+@pytest.mark.parametrize("seconds", [0, 0.5])
+def test_slow_looks_and_an_outage_are_no_running_work(clock: Clock, seconds: float) -> None:
+    looks = iter([None, Transient("away"), Transient("away")])
+
+    def beat() -> None:
+        clock.now += 0.3
+        if error := next(looks, None):
+            raise error
+
+    drain(World().api, [names.POOL], seconds, beat, quiet=10)
+
+
 def test_a_run_that_was_taken_before_the_hold_and_is_seen_late_is_waited_for(clock: Clock) -> None:
     """Its worker asked before; it is pending two requests later."""
     world = World()
