@@ -1,6 +1,6 @@
 """What the platform owns goes; data, and what is others', stays. Interrupted, it is run again."""
 
-from itertools import count
+from itertools import count, repeat
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.cluster.uninstall import Options, plan_removal, remove
 from clinical_ai.steps.roll import new_journal
 from tests.support import kubernetes_examples as examples
+from tests.support.clock import Clock
 from tests.support.deploying import container_of
 from tests.support.fake_cluster import Request
 from tests.support.installed import SPACE, Installed, Prepare
@@ -329,6 +330,30 @@ def test_a_drop_of_an_earlier_time_proves_nothing_of_todays_schema(site: Install
     seen = dropped(site)
     uninstall(site, ALL)
     assert len(seen) == 1
+    assert site.there() == THEIRS
+
+
+def test_the_job_that_drops_the_schema_has_gone_before_one_of_its_name_is_removed(
+    site: Installed, clock: Clock
+) -> None:
+    """Else that of a drop that failed before would be taken for one that somebody made anew."""
+    site.broken = {DROP}
+    with pytest.raises(RolloutFailed):
+        uninstall(site, ALL)
+    site.broken = set()
+
+    def keep(content: Object) -> None:
+        if content["metadata"]["name"] == DROP:
+            content["metadata"]["finalizers"] = ["foregroundDeletion"]
+
+    def collect() -> None:
+        site.controllers()
+        for place, stored in list(site.fake.objects.all.items()):
+            if "deletionTimestamp" in stored.content["metadata"]:
+                del site.fake.objects.all[place]
+
+    site.fake.admit, clock.then = keep, repeat(collect)
+    assert uninstall(site, ALL)["schema prefect"] is Did.REMOVED
     assert site.there() == THEIRS
 
 

@@ -211,16 +211,17 @@ def _migrations(objects: Sequence[Object]) -> list[Object]:
 
 
 def _carry_out(cluster: Cluster, job: Object, guard: Callable[[], None]) -> Change:
-    """One that a kill or a failure left tells nothing of the schema of today."""
+    """One that a kill or a failure left tells nothing of the schema of today.
+
+    It has gone when this returns: what else is removed may be the one that was left, by its name.
+    """
     name, ref = job["metadata"]["name"], Ref.of(job)
     if (old := cluster.find(ref)) is not None:
         remove_job(cluster, old, seconds=_SECONDS, beat=guard)
     guard()
     cluster.create(job)
     await_job(cluster, name, seconds=_SECONDS, beat=guard)
-    made = cluster.get(ref)
-    guard()
-    cluster.delete(ref, uid=made["metadata"]["uid"], propagation="Foreground")
+    remove_job(cluster, cluster.get(ref), seconds=_SECONDS, beat=guard)
     return Change(f"schema {names.PREFECT_SCHEMA}", Did.REMOVED)
 
 
