@@ -61,7 +61,7 @@ class Connection:
                 self.close()  # a token or certificate that ran out: nothing was done
                 renewed = True
             elif answer.status_code == 429:
-                self._pause(min(_retry_after(answer), _MOST_WAIT))
+                self._pause(max(0.0, min(_retry_after(answer), _MOST_WAIT)))
             else:
                 break
         if answer.status_code == 401:

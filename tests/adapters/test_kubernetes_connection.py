@@ -55,9 +55,9 @@ def test_a_busy_server_is_asked_again_when_it_says() -> None:
     cluster = fake.open()
     cluster.apply(config(a="1"))
     slept = waits(cluster)
-    fake.first = [answer(429, **{"Retry-After": it}) for it in ("2", "100", "soon")]
+    fake.first = [answer(429, **{"Retry-After": it}) for it in ("2", "100", "soon", "-1")]
     assert cluster.get(CONFIG)
-    assert slept == [2.0, 10.0, 1.0]
+    assert slept == [2.0, 10.0, 1.0, 0.0]
     fake.first = [answer(429)] * 5
     with pytest.raises(Transient, match="answered 429 to get ConfigMap default/settings"):
         cluster.get(CONFIG)
