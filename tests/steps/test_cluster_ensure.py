@@ -254,6 +254,26 @@ def test_what_is_being_deleted_is_not_taken_for_what_is_there(world: World) -> N
     assert did(ensure_objects(world.api, [config(a="1")], write=True)) == [Did.CREATED]
 
 
+@pytest.mark.parametrize("write", [False, True])
+def test_what_somebody_deletes_between_two_looks_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, *, write: bool
+) -> None:
+    fake = FakeCluster()
+    cluster, place = fake.open(), ("v1", "ConfigMap", "default", "settings")
+    ensure_objects(cluster, [config(a="1")], write=True)
+    find = cluster.find
+
+    def find_and_delete(ref: Ref) -> Object | None:
+        found = find(ref)
+        fake.objects.all.pop(place, None)
+        return found
+
+    monkeypatch.setattr(cluster, "find", find_and_delete)
+    with pytest.raises(Changed, match="ConfigMap settings was deleted meanwhile"):
+        ensure_objects(cluster, [config(a="1")], write=write)
+    assert did(ensure_objects(cluster, [config(a="1")], write=True)) == [Did.CREATED]
+
+
 def test_a_field_that_can_not_change_is_told_with_the_way_out(world: World) -> None:
     held = {**config(a="1"), "immutable": True}
     ensure_objects(world.api, [held], write=True)

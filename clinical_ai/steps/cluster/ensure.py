@@ -148,7 +148,10 @@ def _update(
             return _left_alone(cluster, wanted, live, refused)
         if would["metadata"].get("resourceVersion") == live["metadata"]["resourceVersion"]:
             break
-        live = cluster.get(ref)  # a controller wrote in between: that is no difference of ours
+        after = cluster.find(ref)  # a controller wrote in between: that is no difference of ours
+        if after is None:
+            raise Changed(f"{ref} was deleted meanwhile; it is made anew the next time")
+        live = after
     fields = tuple(differences(live, would))
     if fields and write:
         guard()
