@@ -130,6 +130,25 @@ def test_one_that_was_lost_meanwhile_lets_nothing_be_written(clock: Clock) -> No
     assert find_holder(cluster) is None
 
 
+@pytest.mark.parametrize("step", [3600, -3600])
+def test_one_that_was_lost_while_the_machine_slept_lets_nothing_be_written(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """The monotonic clock stands still then; a wall clock that jumps costs a renewal."""
+    fake, wall = FakeCluster(), 1_800_000_000
+    monkeypatch.setattr("clinical_ai.steps.cluster.lease.time", lambda: wall)
+    cluster = fake.open()
+    with cluster_lease(cluster, "ann", seconds=0) as lease:
+        wall += step
+        lease.renew()
+        assert len(fake.writes) == 2
+        cluster.patch(LEASE, {"spec": {"holderIdentity": "bob"}})
+        lease.renew()
+        wall += step
+        with pytest.raises(Locked, match="was lost to bob, since"):
+            lease.renew()
+
+
 def test_a_label_that_somebody_put_on_it_loses_nothing(clock: Clock) -> None:
     cluster = FakeCluster().open()
     with cluster_lease(cluster, "ann", seconds=0) as lease:

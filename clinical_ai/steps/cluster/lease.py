@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Final
 
 from clinical_ai import names
@@ -47,6 +47,17 @@ class Holder:
         return datetime.now(UTC) - renewed > _SILENT
 
 
+class _Moment:
+    """By two clocks: the monotonic one stands still while a machine sleeps, the other may jump."""
+
+    def __init__(self) -> None:
+        self._clocks = monotonic(), time()
+
+    def after(self, before: "_Moment") -> float:
+        """Seconds that may have passed; a jump costs a renewal too many."""
+        return max(abs(a - b) for a, b in zip(self._clocks, before._clocks, strict=True))
+
+
 @dataclass
 class ClusterLease:
     """The right to change the platform, while it is renewed."""
@@ -55,17 +66,17 @@ class ClusterLease:
     ref: Ref
     who: str
     held: Object
-    renewed: float
+    renewed: "_Moment"
 
     def renew(self) -> None:
         """To be called before each write, and while waiting.
 
-        Locked when somebody else has taken it meanwhile, as after a long pause of this process:
-        then nothing may be written any more.
+        Locked when somebody else has taken it meanwhile, as after a long pause of this process, or
+        of its machine: then nothing may be written any more.
         """
-        if monotonic() - self.renewed <= _RENEW_AFTER:
+        at = _Moment()
+        if at.after(self.renewed) <= _RENEW_AFTER:
             return
-        at = monotonic()
         try:
             self.held = _write(self.cluster, self.held, {"renewTime": _now()})
         except Changed:
@@ -123,9 +134,8 @@ def _take(cluster: Cluster, ref: Ref, who: str, seconds: float) -> ClusterLease:
     taken: list[ClusterLease] = []
 
     def look() -> Sighting:
-        found = cluster.find(ref)
-        at = monotonic()
-        if found is not None and not seen.is_over(found, at):
+        found, at = cluster.find(ref), _Moment()
+        if found is not None and not seen.is_over(found, monotonic()):
             return Sighting(done=False, summary=f"held by {_told(found)}")
         refuse_when_stopped(cluster)
         held = _make(cluster, ref, who) if found is None else _take_over(cluster, found, who)
