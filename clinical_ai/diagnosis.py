@@ -48,6 +48,10 @@ def _of_deadline(workload: Object) -> Iterator[Diagnosis]:
 
 def _of_owners(facts: Facts) -> Iterator[Diagnosis]:
     """No pod can be made at all."""
+    if facts.workload.get("spec", {}).get("paused"):
+        about = facts.workload["metadata"]
+        remedy = f"`kubectl rollout resume deployment/{about['name']}`"
+        yield Diagnosis("somebody has paused its roll-outs", remedy, 5)
     for owner in (facts.workload, *facts.owners):
         for told in conditions_of(owner):
             if (told.get("type"), told.get("status")) == ("ReplicaFailure", "True"):

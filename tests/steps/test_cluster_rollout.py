@@ -114,6 +114,16 @@ def test_what_heals_in_time_is_no_failure(clock: Clock) -> None:
         site.wait(60)
 
 
+def test_a_rollout_that_somebody_paused_is_not_waited_for(clock: Clock) -> None:
+    site = Site()
+    site.fake.edit("Deployment", "web", "ann", lambda it: it["spec"].update(paused=True))
+    site.status(updatedReplicas=0)
+    with pytest.raises(RolloutFailed, match="somebody has paused its roll-outs") as failed:
+        site.wait()
+    assert "kubectl -n default rollout resume deployment/web" in failed.value.remedy
+    assert clock.now < 10
+
+
 def test_what_stays_wrong_ends_the_wait_with_its_cause(clock: Clock) -> None:
     site = Site()
     site.status()

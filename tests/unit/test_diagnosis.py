@@ -48,6 +48,13 @@ def owner(**condition: str) -> Diagnosis:
     return found
 
 
+def test_a_workload_whose_rollouts_are_paused_makes_no_new_pod() -> None:
+    paused = {**WORKLOAD, "spec": {"paused": True}}
+    [found] = explain(Facts(paused))
+    assert found.cause == "somebody has paused its roll-outs"
+    assert found.remedy == "`kubectl rollout resume deployment/web`"
+
+
 def test_nothing_is_wrong_with_what_starts_runs_or_has_ended_well() -> None:
     fine = [
         waiting("ContainerCreating"),
