@@ -10,11 +10,12 @@ from clinical_ai.adapters.cluster_secrets import ClusterSecrets, SecretsSeen, re
 from clinical_ai.errors import ManyFaults, NeedsOperator, all_found
 from clinical_ai.manifests.kubernetes import access, credentials
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
-from clinical_ai.ports_cluster import Cluster, Permission, Ref, group_of
+from clinical_ai.ports_cluster import Cluster, Permission, Ref, group_of, in_namespace
 from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.inventory import check_prune, kept_by_deploy, read_inventory
 from clinical_ai.steps.cluster.rights import find_standing
+from clinical_ai.steps.cluster.scale import check_scale
 from clinical_ai.steps.cluster.synced import STORE, against_store
 
 _LEAST: Final = (1, 24)
@@ -54,6 +55,7 @@ def _looks(
     yield lambda: room.check_quota(cluster, settings)
     yield lambda: room.check_limits(cluster, settings)
     yield lambda: taken.check_names(cluster, settings)
+    yield lambda: check_scaled(cluster)
     yield lambda: check_pruned(cluster, settings)
     yield lambda: check_secrets(cluster, settings, seen, kept)
     yield lambda: check_line_ends(cluster, seen)
@@ -130,6 +132,16 @@ def check_namespace(cluster: Cluster) -> str:
     labels = found["metadata"].get("labels") or {}
     level = labels.get(f"{access.LEVEL}/enforce", "of the cluster's default")
     return f"namespace {cluster.namespace}, pod security {level}"
+
+
+def check_scaled(cluster: Cluster) -> str:
+    """What this waits for has pods, and the server no more than one."""
+    try:
+        check_scale(cluster, (names.SERVER, names.PLATFORM_WORKER))
+    except NeedsOperator as fault:
+        remedy = in_namespace(fault.remedy, cluster.namespace)
+        raise NeedsOperator(fault.problem, remedy) from None
+    return ""
 
 
 def check_pruned(cluster: Cluster, settings: Settings) -> str:

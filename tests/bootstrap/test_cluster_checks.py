@@ -375,6 +375,36 @@ def test_an_installation_of_this_platform_is_no_stranger(site: Site) -> None:
     assert "names free" in site.check()
 
 
+@pytest.mark.parametrize(
+    ("name", "number", "problem"),
+    [
+        (names.SERVER, 0, f"{names.SERVER} is scaled to 0"),
+        (names.SERVER, 2, "Prefect cancels a run"),
+        (names.PLATFORM_WORKER, 0, f"{names.PLATFORM_WORKER} is scaled to 0"),
+    ],
+)
+def test_a_number_of_pods_with_which_nothing_comes_up_is_told_with_the_way_out(
+    site: Site, name: str, number: int, problem: str
+) -> None:
+    """Else the wait for the API, or for the run of deploy/self, would tell nothing of it."""
+    site.apply_all()
+    site.fake.edit("Deployment", name, "ann", lambda it: it["spec"].update(replicas=number))
+    site.fake.requests.clear()
+    fault = site.fault()
+    assert problem in fault.problem
+    line = f"kubectl -n {NAMESPACE} scale deployment/{name} --replicas=1"
+    assert line in fault.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [(names.WORKER, 0), (names.WORKER, 5), (names.PLATFORM_WORKER, 2)]
+)
+def test_other_numbers_are_whoevers_scales(site: Site, name: str, number: int) -> None:
+    site.apply_all()
+    site.fake.edit("Deployment", name, "ann", lambda it: it["spec"].update(replicas=number))
+    site.check()
+
+
 WRITTEN: Final = [
     *((ref.kind, ref.name, ref.api_version) for ref in needs.records()),
     ("Job", names.POD_CHECK, "batch/v1"),

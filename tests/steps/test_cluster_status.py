@@ -12,7 +12,7 @@ from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.manifests.orchestration import hold_automation
 from clinical_ai.plans import Journal, Stage
 from clinical_ai.ports import PrefectApi
-from clinical_ai.ports_cluster import Ref
+from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.break_glass import stop
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.records import Records
@@ -90,6 +90,17 @@ def test_one_workload_that_is_not_up_makes_it_unhealthy(installed: Installed, na
     assert seen["healthy"] is False
     assert workload(seen, name)["ready"] is False
     assert [each["ready"] for each in seen["workloads"]].count(False) == 1
+
+
+def test_a_workload_that_is_scaled_to_nothing_makes_it_unhealthy(installed: Installed) -> None:
+    def scale(found: Object) -> None:
+        found["spec"]["replicas"] = 0
+
+    installed.fake.edit("Deployment", names.WORKER, "ann", scale)
+    installed.controllers()
+    seen = look(installed)
+    assert seen["healthy"] is False
+    assert workload(seen, names.WORKER)["ready"] is False
 
 
 def test_a_workload_that_somebody_deleted_is_told(installed: Installed) -> None:

@@ -27,6 +27,7 @@ OWN = (
 AWAY = PostgresDatabase(SecretStr("postgresql://u:p@127.0.0.1:9/d"))
 ADDRESSES = {name: f"10.0.0.{n}" for n, name in enumerate(names.WORKLOADS, start=1)}
 HEALTH = (ADDRESSES[names.WORKER], names.HEALTH_PORT)
+SCALE = "`kubectl -n clinical-ai scale deployment/"
 READY = {"type": "Ready", "status": "True"}
 
 
@@ -139,6 +140,24 @@ def _not_up(site: Site) -> None:
     site.installed.controllers()
 
 
+def _no_server(site: Site) -> None:
+    _scale(site, names.SERVER, 0)
+
+
+def _two_servers(site: Site) -> None:
+    _scale(site, names.SERVER, 2)
+
+
+def _no_worker(site: Site) -> None:
+    _scale(site, names.WORKER, 0)
+
+
+def _scale(site: Site, name: str, number: int) -> None:
+    to = {"replicas": number}
+    site.fake.edit("Deployment", name, "kubectl", lambda it: it["spec"].update(to))
+    site.installed.controllers()
+
+
 def _no_pod(site: Site) -> None:
     site.remove("Pod", f"{names.SERVER}-1")
 
@@ -204,6 +223,9 @@ def _silent_pod(site: Site) -> None:
     [
         (_no_workload, "workloads up", f"{names.WORKER} is not there", "deploy/self"),
         (_not_up, "workloads up", f"{names.SERVER}: ", "deploy/self"),
+        (_no_server, "workloads up", f"{names.SERVER} is scaled to 0", SCALE + names.SERVER),
+        (_two_servers, "workloads up", "Prefect cancels a run", SCALE + names.SERVER),
+        (_no_worker, "workloads up", f"{names.WORKER} is scaled to 0", SCALE + names.WORKER),
         (_no_pod, "pods ready", f"{names.SERVER} has no pod", "kubectl -n clinical-ai get pods"),
         (
             _not_ready,

@@ -90,7 +90,7 @@ def _workload(cluster: Cluster, name: str) -> dict[str, Any]:
     available = found.get("status", {}).get("availableReplicas", 0)
     return {
         "name": name,
-        "ready": state.done and available == wanted,
+        "ready": state.done and 0 < available == wanted,
         "replicas": wanted,
         "available": available,
         "state": state.summary,

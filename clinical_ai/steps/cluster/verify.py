@@ -18,6 +18,7 @@ from clinical_ai.steps import verify
 from clinical_ai.steps.cluster.exposure import check_exposure
 from clinical_ai.steps.cluster.network import check_policies, ready_addresses
 from clinical_ai.steps.cluster.rollout import rollout_state
+from clinical_ai.steps.cluster.scale import check_scale
 from clinical_ai.steps.cluster.synced import KIND, check_synced
 from clinical_ai.steps.cluster.workers import lives, pods_of
 from clinical_ai.steps.orchestration import find_workers
@@ -85,6 +86,7 @@ def _run(parts: Parts, check: str, look: Callable[[Parts], str]) -> Result:
 
 
 def _workloads(parts: Parts) -> str:
+    check_scale(parts.cluster, names.WORKLOADS)
     told: list[str] = []
     wrong: list[str] = []
     for name in names.WORKLOADS:
