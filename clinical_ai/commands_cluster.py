@@ -18,7 +18,7 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Ref
 from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped, resume, stop
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
-from clinical_ai.steps.cluster.lease import cluster_lease, remove_lease
+from clinical_ai.steps.cluster.lease import LEASE, cluster_lease, remove_lease
 from clinical_ai.wiring_cluster import reach_api
 
 _SECONDS: Final = 1800
@@ -85,7 +85,10 @@ def uninstall(options: argparse.Namespace, environ: Mapping[str, str], terminal:
     space = _own_namespace(cluster) if options.whole_namespace else None
     if space is not None:
         refuse_to_forget(cluster, removal)
-    going = [*removal.going, *([f"Namespace {cluster.namespace}, with all in it"] if space else [])]
+    # Last of all: one that was killed before is completed, also where nothing else is left.
+    lease = [LEASE.short] if cluster.find(LEASE) else []
+    whole = [f"Namespace {cluster.namespace}, with all in it"] if space else []
+    going = [*removal.going, *lease, *whole]
     for each in going:
         terminal.plain(f"goes   {each}")
     for each in removal.staying if space is None else removal.outside:
@@ -96,8 +99,8 @@ def uninstall(options: argparse.Namespace, environ: Mapping[str, str], terminal:
     if not options.yes and not _confirmed(cluster, terminal):
         terminal.plain("nothing was removed")
         return 1
-    with cluster_lease(cluster, f"uninstall by {who()}") as lease:
-        guard = guarded(cluster, lease.renew)
+    with cluster_lease(cluster, f"uninstall by {who()}") as held:
+        guard = guarded(cluster, held.renew)
         # A change may have ended while somebody was asked, or held the lease.
         removal = plan_removal(cluster, removal.options)
         if space is not None:

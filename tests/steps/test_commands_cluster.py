@@ -302,6 +302,23 @@ def test_a_second_time_there_is_nothing_to_ask_for(
     assert capsys.readouterr().out.endswith(f"nothing is left to remove in namespace {SPACE}\n")
 
 
+def test_a_lease_that_a_killed_uninstallation_left_goes_with_the_next(
+    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def kill(asked: Any) -> None:
+        if (asked.verb, asked.served.kind) == ("delete", "Lease"):
+            raise KeyboardInterrupt
+
+    installed.fake.on_write = kill
+    assert run("uninstall", "--yes") == 130
+    installed.fake.on_write = lambda _: None
+    assert installed.there() == {("Lease", names.CLUSTER_LEASE)}
+    capsys.readouterr()
+    assert run("uninstall", "--yes") == 0
+    assert f"goes   Lease {names.CLUSTER_LEASE}" in capsys.readouterr().out
+    assert installed.there() == set()
+
+
 def test_a_schema_that_cannot_be_dropped_any_more_is_told(
     run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

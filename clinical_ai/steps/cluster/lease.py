@@ -19,6 +19,7 @@ from clinical_ai.waiting import Sighting, wait_until
 
 log = logging.getLogger(__name__)
 
+LEASE: Final = Ref("coordination.k8s.io/v1", "Lease", names.CLUSTER_LEASE)
 _MICRO_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"  # the API server takes exactly six digits
 _SECONDS: Final = 60
 _SILENT: Final = timedelta(seconds=2 * _SECONDS)
@@ -222,7 +223,7 @@ def _told(found: Object | None) -> str:
 
 
 def _ref(name: str) -> Ref:
-    return Ref("coordination.k8s.io/v1", "Lease", name)
+    return Ref(LEASE.api_version, LEASE.kind, name)
 
 
 def _now() -> str:
