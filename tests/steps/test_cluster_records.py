@@ -67,6 +67,17 @@ def test_the_ledger_keeps_the_order_and_forgets_the_oldest(records: Records) -> 
     assert records.read_ledger()[-1] == {"run": 52, "by": "ann"}
 
 
+def test_the_ledger_of_long_entries_stays_small_enough_for_a_config_map(records: Records) -> None:
+    """Else no deploy/self could end well any more."""
+    long = ["Deployment web updated: " + "x" * 2_000] * 20
+    for number in range(50):
+        records.write_ledger({"run": number, "changes": long})
+    runs = [entry["run"] for entry in records.read_ledger()]
+    assert runs == list(range(runs[0], 50))
+    found = records.cluster.find(Ref("v1", "ConfigMap", names.LEDGER))
+    assert len(json.dumps(found)) < 1_000_000
+
+
 def test_good_objects_are_read_as_they_were_written(records: Records) -> None:
     records.write_objects([config(a="1"), deployment(replicas=2)])
     assert records.find_objects() == [config(a="1"), deployment(replicas=2)]

@@ -19,6 +19,7 @@ from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.ensure import Guard, free
 
 _ENTRIES: Final = 50
+_MOST: Final = 500_000  # characters; a ConfigMap that holds twice as many is refused
 _JOURNAL: Final = "journal.json"
 _LEDGER: Final = "entries.json"
 _OBJECTS: Final = "objects.json.gz"
@@ -50,9 +51,11 @@ class Records:
         return self._rows(self._data(names.LEDGER).get(_LEDGER, "[]"), names.LEDGER)
 
     def write_ledger(self, entry: Mapping[str, Any]) -> None:
-        """The ledger ends with this entry; the oldest are forgotten."""
+        """The ledger ends with this entry; the oldest are forgotten, sooner where all are long."""
         entries = [*self.read_ledger(), dict(entry)][-_ENTRIES:]
-        self._write(names.LEDGER, data={_LEDGER: json.dumps(entries, sort_keys=True)})
+        while len(text := json.dumps(entries, sort_keys=True)) > _MOST and len(entries) > 1:
+            del entries[0]
+        self._write(names.LEDGER, data={_LEDGER: text})
 
     def find_objects(self) -> list[Object]:
         """The objects that were last found good together; none before the first time."""
