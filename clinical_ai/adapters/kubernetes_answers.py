@@ -1,16 +1,18 @@
 """What an API server answered: objects, pages of them, or a refusal."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from clinical_ai.adapters.kubernetes_errors import Asked, refusal
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.ports_cluster import Object
 
 if TYPE_CHECKING:
     import httpx
 
 Answer = dict[str, Any]
+
+_NO_SUCH_PATH: Final = "404 page not found"  # of a kind that is not served
 
 
 def decoded(answer: "httpx.Response", asked: Asked) -> Answer:
@@ -24,6 +26,21 @@ def decoded(answer: "httpx.Response", asked: Asked) -> Answer:
             f"what answers at {answer.request.url.host} is not Kubernetes", "see KUBECONFIG"
         ) from None
     return found
+
+
+def is_absence(answer: "httpx.Response", asked: Asked) -> bool:
+    """Whether Kubernetes says that it is not there.
+
+    Transient when a proxy says so, which has lost the API server: for want of an object one would
+    be made, or a switch be taken for off.
+    """
+    if answer.status_code != 404:
+        return False
+    if status_of(answer).get("kind") != "Status" and answer.text.strip() != _NO_SUCH_PATH:
+        raise Transient(
+            f"what answered 404 to {asked.verb} {asked.what} is not Kubernetes, but before it"
+        )
+    return True
 
 
 def status_of(answer: "httpx.Response") -> Answer:

@@ -11,6 +11,7 @@ from clinical_ai.adapters.kubernetes_access import Access, load_access
 from clinical_ai.adapters.kubernetes_answers import (
     Answer,
     decoded,
+    is_absence,
     last_seen,
     read_pages,
     status_of,
@@ -237,7 +238,7 @@ class KubernetesApi:
         self, method: str, path: str, asked: Asked, *, body: Object | None = None, absent: bool
     ) -> Answer | None:
         answer = self._connection.send(method, path, body=body)
-        return None if absent and answer.status_code == 404 else decoded(answer, asked)
+        return None if absent and is_absence(answer, asked) else decoded(answer, asked)
 
 
 def open_kubernetes(

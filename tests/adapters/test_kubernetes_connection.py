@@ -74,6 +74,26 @@ def test_a_server_that_fails_is_an_outage_and_no_answer(code: int) -> None:
     assert cluster.find(CONFIG)
 
 
+@pytest.mark.parametrize("body", ["<html>404 Not Found</html>", "", '{"detail": "no route"}', "[]"])
+def test_what_a_proxy_does_not_find_is_not_taken_for_absent(body: str) -> None:
+    fake = FakeCluster()
+    cluster = fake.open()
+    uid = cluster.apply(config())["metadata"]["uid"]
+    for ask in (lambda: cluster.find(CONFIG), lambda: cluster.delete(CONFIG, uid=uid)):
+        fake.first = [httpx.Response(404, text=body)]
+        with pytest.raises(Transient, match="is not Kubernetes, but before it"):
+            ask()
+    assert cluster.find(CONFIG)
+
+
+def test_a_path_that_kubernetes_does_not_serve_holds_no_object() -> None:
+    fake = FakeCluster()
+    cluster = fake.open()
+    cluster.apply(config())
+    fake.first = [httpx.Response(404, text="404 page not found\n")]
+    assert cluster.find(CONFIG) is None
+
+
 def test_a_server_that_can_not_be_reached_is_an_outage() -> None:
     fake = FakeCluster()
     fake.down = True
