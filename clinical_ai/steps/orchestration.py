@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from clinical_ai.change import Change, Did
@@ -9,10 +10,12 @@ from clinical_ai.deployment_plan import is_field
 from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.object_diff import places
 from clinical_ai.ports import PrefectApi
+from clinical_ai.waiting import persisting
 
 log = logging.getLogger(__name__)
 
 _MOST_SHOWN: Final = 5
+_OUTAGE: Final = 60  # seconds without an answer: the server may just have been replaced
 # PUT keeps them where it does not name them.
 _NO_MORE: Final[Mapping[str, Any]] = {"actions_on_trigger": [], "actions_on_resolve": []}
 
@@ -36,19 +39,24 @@ def job_templates(api: PrefectApi, pools: Iterable[str]) -> dict[str, Any]:
 def put_back_templates(api: PrefectApi, good: Mapping[str, Any]) -> list[str]:
     """Pools whose runs are again started from these; a fault is told and hides no other.
 
-    A template that starts no run would start none of deploy/self either, which could mend it.
+    A template that starts no run would start none of deploy/self either, which could mend it. So
+    a request without an answer is repeated.
     """
-    back = []
-    for pool, template in good.items():
+    back: list[str] = []
+
+    def put_back(pool: str) -> None:
+        found = api.get(f"/work_pools/{pool}")
+        if found is None or found["base_job_template"] == good[pool]:
+            return
+        api.patch(f"/work_pools/{pool}", {"base_job_template": good[pool]})
+        log.warning("the job template of pool %s is put back as it was", pool)
+        back.append(pool)
+
+    for pool in good:
         try:
-            if api.get(f"/work_pools/{pool}")["base_job_template"] == template:
-                continue
-            api.patch(f"/work_pools/{pool}", {"base_job_template": template})
+            persisting(f"the job template of {pool}", partial(put_back, pool), seconds=_OUTAGE)
         except PlatformError as error:
             log.error("the job template of pool %s is not put back: %s", pool, error)  # noqa: TRY400
-        else:
-            log.warning("the job template of pool %s is put back as it was", pool)
-            back.append(pool)
     return back
 
 

@@ -23,6 +23,8 @@ from clinical_ai.steps.orchestration import (
     job_templates,
     put_back_templates,
 )
+from tests.support.clock import Clock
+from tests.support.fake_prefect import FakePrefect
 from tests.support.kubernetes_examples import ALL, RELEASE, TEMPLATE, settings_of
 
 Row = dict[str, Any]
@@ -84,6 +86,22 @@ def test_a_template_that_cannot_be_put_back_is_told(
 
     assert put_back_templates(cast(PrefectApi, Stopped()), {wanted["name"]: {"a": 1}}) == []
     assert f"of pool {wanted['name']} is not put back: self-management is stopped" in caplog.text
+
+
+def test_an_outage_keeps_no_template_from_being_put_back(wanted: Row, clock: Clock) -> None:
+    """No deploy/self would start from it, which could mend it."""
+    api, name = FakePrefect(), wanted["name"]
+    ensure_pools(api, [wanted])
+    good = job_templates(api, [name])
+    api.patch(f"/work_pools/{name}", {"base_job_template": {}})
+    api.down = True
+    clock.happens(lambda: None, lambda: setattr(api, "down", False))
+    assert put_back_templates(api, good) == [name]
+    assert api.pools[name]["base_job_template"] == good[name]
+
+
+def test_a_pool_that_somebody_deleted_meanwhile_has_no_template_to_put_back(wanted: Row) -> None:
+    assert put_back_templates(FakePrefect(), {wanted["name"]: wanted["base_job_template"]}) == []
 
 
 def test_a_pool_is_made_once(api: PrefectApi, wanted: Row) -> None:
