@@ -117,7 +117,8 @@ class _Forward:
                 line = lines.get(timeout=_SECONDS)
             except Empty:
                 raise Transient(
-                    f"kubectl did not forward to {self.service} in {_SECONDS} s"
+                    f"kubectl did not forward to {self.service} in {_SECONDS} s: it waits as"
+                    " long as no pod of it runs"
                 ) from None
             if found := _READY.match(line):
                 return int(found[1])
