@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _JSON: Final = "application/json"
 _MOST_TRIES: Final = 5  # of a request that a busy server asks to repeat
-_MOST_WAIT: Final = 10.0  # seconds before one of them
+_MOST_WAIT: Final = 10.0  # seconds before one of them; all together less than a lease lasts
 # Each request would be one line of the log otherwise.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
@@ -55,12 +55,12 @@ class Connection:
     ) -> "httpx.Response":
         """The answer, a refusal too. Waits and repeats what a busy server turned away unread."""
         renewed = False
-        for _ in range(_MOST_TRIES):
+        for left in reversed(range(_MOST_TRIES)):
             answer = self._once(method, path, query or {}, body, content_type)
             if answer.status_code == 401 and not renewed:
                 self.close()  # a token or certificate that ran out: nothing was done
                 renewed = True
-            elif answer.status_code == 429:
+            elif answer.status_code == 429 and left:
                 self._pause(max(0.0, min(_retry_after(answer), _MOST_WAIT)))
             else:
                 break

@@ -58,9 +58,12 @@ def test_a_busy_server_is_asked_again_when_it_says() -> None:
     fake.first = [answer(429, **{"Retry-After": it}) for it in ("2", "100", "soon", "-1")]
     assert cluster.get(CONFIG)
     assert slept == [2.0, 10.0, 1.0, 0.0]
-    fake.first = [answer(429)] * 5
+    slept.clear()
+    fake.first = [answer(429, **{"Retry-After": "60"})] * 5
     with pytest.raises(Transient, match="answered 429 to get ConfigMap default/settings"):
         cluster.get(CONFIG)
+    assert slept == [10.0] * 4  # none before it gives up
+    assert fake.first == []
 
 
 @pytest.mark.parametrize("code", [500, 502, 503, 504])
