@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from clinical_ai import names
@@ -158,6 +159,26 @@ def test_a_label_that_somebody_put_on_it_loses_nothing(clock: Clock) -> None:
         lease.renew()
         lease.renew()
         assert spec(cluster)["renewTime"] > before
+    assert find_holder(cluster) is None
+
+
+def test_one_whose_last_renewal_was_not_answered_is_given_back(clock: Clock) -> None:
+    fake = FakeCluster()
+    cluster = fake.open()
+    answer = fake.handle_request
+
+    def cut(request: httpx.Request) -> httpx.Response:
+        answered = answer(request)
+        if request.method == "PATCH":
+            fake.handle_request = answer  # type: ignore[method-assign]
+            raise httpx.ReadError("reset")
+        return answered
+
+    with cluster_lease(cluster, "ann", seconds=0) as lease:
+        clock.now += 20
+        fake.handle_request = cut  # type: ignore[method-assign]
+        with pytest.raises(Transient):
+            lease.renew()
     assert find_holder(cluster) is None
 
 

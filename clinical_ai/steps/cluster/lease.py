@@ -199,8 +199,14 @@ def _fresh(who: str) -> dict[str, Any]:
 
 def _free(lease: ClusterLease) -> None:
     """The next one need not wait. What goes wrong here heals by itself in a minute."""
+    cluster, given = lease.cluster, {"holderIdentity": "", "renewTime": _now()}
     try:
-        _write(lease.cluster, lease.held, {"holderIdentity": "", "renewTime": _now()})
+        try:
+            _write(cluster, lease.held, given)
+        except Changed:  # by a renewal whose answer was lost, or by a label that somebody put on it
+            found = cluster.find(lease.ref)
+            if found is not None and found["spec"].get("holderIdentity") == lease.who:
+                _write(cluster, found, given)
     except PlatformError as error:
         log.info("%s was not given back: %s", lease.ref.short, error)
 
