@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import TypeVar
 
 from clinical_ai.errors import Locked, TimedOut, Transient
@@ -19,6 +19,17 @@ class Sighting:
 
     done: bool
     summary: str
+
+
+class Moment:
+    """By two clocks: the monotonic one stands still while a machine sleeps, the other may jump."""
+
+    def __init__(self) -> None:
+        self._clocks = monotonic(), time()
+
+    def after(self, before: "Moment") -> float:
+        """Seconds that may have passed; more where the clock jumped."""
+        return max(abs(a - b) for a, b in zip(self._clocks, before._clocks, strict=True))
 
 
 def outlasting(

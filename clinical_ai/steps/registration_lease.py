@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from time import monotonic
 from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
@@ -15,7 +14,7 @@ from pydantic import AwareDatetime, BaseModel, ValidationError
 from clinical_ai import names
 from clinical_ai.errors import Locked, NeedsOperator, PlatformError, TimedOut
 from clinical_ai.ports import PrefectApi
-from clinical_ai.waiting import Sighting, wait_until
+from clinical_ai.waiting import Moment, Sighting, wait_until
 
 _SECONDS: Final = 60  # the least that the server takes; a killed holder has it as long
 _RENEW_AFTER: Final = 15.0
@@ -42,16 +41,18 @@ class Lease:
     api: PrefectApi
     key: str
     unfinished: Begun | None
-    renewed: float = field(default_factory=monotonic)
+    renewed: Moment = field(default_factory=Moment)
 
     def renew(self) -> None:
         """To be called before each write.
 
-        A lease that ran out meanwhile, as after a long pause of this process, ends the work here.
+        A lease that ran out meanwhile, as after a long pause of this process, or of its machine,
+        ends the work here.
         """
-        if monotonic() - self.renewed > _RENEW_AFTER:
+        at = Moment()
+        if at.after(self.renewed) > _RENEW_AFTER:
             self.api.post(f"{_LIMITS}/leases/{self.key}/renew", {"lease_duration": _SECONDS})
-            self.renewed = monotonic()
+            self.renewed = at
 
 
 @contextmanager

@@ -137,7 +137,7 @@ def test_one_that_was_lost_while_the_machine_slept_lets_nothing_be_written(
 ) -> None:
     """The monotonic clock stands still then; a wall clock that jumps costs a renewal."""
     fake, wall = FakeCluster(), 1_800_000_000
-    monkeypatch.setattr("clinical_ai.steps.cluster.lease.time", lambda: wall)
+    monkeypatch.setattr("clinical_ai.waiting.time", lambda: wall)
     cluster = fake.open()
     with cluster_lease(cluster, "ann", seconds=0) as lease:
         wall += step

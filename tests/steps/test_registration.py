@@ -368,6 +368,20 @@ def test_the_second_of_two_is_told_who_registers(site: Site) -> None:
     site.register([site.wanted("a")])
 
 
+def test_a_lease_that_ran_out_while_the_machine_slept_ends_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The monotonic clock stands still meanwhile."""
+    api, wall = FakePrefect(), 1_800_000_000
+    monkeypatch.setattr("clinical_ai.waiting.time", lambda: wall)
+    with registration_lease(api, "ann", frozenset(), seconds=0) as lease:
+        api.leases.clear()
+        lease.renew()  # it was taken just now
+        wall += 3600
+        with pytest.raises(NeedsOperator, match="knows nothing"):
+            lease.renew()
+
+
 def test_the_lease_is_free_after_a_failure(site: Site) -> None:
     broken = [site.wanted("a", work_pool_name=f"no-such-{site.mark}")]
     for _ in range(2):

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from time import monotonic, time
+from time import monotonic
 from typing import Any, Final
 
 from clinical_ai import names
 from clinical_ai.errors import Locked, PlatformError, TimedOut
 from clinical_ai.ports_cluster import Changed, Cluster, Object, Ref
 from clinical_ai.steps.cluster.break_glass import refuse_when_stopped
-from clinical_ai.waiting import Sighting, wait_until
+from clinical_ai.waiting import Moment, Sighting, wait_until
 
 log = logging.getLogger(__name__)
 
@@ -48,17 +48,6 @@ class Holder:
         return datetime.now(UTC) - renewed > _SILENT
 
 
-class _Moment:
-    """By two clocks: the monotonic one stands still while a machine sleeps, the other may jump."""
-
-    def __init__(self) -> None:
-        self._clocks = monotonic(), time()
-
-    def after(self, before: "_Moment") -> float:
-        """Seconds that may have passed; a jump costs a renewal too many."""
-        return max(abs(a - b) for a, b in zip(self._clocks, before._clocks, strict=True))
-
-
 @dataclass
 class ClusterLease:
     """The right to change the platform, while it is renewed."""
@@ -67,7 +56,7 @@ class ClusterLease:
     ref: Ref
     who: str
     held: Object
-    renewed: "_Moment"
+    renewed: Moment
 
     def renew(self) -> None:
         """To be called before each write, and while waiting.
@@ -75,7 +64,7 @@ class ClusterLease:
         Locked when somebody else has taken it meanwhile, as after a long pause of this process, or
         of its machine: then nothing may be written any more.
         """
-        at = _Moment()
+        at = Moment()
         if at.after(self.renewed) <= _RENEW_AFTER:
             return
         try:
@@ -135,7 +124,7 @@ def _take(cluster: Cluster, ref: Ref, who: str, seconds: float) -> ClusterLease:
     taken: list[ClusterLease] = []
 
     def look() -> Sighting:
-        found, at = cluster.find(ref), _Moment()
+        found, at = cluster.find(ref), Moment()
         if found is not None and not seen.is_over(found, monotonic()):
             return Sighting(done=False, summary=f"held by {_told(found)}")
         refuse_when_stopped(cluster)
