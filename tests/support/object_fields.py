@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from copy import deepcopy
 from functools import cache
 from typing import Any
 
-from tests.support.object_schema import field, is_merged, key_of, resolved
+from tests.support.object_schema import copied, field, is_merged, key_of, resolved, told_once
 
 Path = tuple[Any, ...]
 Schema = dict[str, Any]
@@ -19,6 +18,7 @@ _UNOWNED = {
 }
 
 
+@told_once
 def paths(schema: Schema, value: object) -> set[Path]:
     """The fields of an object that can have an owner."""
     return {
@@ -43,6 +43,7 @@ def _walk(schema: Schema, value: object, at: Path) -> Iterator[Path]:
                 yield from _walk(items, item, place)
 
 
+@told_once
 def values(schema: Schema, value: object) -> dict[Path, Any]:
     """What `value_at` finds at each path of an object, also on the way to its fields."""
     found: dict[Path, Any] = {}
@@ -96,7 +97,7 @@ def put(schema: Schema, whole: Any, path: Path, wanted: Any) -> None:
         return
     inner = field(schema, head) or {}
     if not rest:
-        whole[head] = deepcopy(wanted)
+        whole[head] = copied(wanted)
         return
     if not whole.get(head):
         whole[head] = [] if isinstance(rest[0], tuple) else {}
