@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
 from clinical_ai.adapters.kubernetes_access import Access
 from clinical_ai.errors import NeedsOperator, Transient
@@ -99,8 +100,7 @@ class Connection:
         try:
             return client.request(
                 method,
-                path,
-                params=query,
+                f"{access.host.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else ""),
                 content=None if body is None else json.dumps(body),
                 headers=headers,
                 extensions=named,
@@ -124,7 +124,6 @@ class Connection:
             access = self._load()
             # trust_env off: `access` knows the proxy as kubectl would, and .netrc is not ours.
             client = httpx.Client(
-                base_url=access.host,
                 verify=access.trust,
                 proxy=access.proxy,
                 timeout=self._timeout,

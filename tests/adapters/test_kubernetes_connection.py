@@ -21,6 +21,7 @@ from tests.support.objects import config, secret
 from tests.support.world import World
 
 CONFIG = Ref("v1", "ConfigMap", "settings")
+TRUST = ssl.create_default_context()
 
 
 def answer(code: int, **headers: str) -> httpx.Response:
@@ -32,6 +33,24 @@ def waits(cluster: KubernetesApi) -> list[float]:
     slept: list[float] = []
     cluster._connection._pause = slept.append
     return slept
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_server_behind_a_path_is_asked_below_it(end: str) -> None:
+    """As a proxy before many clusters has it."""
+    asked: list[str] = []
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200, json={})
+
+    access = Access(f"https://many.example/k8s/c-1{end}", TRUST, "default", "a test", lambda: "")
+    transport = httpx.MockTransport(serve)
+    connection = Connection(lambda: access, timeout=1, transport=transport)
+    connection.send("GET", "/api/v1/pods")
+    connection.send("GET", "/api/v1/pods", {"labelSelector": "app=a,b=c", "limit": "5"})
+    below = "https://many.example/k8s/c-1/api/v1/pods"
+    assert asked == [below, f"{below}?labelSelector=app%3Da%2Cb%3Dc&limit=5"]
 
 
 def test_credentials_that_ran_out_are_read_anew_and_the_request_is_repeated() -> None:
