@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
+import pytest
 from pydantic import SecretStr
 
 from clinical_ai import names
@@ -13,6 +15,7 @@ from clinical_ai.adapters.postgres import PostgresDatabase
 from clinical_ai.adapters.prefect_revisions import newest_revision
 from clinical_ai.manifests.kubernetes import migration
 from clinical_ai.migrate import ensure_schema
+from tests.support.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -42,20 +45,34 @@ def run(home: Path, url: str | None, *words: str) -> subprocess.CompletedProcess
     )
 
 
-def test_an_empty_database_gets_prefects_tables_in_a_schema_of_their_own(
-    database_url: SecretStr, tmp_path: Path
-) -> None:
-    plain = database_url.get_secret_value()
-    url = plain.replace("postgresql://", "postgresql+asyncpg://")
-    done = migrate(tmp_path, url)
+@pytest.fixture(scope="module")
+def migrated(
+    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SecretStr]:
+    """A database that the Job found empty; who changes it brings it back to the newest revision."""
+    postgres_server.run("create database migrated template template0")
+    plain = postgres_server.url("migrated")
+    done = migrate(tmp_path_factory.mktemp("home"), _asynchronous(plain))
     assert done.returncode == 0, done.stderr
-    database = PostgresDatabase(database_url)
+    yield plain
+    postgres_server.run("drop database migrated with (force)")
+
+
+def _asynchronous(url: SecretStr) -> str:
+    """As Prefect's server is told it."""
+    return url.get_secret_value().replace("postgresql://", "postgresql+asyncpg://")
+
+
+def test_an_empty_database_gets_prefects_tables_in_a_schema_of_their_own(
+    migrated: SecretStr, tmp_path: Path
+) -> None:
+    database = PostgresDatabase(migrated)
     tables = "select schemaname, count(*) from pg_tables where tablename = %s group by 1"
     assert database.query(tables, ("flow_run",)) == [{"schemaname": "prefect", "count": 1}]
     extension = "select extnamespace::regnamespace::text as place from pg_extension"
     assert database.query(f"{extension} where extname = %s", ("pg_trgm",)) == [{"place": "prefect"}]
     database.close()
-    again = migrate(tmp_path, url)
+    again = migrate(tmp_path, _asynchronous(migrated))
     assert again.returncode == 0, again.stderr
 
 
@@ -67,8 +84,7 @@ def test_a_database_of_a_newer_release_is_refused_with_both_revisions(
     database.execute("create table prefect.alembic_version (version_num varchar(32))")
     database.execute("insert into prefect.alembic_version values ('ffffffffffff')")
     database.close()
-    plain = database_url.get_secret_value()
-    done = migrate(tmp_path, plain.replace("postgresql://", "postgresql+asyncpg://"))
+    done = migrate(tmp_path, _asynchronous(database_url))
     assert done.returncode == 1
     told = f"revision ffffffffffff, which this release does not know; it needs {newest_revision()}"
     assert told in done.stderr
@@ -78,14 +94,8 @@ def test_a_database_of_a_newer_release_is_refused_with_both_revisions(
     database.close()
 
 
-def test_a_database_of_an_older_release_is_migrated(
-    database_url: SecretStr, tmp_path: Path
-) -> None:
-    database = PostgresDatabase(database_url)
-    ensure_schema(database)
-    plain = database_url.get_secret_value()
-    url = plain.replace("postgresql://", "postgresql+asyncpg://")
-    assert migrate(tmp_path, url).returncode == 0
+def test_a_database_of_an_older_release_is_migrated(migrated: SecretStr, tmp_path: Path) -> None:
+    database, url = PostgresDatabase(migrated), _asynchronous(migrated)
     done = _downgraded(tmp_path, url)
     assert done.returncode == 0, done.stderr
     revision = "select version_num as found from prefect.alembic_version"
@@ -132,7 +142,7 @@ def test_a_drop_takes_prefects_schema_with_all_in_it_and_nothing_else(
         database.execute(f"create schema {schema}")
         database.execute(f"create table {schema}.flow_run (id int)")
     database.close()
-    url = database_url.get_secret_value().replace("postgresql://", "postgresql+asyncpg://")
+    url = _asynchronous(database_url)
     for _ in range(2):  # a second one finds nothing, which is as wanted
         done = migrate(tmp_path, url, migration.DROP)
         assert done.returncode == 0, done.stderr
