@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from threading import RLock
@@ -13,6 +12,7 @@ from uuid import uuid4
 from dateutil.rrule import rrulestr
 
 from clinical_ai.errors import Locked, NeedsOperator, Transient
+from tests.support.object_schema import copied
 
 _NEVER: Final = "1970-01-01T00:00:00+00:00"
 _PAGE: Final = 200
@@ -99,8 +99,8 @@ class FakePrefect:
             found = re.fullmatch(pattern, path)
             if at == method and found:
                 with self._alone:  # one request after the other, as a transaction is
-                    given = answer(self, deepcopy(body), *found.groups())
-                    return given if given is _ABSENT else deepcopy(given)
+                    given = answer(self, copied(body), *found.groups())
+                    return given if given is _ABSENT else copied(given)
         return _ABSENT if method == "POST" else None
 
     def _stamp(self, row: dict[str, Any], changes: Mapping[str, Any] = {}) -> dict[str, Any]:
