@@ -69,14 +69,6 @@ def test_nothing_is_free_while_a_run_that_is_older_than_the_pod_goes_on(
     assert site.taken() == {"old": 1}
 
 
-def test_a_database_whose_clock_is_late_frees_no_slot_of_a_run_that_goes_on(site: Site) -> None:
-    """It has just taken it, from the server of today."""
-    site.limit("new", 1, "2026-06-01T23:59:30Z")
-    site.active("RUNNING", "2026-06-02T00:00:20Z")
-    assert site.free() == []
-    assert site.taken() == {"new": 1}
-
-
 @pytest.mark.parametrize("state", ["AwaitingRetry", "Paused"])
 def test_nothing_is_free_while_an_older_run_sleeps_in_its_process(site: Site, state: str) -> None:
     site.limit("old", 1)

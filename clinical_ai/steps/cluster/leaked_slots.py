@@ -4,7 +4,7 @@ Without a volume of their own, leases live in the pod of the server: when it is 
 were taken stay so for good, since nobody is left who would give them back.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from clinical_ai import names
@@ -15,10 +15,6 @@ from clinical_ai.steps.cluster.workers import pods_of
 from clinical_ai.steps.runs import active_runs
 
 _LIMITS: Final = "/v2/concurrency_limits"
-# A pod's age is told by the clock of the API server, all else by those of Prefect's server and
-# database. How far apart they may be: a run that took its slot from the new server may bear a time
-# before its pod.
-_SKEW: Final = timedelta(minutes=5)
 
 
 def free_leaked_slots(cluster: Cluster, api: PrefectApi) -> list[Change]:
@@ -48,9 +44,8 @@ def _is_leaked(row: dict[str, Any], since: datetime) -> bool:
 
 
 def _goes_on(api: PrefectApi, since: datetime) -> bool:
-    """Whether a run that may have begun before is active."""
-    latest = (since + _SKEW).isoformat()
-    older = active_runs(api, flow_runs={"start_time": {"before_": latest}})
+    """Whether a run that began before is active."""
+    older = active_runs(api, flow_runs={"start_time": {"before_": since.isoformat()}})
     return next(older, None) is not None
 
 
