@@ -135,7 +135,7 @@ def check_namespace(cluster: Cluster) -> str:
 
 
 def check_scaled(cluster: Cluster) -> str:
-    """What this waits for has pods, and the server no more than one."""
+    """What this waits for has pods."""
     try:
         check_scale(cluster, (names.SERVER, names.PLATFORM_WORKER))
     except NeedsOperator as fault:

@@ -379,7 +379,6 @@ def test_an_installation_of_this_platform_is_no_stranger(site: Site) -> None:
     ("name", "number", "problem"),
     [
         (names.SERVER, 0, f"{names.SERVER} is scaled to 0"),
-        (names.SERVER, 2, "Prefect cancels a run"),
         (names.PLATFORM_WORKER, 0, f"{names.PLATFORM_WORKER} is scaled to 0"),
     ],
 )
@@ -397,7 +396,7 @@ def test_a_number_of_pods_with_which_nothing_comes_up_is_told_with_the_way_out(
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [(names.WORKER, 0), (names.WORKER, 5), (names.PLATFORM_WORKER, 2)]
+    ("name", "number"), [(names.WORKER, 0), (names.WORKER, 5), (names.SERVER, 2)]
 )
 def test_other_numbers_are_whoevers_scales(site: Site, name: str, number: int) -> None:
     site.apply_all()

@@ -12,7 +12,7 @@ from clinical_ai.manifests.kubernetes import credentials
 from clinical_ai.ports import Database, ObjectStore
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.settings import Settings, parse
-from clinical_ai.steps.cluster import network
+from clinical_ai.steps.cluster import network, scale
 from clinical_ai.steps.cluster.verify import verify_cluster
 from clinical_ai.steps.verify import Result
 from clinical_ai.wiring_cluster import ClusterPlatform
@@ -116,6 +116,17 @@ def test_a_sound_platform_passes_with_evidence(site: Site) -> None:
     assert "is not" in results["network policies"].evidence
 
 
+def test_servers_beside_each_other_are_told_what_does_not_work(site: Site) -> None:
+    """Not where they share leases, on a volume."""
+    _scale(site, names.SERVER, 2)
+    told = {it.check: it for it in site.verify()}["workloads up"]
+    assert told.passed
+    assert "Prefect cancels a run that begins by another one" in told.evidence
+    server = site.installed.cluster.get(Ref("apps/v1", "Deployment", names.SERVER))
+    assert "lease-claim" in scale.warning(server, shared=False)
+    assert scale.warning(server, shared=True) == ""
+
+
 def test_canaries_are_flown_last_and_only_when_that_is_asked_for(site: Site) -> None:
     assert "canary runs" not in [result.check for result in site.verify()]
     assert site.verify(fly=True)[-1].check == "canary runs"
@@ -142,10 +153,6 @@ def _not_up(site: Site) -> None:
 
 def _no_server(site: Site) -> None:
     _scale(site, names.SERVER, 0)
-
-
-def _two_servers(site: Site) -> None:
-    _scale(site, names.SERVER, 2)
 
 
 def _no_worker(site: Site) -> None:
@@ -224,7 +231,6 @@ def _silent_pod(site: Site) -> None:
         (_no_workload, "workloads up", f"{names.WORKER} is not there", "deploy/self"),
         (_not_up, "workloads up", f"{names.SERVER}: ", "deploy/self"),
         (_no_server, "workloads up", f"{names.SERVER} is scaled to 0", SCALE + names.SERVER),
-        (_two_servers, "workloads up", "Prefect cancels a run", SCALE + names.SERVER),
         (_no_worker, "workloads up", f"{names.WORKER} is scaled to 0", SCALE + names.WORKER),
         (_no_pod, "pods ready", f"{names.SERVER} has no pod", "kubectl -n clinical-ai get pods"),
         (

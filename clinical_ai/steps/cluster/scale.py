@@ -1,4 +1,4 @@
-"""Numbers of pods that whoever scales may choose, and with which the platform does not work."""
+"""Workloads that somebody has scaled to nothing, and servers beside each other."""
 
 from collections.abc import Sequence
 
@@ -8,28 +8,31 @@ from clinical_ai.ports_cluster import Cluster, Object, Ref
 
 
 def check_scale(cluster: Cluster, workloads: Sequence[str]) -> None:
-    """NeedsOperator when one of these that is there can't work with its number of pods.
+    """NeedsOperator when one of these that is there is scaled to 0.
 
     No write changes that: the number belongs to whoever scaled.
     """
     found = {name: cluster.find(Ref("apps/v1", "Deployment", name)) for name in workloads}
-    wrong = {name: why for name, it in found.items() if it and (why := _fault(name, it))}
-    if wrong:
-        lines = [f"`kubectl scale deployment/{name} --replicas=1`" for name in wrong]
+    off = [name for name, it in found.items() if it and replicas(it) == 0]
+    if off:
+        lines = [f"`kubectl scale deployment/{name} --replicas=1`" for name in off]
         raise NeedsOperator(
-            "; ".join(wrong.values()),
+            "; ".join(f"{name} is scaled to 0" for name in off),
             f"{', '.join(lines)}; an autoscaler that does this has to go",
         )
 
 
-def _fault(name: str, found: Object) -> str:
-    """Empty when there is none."""
-    replicas = found["spec"].get("replicas", 1)
-    if replicas == 0:
-        return f"{name} is scaled to 0"
-    if name == names.SERVER and replicas > 1:
-        return (
-            f"{name} is scaled to {replicas}: each pod keeps concurrency slots to itself, and"
-            " Prefect cancels a run that begins by another one than gave it its slot"
-        )
-    return ""
+def warning(found: Object, *, shared: bool) -> str:
+    """What does not work with as many servers; empty when all does. `shared`: they share leases."""
+    if found["metadata"]["name"] != names.SERVER or replicas(found) < 2 or shared:
+        return ""
+    return (
+        "each keeps concurrency slots to itself, so Prefect cancels a run that begins by another"
+        " one than gave it its slot: give kubernetes.lease-claim, or scale it to 1"
+    )
+
+
+def replicas(found: Object) -> int:
+    """How many pods are wanted."""
+    wanted: int = found["spec"].get("replicas", 1)
+    return wanted

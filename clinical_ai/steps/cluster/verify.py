@@ -15,10 +15,10 @@ from clinical_ai.manifests.kubernetes.credentials import agent, external_secrets
 from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Ref, in_namespace
 from clinical_ai.steps import verify
+from clinical_ai.steps.cluster import scale
 from clinical_ai.steps.cluster.exposure import check_exposure
 from clinical_ai.steps.cluster.network import check_policies, ready_addresses
 from clinical_ai.steps.cluster.rollout import rollout_state
-from clinical_ai.steps.cluster.scale import check_scale
 from clinical_ai.steps.cluster.synced import KIND, check_synced
 from clinical_ai.steps.cluster.workers import lives, pods_of
 from clinical_ai.steps.orchestration import find_workers
@@ -86,7 +86,7 @@ def _run(parts: Parts, check: str, look: Callable[[Parts], str]) -> Result:
 
 
 def _workloads(parts: Parts) -> str:
-    check_scale(parts.cluster, names.WORKLOADS)
+    scale.check_scale(parts.cluster, names.WORKLOADS)
     told: list[str] = []
     wrong: list[str] = []
     for name in names.WORKLOADS:
@@ -95,7 +95,10 @@ def _workloads(parts: Parts) -> str:
             wrong.append(f"{name} is not there")
             continue
         state = rollout_state(found)
-        (told if state.done else wrong).append(f"{name}: {state.summary}")
+        shared = bool(parts.settings.kubernetes and parts.settings.kubernetes.lease_claim)
+        several = scale.warning(found, shared=shared)
+        seen = f"{state.summary} ({several})" if several else state.summary
+        (told if state.done else wrong).append(f"{name}: {seen}")
     if wrong:
         raise NeedsOperator("; ".join(wrong), "run deploy/self, which tells why")
     return "; ".join(told)
