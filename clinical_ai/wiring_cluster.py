@@ -40,13 +40,14 @@ RENDERED: Final = Path("/release/rendered.json")  # made when the image is built
 class ClusterPlatform:
     """One namespace's platform. `code`: where the release's flows are for this process.
 
+    `release`: None for runs of the clinical worker, which apply none and are not told theirs.
     `has_place_for`: whether this process would be given that Secret when it comes to be.
     """
 
     cluster: "Cluster"
     secrets: "SecretStore"
     api: "PrefectApi"
-    release: "Release"
+    release: "Release | None"
     rendered: dict[str, Any]
     code: Path
     chosen: Settings | None = None
@@ -59,6 +60,13 @@ class ClusterPlatform:
         from clinical_ai.steps.settings_block import get_settings
 
         return self.chosen or get_settings(self.api)
+
+    @property
+    def own_release(self) -> "Release":
+        """The release that it applies."""
+        if self.release is None:
+            raise NeedsOperator("this pod is not told its release", "run deploy/self")
+        return self.release
 
     @cached_property
     def database(self) -> "Database":
@@ -116,7 +124,7 @@ class ClusterPlatform:
         """Both work pools, as the settings want them."""
         from clinical_ai.manifests.kubernetes.pools import pools
 
-        return pools(self.settings, self.release, self.rendered["job_template"])
+        return pools(self.settings, self.own_release, self.rendered["job_template"])
 
     def check(self) -> None:
         """ManyFaults when a cluster can't run with the settings; nothing is changed.
@@ -182,7 +190,7 @@ class ClusterPlatform:
     @property
     def release_tag(self) -> str:
         """What the release is made of, as a hash."""
-        return self.release.content
+        return self.own_release.content
 
     @property
     def ui_url(self) -> str:
@@ -203,7 +211,7 @@ class ClusterPlatform:
     @property
     def release_name(self) -> str:
         """What the ledger calls the release."""
-        return f"{self.release.version} {self.release.image}"
+        return f"{self.own_release.version} {self.own_release.image}"
 
     def record(self, entry: Mapping[str, Any]) -> None:
         """The ledger ends with this entry."""
@@ -216,7 +224,7 @@ class ClusterPlatform:
         """The objects that deploy/self keeps."""
         from clinical_ai.manifests.kubernetes.desired import stages
 
-        return stages(self.settings, self.release)
+        return stages(self.settings, self.own_release)
 
     @cached_property
     def ownership(self) -> "Ownership":
@@ -281,7 +289,7 @@ class ClusterPlatform:
             guard = guarded(self.cluster, lease.renew)
             site = replace(self.site(), guard=guard, tell=tell, run=run, note=note)
             with self._recording_failure(who):
-                changes = deploy(site, self.stages, migration(self.settings, self.release))
+                changes = deploy(site, self.stages, migration(self.settings, self.own_release))
             changes += forget_workers(self.cluster, self.managed)
             if not cluster_of(self.settings).lease_claim:
                 changes += free_leaked_slots(self.cluster, self.managed)
@@ -389,13 +397,16 @@ def open_in_pod(environ: Mapping[str, str]) -> ClusterPlatform:
         cluster=open_kubernetes(environ, namespace=space),
         secrets=secrets,
         api=PrefectRest(environ.get("PREFECT_API_URL", ""), _password(environ), namespace=space),
-        release=release_of(
-            environ.get(names.IMAGE_VARIABLE, ""), environ.get(names.CONTENT_VARIABLE, ""), rendered
-        ),
+        release=_told_release(environ, rendered),
         rendered=rendered,
         code=Path(names.IMAGE_CODE),
         has_place_for=secrets.has_place_for,
     )
+
+
+def _told_release(environ: Mapping[str, str], rendered: Mapping[str, Any]) -> "Release | None":
+    image = environ.get(names.IMAGE_VARIABLE)
+    return release_of(image, environ.get(names.CONTENT_VARIABLE, ""), rendered) if image else None
 
 
 @contextmanager

@@ -450,7 +450,7 @@ def _migrate_anew(platform: ClusterPlatform, terminal: Terminal, *, before: bool
     """
     if not lacks_tables(platform.api) and not (before and _is_of_another_release(platform)):
         return
-    job = migration(platform.settings, platform.release)
+    job = migration(platform.settings, platform.own_release)
     with cluster_lease(platform.cluster, _who()) as lease:
         site = replace(platform.site(), guard=guarded(platform.cluster, lease.renew))
         terminal.step("database", migrate(site, job, anew=True))
@@ -459,7 +459,7 @@ def _migrate_anew(platform: ClusterPlatform, terminal: Terminal, *, before: bool
 def _is_of_another_release(platform: ClusterPlatform) -> bool:
     """Whether Prefect would start runs of the platform from another image, or from none."""
     templates = job_templates(platform.api, [names.PLATFORM_POOL])
-    return platform.release.image not in json.dumps(templates)
+    return platform.own_release.image not in json.dumps(templates)
 
 
 def _bring_rest(platform: ClusterPlatform) -> list[Change]:
