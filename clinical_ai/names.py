@@ -43,6 +43,7 @@ IMAGE_USER: Final = 10_001
 IMAGE_CODE: Final = "/app"
 SECRETS_FOLDER: Final = f"/etc/{PRODUCT}/secrets"  # mounted: NAME/KEY
 TRUST_FOLDER: Final = f"/etc/{PRODUCT}/trust"
+VAULT_TOKEN: Final = "/var/run/secrets/vault/token"  # noqa: S105 - a file, mounted for Vault alone
 NAMESPACE_VARIABLE: Final = "CLINICAL_AI_NAMESPACE"
 SECRETS_VARIABLE: Final = "CLINICAL_AI_SECRETS"
 IMAGE_VARIABLE: Final = "CLINICAL_AI_IMAGE"

@@ -11,13 +11,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator
 
 from clinical_ai.hosts import find_fault
-from clinical_ai.secret_references import NO_REFERENCE, find_parts
+from clinical_ai.secret_references import NO_REFERENCE, NOT_IN_VAULT, find_in_vault, find_parts
 
-_REFERENCE: Final = re.compile(
-    r"env:[A-Za-z_][A-Za-z0-9_]*"
-    r"|file:[^\0\r\n]+"
-    r"|vault:[^#\s]+/[^#\s]+#\S+"
-)
+_REFERENCE: Final = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\0\r\n]+")
 _AN_ADDRESS: Final = "is not an address; write http(s)://host[:port][/path]"
 
 
@@ -25,6 +21,10 @@ def _reference(text: str) -> str:
     if text.startswith("secret:"):
         if not find_parts(text):
             raise ValueError(NO_REFERENCE)
+        return text
+    if text.startswith("vault:"):
+        if not find_in_vault(text):
+            raise ValueError(NOT_IN_VAULT)
         return text
     if not _REFERENCE.fullmatch(text) or ".." in text.partition(":")[2].split("/"):
         raise ValueError("is not a reference; write env:NAME, file:PATH or secret:NAME/KEY")

@@ -23,6 +23,8 @@ from clinical_ai.secret_references import (
     LONGEST_LABEL,
     NAME,
     NO_REFERENCE,
+    VAULT_FIELD,
+    VAULT_PATH,
     find_parts,
 )
 from clinical_ai.taken_variables import is_taken
@@ -205,14 +207,11 @@ Duration = Annotated[
 VaultPath = Annotated[
     str,
     AfterValidator(
-        _like(
-            r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)*",
-            "is not a path in Vault; write it as name/name, without / at either end",
-        )
+        _like(VAULT_PATH, "is not a path in Vault; write it as name/name, without / at either end")
     ),
 ]
 FieldName = Annotated[
-    str, AfterValidator(_like(r"[A-Za-z0-9_.-]+", "is not a field; write letters, digits, _ and -"))
+    str, AfterValidator(_like(VAULT_FIELD, "is not a field; write letters, digits, _ and -"))
 ]
 Cidr = Annotated[str, AfterValidator(_cidr)]
 Cron = Annotated[str, AfterValidator(_cron)]

@@ -111,16 +111,22 @@ class _Common(Frozen):
 
     @model_validator(mode="after")
     def _read_in_pods(self) -> Self:
-        named = [
-            f"{key} is a vault: reference"
-            for key, reference in self.references().items()
-            if reference.startswith("vault:")
-        ]
-        if self.kubernetes and named:
+        """Runs read the credentials of connections from Vault, and nothing else."""
+        if self.kubernetes is None:
+            return self
+        named = {key for key, each in self.references().items() if each.startswith("vault:")}
+        runs = named & _Common.references(self).keys()
+        if keys := _vaults(named - runs):
             raise ValueError(
-                f"{', '.join(named)}, which pods can't read;"
+                f"{keys}, which pods can't read;"
                 " write secret:NAME/KEY, of a Secret that is filled from Vault:"
                 " kubernetes.aws-credentials does so with the keys of AWS, which are left out then"
+            )
+        if runs and self.kubernetes.vault is None:
+            raise ValueError(
+                f"{_vaults(runs)}, and the settings name no Vault;"
+                " write secret:NAME/KEY, or in production give kubernetes.aws-credentials, whose"
+                " Vault runs ask then"
             )
         return self
 
@@ -140,6 +146,10 @@ class _Common(Frozen):
                 f" and write {names.TRUST_FOLDER}/KEY with a key of that ConfigMap"
             )
         return self
+
+
+def _vaults(named: set[str]) -> str:
+    return ", ".join(f"{key} is a vault: reference" for key in sorted(named))
 
 
 class Development(_Common):

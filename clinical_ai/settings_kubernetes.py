@@ -24,7 +24,7 @@ from clinical_ai.notation_kubernetes import (
 )
 from clinical_ai.settings_network import Client, Egress
 from clinical_ai.settings_pods import Component
-from clinical_ai.settings_vault import ExternalSecrets, VaultAgent
+from clinical_ai.settings_vault import ExternalSecrets, VaultAccess, VaultAgent
 
 _PLACES: Final = {
     "database_url": names.DATABASE_URL,
@@ -161,6 +161,11 @@ class Kubernetes(Frozen):
         ]
 
     @property
+    def vault(self) -> VaultAccess | None:
+        """The Vault that pods of the platform may be let in by, or None."""
+        return None
+
+    @property
     def image(self) -> str:
         """The image's repository, without a tag."""
         return f"{self.registry}/{names.PRODUCT}"
@@ -176,3 +181,8 @@ class ProductionKubernetes(Kubernetes):
     aws_credentials: Annotated[ExternalSecrets | VaultAgent, Field(discriminator="kind")] | None = (
         None
     )
+
+    @property
+    def vault(self) -> VaultAccess | None:
+        """That of the credentials of AWS."""
+        return self.aws_credentials

@@ -1,4 +1,4 @@
-"""How AWS credentials come from HashiCorp Vault into a cluster."""
+"""How credentials come from HashiCorp Vault into a cluster: AWS's, and those of connections."""
 
 from typing import Literal
 
@@ -10,8 +10,11 @@ from clinical_ai.notation import Address
 from clinical_ai.notation_kubernetes import Duration, FieldName, Image, Name, VaultPath
 
 
-class _Vault(Frozen):
-    """Where the credentials are, and the role that may read them (Kubernetes authentication)."""
+class VaultAccess(Frozen):
+    """Where Vault is, and the role that may read it (Kubernetes authentication).
+
+    `secret_path` and what follows are of AWS's credentials alone.
+    """
 
     vault_address: Address
     vault_namespace: VaultPath | None = None
@@ -27,7 +30,7 @@ class _Vault(Frozen):
     refresh_interval: Duration = "5m0s"
 
 
-class ExternalSecrets(_Vault):
+class ExternalSecrets(VaultAccess):
     """External Secrets Operator keeps the Secret `clinical-ai-aws-credentials` up to date."""
 
     kind: Literal["external-secrets"] = "external-secrets"
@@ -44,7 +47,7 @@ class ExternalSecrets(_Vault):
         return value
 
 
-class VaultAgent(_Vault):
+class VaultAgent(VaultAccess):
     """Vault's agent writes the credentials into the memory of the pods that need them."""
 
     kind: Literal["vault-agent"] = "vault-agent"

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from clinical_ai import names
+from clinical_ai.addresses import bypasses_proxy
 from clinical_ai.change import Change, Note, unnoted
 from clinical_ai.errors import ManyFaults, NeedsOperator
 from clinical_ai.settings import Settings
@@ -389,24 +391,43 @@ def open_in_pod(environ: Mapping[str, str]) -> ClusterPlatform:
     """The platform whose pod this is."""
     from clinical_ai.adapters.kubernetes_api import open_kubernetes
     from clinical_ai.adapters.mounted_secrets import MountedSecrets
+    from clinical_ai.adapters.pod_secrets import PodSecrets
     from clinical_ai.adapters.prefect_rest import PrefectRest
 
     rendered, space = read_rendered(RENDERED), environ[names.NAMESPACE_VARIABLE]
-    secrets = MountedSecrets(Path(environ[names.SECRETS_VARIABLE]))
-    return ClusterPlatform(
+    mounted = MountedSecrets(Path(environ[names.SECRETS_VARIABLE]))
+    opened = ClusterPlatform(
         cluster=open_kubernetes(environ, namespace=space),
-        secrets=secrets,
+        secrets=PodSecrets(mounted, lambda: open_vault(opened.settings, environ)),
         api=PrefectRest(environ.get("PREFECT_API_URL", ""), _password(environ), namespace=space),
         release=_told_release(environ, rendered),
         rendered=rendered,
         code=Path(names.IMAGE_CODE),
-        has_place_for=secrets.has_place_for,
+        has_place_for=mounted.has_place_for,
     )
+    return opened
 
 
 def _told_release(environ: Mapping[str, str], rendered: Mapping[str, Any]) -> "Release | None":
     image = environ.get(names.IMAGE_VARIABLE)
     return release_of(image, environ.get(names.CONTENT_VARIABLE, ""), rendered) if image else None
+
+
+def open_vault(settings: Settings, environ: Mapping[str, str]) -> "SecretStore":
+    """What runs of this pod may read of Vault, through the proxy that its environment names."""
+    from clinical_ai.adapters.vault_secrets import VaultSecrets
+    from clinical_ai.manifests.kubernetes.metadata import cluster_of
+
+    access = cluster_of(settings).vault
+    if access is None:
+        remedy = "write secret:NAME/KEY, or in production give kubernetes.aws-credentials"
+        raise NeedsOperator("the settings name no Vault", remedy)
+    place = urlsplit(access.vault_address)
+    proxy = environ.get(f"{place.scheme.upper()}_PROXY")
+    if bypasses_proxy(place.hostname or "", environ.get("NO_PROXY")):
+        proxy = None
+    token = Path(names.VAULT_TOKEN)
+    return VaultSecrets(access, token, ca_bundle=settings.ca_bundle, proxy=proxy)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ pytest_plugins = [
     "tests.support.production_site",
     "tests.support.s3",
     "tests.support.switch",
+    "tests.support.vault_server",
     "tests.support.world",
 ]
 

@@ -108,7 +108,7 @@ def _parts(reference: str) -> list[str]:
     kind = reference.partition(":")[0]
     if kind == "vault":
         raise NeedsOperator(
-            "nothing reads vault: references",
+            "one machine reads no vault: references",
             "use secret:NAME/KEY here, or file:PATH for bootstrap",
         )
     if kind in {"env", "file"}:

@@ -124,7 +124,10 @@ def test_of_two_that_ensure_at_once_the_first_wins(
 @pytest.mark.parametrize(
     ("reference", "told"),
     [
-        ("vault:secret/data/prefect#url", "nothing reads vault: references.*secret:NAME/KEY"),
+        (
+            "vault:secret/data/prefect#url",
+            "one machine reads no vault: references.*secret:NAME/KEY",
+        ),
         ("env:DATABASE_URL", "read by bootstrap alone.*secret:NAME/KEY"),
         ("file:/run/secrets/url", "read by bootstrap alone.*secret:NAME/KEY"),
     ],

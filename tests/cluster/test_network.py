@@ -79,15 +79,15 @@ def test_the_server_reaches_the_database_and_no_more(production: ProductionSite)
     assert not reached
 
 
-def test_the_worker_reaches_api_database_and_proxy_and_no_more(
+def test_the_worker_reaches_api_database_proxy_and_vault_and_no_more(
     production: ProductionSite,
 ) -> None:
     server, *workers = ours(production)[:3]
-    forbidden = [_API_SERVER, VAULT, _STORAGE, _METRICS, workers[1]]
+    forbidden = [_API_SERVER, _STORAGE, _METRICS, workers[1]]
     missing, reached = reach(
         production,
         f"deploy/{names.WORKER}",
-        allowed=[_DNS, server, *data_of(production)],
+        allowed=[_DNS, server, VAULT, *data_of(production)],
         forbidden=forbidden,
     )
     assert not missing

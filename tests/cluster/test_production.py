@@ -1,4 +1,5 @@
-"""A production platform: its AWS credentials come from Vault, by either way that settings name.
+"""A production platform: its AWS credentials come from Vault, by either way that settings name,
+and runs read the credentials of a connection from there themselves.
 
 In this order on one platform: what External Secrets keeps, then the change to Vault's agent.
 """
@@ -16,7 +17,7 @@ from clinical_ai.steps.cluster.workers import pods_of
 from clinical_ai.steps.runs import read_table, run_to_end
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.cluster_reach import VAULT, reach
-from tests.support.production_site import KEYS, Installed, ProductionSite
+from tests.support.production_site import KEYS, LAB, Installed, ProductionSite
 
 pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 
@@ -26,6 +27,15 @@ _FILE: Final = f"{names.SECRETS_FOLDER}/{_AWS}/{_KEY}"
 _DIGEST: Final = (
     "import hashlib, sys; print(hashlib.sha256(open(sys.argv[1],'rb').read()).hexdigest())"
 )
+# As a run opens its platform: the settings are the block's, and the pod's account logs in.
+_OF_LAB: Final = """\
+import hashlib
+from clinical_ai.wiring_cluster import open_here
+here = open_here()
+found = here.secrets.get(here.settings.connections["lab"].credentials).get_secret_value()
+print(hashlib.sha256(found.encode()).hexdigest())
+"""
+_TOKEN: Final = f"import os; print(os.path.exists('{names.VAULT_TOKEN}'))"
 _OPERATOR: Final = "external-secrets.io/v1"
 _NEW: Final = "not-secret-of-a-test-either"
 
@@ -47,6 +57,26 @@ def digest_in_worker(site: ProductionSite) -> str:
     return told.strip()
 
 
+def lab_in_worker(site: ProductionSite) -> str:
+    """Digest of the credentials of the connection `lab`, as a run of the clinical worker reads."""
+    told = site.run_in(
+        f"deploy/{names.WORKER}", "python3", "-c", _OF_LAB, container=names.WORKER_CONTAINER
+    )
+    return told.strip()
+
+
+def follow_lab(site: ProductionSite) -> None:
+    """What a run reads is in Vault at that moment, in a worker that stays."""
+    before = worker_of(site)
+    assert lab_in_worker(site) == sha256(LAB["token"].encode()).hexdigest()
+    site.vault.keep("lab", {"token": _NEW})
+    try:
+        assert lab_in_worker(site) == sha256(_NEW.encode()).hexdigest()
+    finally:
+        site.vault.keep("lab", LAB)
+    assert worker_of(site) == before
+
+
 def worker_of(site: ProductionSite) -> tuple[str, list[str]]:
     """The one pod of the clinical worker, and its containers."""
     [pod] = pods_of(site.api, names.WORKER)
@@ -55,11 +85,11 @@ def worker_of(site: ProductionSite) -> tuple[str, list[str]]:
 
 def follow_vault(site: ProductionSite) -> None:
     """A key that changes in Vault, and changes back, reaches the worker."""
-    site.vault.keep(**{**KEYS, _KEY: _NEW})
+    site.vault.keep("aws", {**KEYS, _KEY: _NEW})
     try:
         await_key(site, _NEW)
     finally:
-        site.vault.keep(**KEYS)
+        site.vault.keep("aws", KEYS)
     await_key(site, KEYS[_KEY])
 
 
@@ -113,6 +143,15 @@ def test_a_key_that_changes_in_vault_reaches_the_worker_by_external_secrets(
     follow_vault(production)
 
 
+def test_a_run_reads_a_connections_credentials_from_vault_itself(
+    production: ProductionSite,
+) -> None:
+    follow_lab(production)
+    for other in (names.SERVER, names.PLATFORM_WORKER):
+        told = production.run_in(f"deploy/{other}", "python3", "-c", _TOKEN)
+        assert told.strip() == "False", other
+
+
 def test_the_way_changes_to_vaults_agent_and_nothing_of_the_other_is_left(
     agents: ProductionSite,
 ) -> None:
@@ -133,6 +172,12 @@ def test_a_key_that_changes_in_vault_reaches_the_worker_by_its_agent(
     agents: ProductionSite,
 ) -> None:
     follow_vault(agents)
+
+
+def test_a_run_reads_a_connections_credentials_from_vault_beside_the_agent(
+    agents: ProductionSite,
+) -> None:
+    follow_lab(agents)
 
 
 def test_a_check_tells_that_vault_does_not_let_the_agent_in(agents: ProductionSite) -> None:

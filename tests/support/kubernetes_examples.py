@@ -47,6 +47,10 @@ PRODUCTION: Final[dict[str, Any]] = {
             "addresses": ["https://fhir.example.org/r4"],
             "credentials": "secret:connection-hospital/credentials",
         },
+        "lab": {
+            "addresses": ["https://lab.example.org/fhir"],
+            "credentials": "vault:secret/clinical-ai/lab#token",
+        },
         "warehouse": {"addresses": ["warehouse.data.svc.cluster.local:5432"]},
     },
     "kubernetes": {

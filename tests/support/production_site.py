@@ -25,6 +25,7 @@ from tests.support.vault import ADDRESS, Vault
 INGRESS: Final = ("traefik", "traefik")  # namespace and Service of the controller
 _AWS: Final = ("s3.amazonaws.com", "s3.us-east-1.amazonaws.com")
 KEYS: Final = {"aws-access-key-id": "minioadmin", "aws-secret-access-key": "minioadmin"}
+LAB: Final = {"token": "not-secret-of-a-laboratory"}
 _RESTRICTED: Final = {
     f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")
 }
@@ -40,6 +41,10 @@ ca-bundle = "{trust}/ca.crt"
 worker-query-seconds = 2
 """
 _REST: Final = """
+[connections.lab]
+addresses = ["https://lab.example.org/r4"]
+credentials = "vault:secret/{namespace}/lab#token"
+
 [kubernetes.exposure]
 kind = "ingress"
 host = "{host}"
@@ -159,7 +164,8 @@ class ProductionSite(ClusterSite):
 
     def prepare_vault(self) -> None:
         """The administrator's part: whom Vault trusts, and with what."""
-        self.vault.keep(**KEYS)
+        self.vault.keep("aws", KEYS)
+        self.vault.keep("lab", LAB)
         accounts = [names.EXTERNAL_SECRETS, names.WORKER, names.PLATFORM_JOB]
         self.vault.trust(self.namespace, accounts)
 

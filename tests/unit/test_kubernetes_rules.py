@@ -146,6 +146,62 @@ def test_a_token_of_the_clusters_api_is_mounted_only_where_it_is_used(settings: 
             assert account["automountServiceAccountToken"] is False
 
 
+def with_a_field_of_vault(name: str, **more: Any) -> Settings:
+    """The example, with a connection whose credentials runs read from Vault themselves."""
+    lab = {"addresses": ["https://lab.example.org/r4"], "credentials": "vault:kv/lab#token"}
+    given: dict[str, Any] = copy.deepcopy(ALL[name]) | {"connections": {"lab": lab}}
+    given["kubernetes"] |= more
+    return parse(given)
+
+
+def tokens_for_vault(template: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Volumes with such a token, and the containers that have one."""
+    volumes = [
+        volume["name"]
+        for volume in template["spec"]["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+        if source.get("serviceAccountToken", {}).get("audience") == "vault"
+    ]
+    mounts = [
+        (container["name"], mount["mountPath"])
+        for container in containers(template)
+        for mount in container["volumeMounts"]
+        if mount["name"] in volumes and mount["readOnly"]
+    ]
+    assert {path for _, path in mounts} <= {names.VAULT_TOKEN.rpartition("/")[0]}
+    return volumes, [name for name, _ in mounts]
+
+
+@pytest.mark.parametrize("name", ["production", "vault-agent"])
+def test_runs_get_a_token_for_vault_where_a_connection_names_a_field_of_it(name: str) -> None:
+    agents = {
+        names.WORKER: ["vault-agent", "vault-agent-init"],
+        names.PLATFORM_JOB: ["vault-agent-init"],
+    }
+    before = agents if name == "vault-agent" else {}
+    for kind, template in pod_templates(with_a_field_of_vault(name)):
+        volumes, having = tokens_for_vault(template)
+        own = [names.WORKER_CONTAINER] if kind == names.WORKER else []
+        assert sorted(having) == sorted(before.get(kind, []) + own), kind
+        assert len(volumes) == bool(having), kind
+
+
+@pytest.mark.parametrize("name", ["production", "vault-agent"])
+def test_only_the_clinical_worker_changes_when_a_connection_names_a_field_of_vault(
+    name: str,
+) -> None:
+    with_field = with_a_field_of_vault(name)
+    lab = with_field.connections["lab"].model_copy(update={"credentials": None})
+    without = with_field.model_copy(update={"connections": {"lab": lab}})
+    changed = [
+        (one["kind"], one["metadata"]["name"])
+        for one, other in zip(objects(with_field), objects(without), strict=True)
+        if one != other
+    ]
+    policy = [] if name == "vault-agent" else [("NetworkPolicy", names.WORKER)]
+    assert changed == [*policy, ("Deployment", names.WORKER)]
+
+
 @every_example
 def test_every_pod_has_an_account_of_its_own(settings: Settings) -> None:
     accounts = {e["metadata"]["name"] for e in objects(settings) if e["kind"] == "ServiceAccount"}
@@ -530,6 +586,32 @@ def test_what_is_reached_through_a_proxy_is_not_reached_past_it() -> None:
         for port in rule["ports"]
     }
     assert open_ports == set()
+
+
+def egress_at(settings: Settings, port: int) -> dict[str, Any]:
+    """Whom each kind of pod may reach at this port."""
+    return {
+        policy["metadata"]["name"]: rule["to"]
+        for policy in network.policies(settings)
+        for rule in policy["spec"]["egress"]
+        if rule["ports"] == [{"protocol": "TCP", "port": port}]
+    }
+
+
+def test_runs_that_read_from_vault_may_reach_it_and_no_other_pod_may() -> None:
+    assert egress_at(with_a_field_of_vault("production"), 8200).keys() == {names.WORKER}
+    block = {"ipBlock": {"cidr": "10.20.40.0/28"}}
+    targets = {"vault": [{"cidrs": [block["ipBlock"]["cidr"]], "ports": [8200]}]}
+    narrowed = with_a_field_of_vault("production", egress=targets)
+    assert egress_at(narrowed, 8200) == {names.WORKER: [block]}
+
+
+def test_egress_to_vault_that_nobody_asks_opens_nothing() -> None:
+    targets = {"vault": [{"cidrs": ["10.20.40.0/28"], "ports": [8200]}]}
+    given = copy.deepcopy(ALL["production"])
+    del given["connections"]["lab"]
+    given["kubernetes"]["egress"] |= targets
+    assert egress_at(parse(given), 8200) == {}
 
 
 def test_a_deployment_can_choose_no_other_rights_image_or_namespace() -> None:

@@ -175,6 +175,7 @@ def test_a_connection_may_have_the_name_of_an_environment() -> None:
         f"secret:{'n' * 64}/key",
         f"secret:{'n' * 127}.{'m' * 125}/{'k' * 253}",
         "vault:secret/data/prefect#minio",
+        "vault:team-1/kv_2/Lab.x#Access_token.1",
     ],
 )
 def test_each_form_of_a_reference_is_accepted(reference: str) -> None:
@@ -200,6 +201,13 @@ def test_each_form_of_a_reference_is_accepted(reference: str) -> None:
         f"secret:name/{'k' * 254}",
         f"secret:name/key {CANARY}",
         f"vault:{CANARY}",
+        f"vault:{CANARY}#token",
+        f"vault:secret/{CANARY}",
+        f"vault:secret//{CANARY}#token",
+        f"vault:secret/../{CANARY}#token",
+        f"vault:secret/..#{CANARY}",
+        f"vault:secret/lab#{CANARY} x",
+        f"vault:secret/lab?version=1#{CANARY}",
         f"env:{CANARY}",
         f"file:/etc/../{CANARY}",
         f"file:{CANARY}\0",

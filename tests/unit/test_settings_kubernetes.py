@@ -587,10 +587,6 @@ def test_what_vault_fills_is_one_secret(one: str, other: str) -> None:
     ("given", "told"),
     [
         (
-            {"connections": {"x": {"addresses": ["h:1"], "credentials": "vault:kv/a#b"}}},
-            "connections.x.credentials is a vault: reference, which pods can't read.",
-        ),
-        (
             {"minio-access-key": "vault:kv/a#id", "minio-secret-key": "vault:kv/a#key"},
             "minio-access-key is a vault: reference, minio-secret-key is a vault: reference, which",
         ),
@@ -609,13 +605,38 @@ def test_what_vault_fills_is_one_secret(one: str, other: str) -> None:
         ),
     ],
 )
-def test_no_pod_reads_vault_by_a_reference(given: dict[str, Any], told: str) -> None:
+def test_no_pod_reads_keys_of_the_storage_from_vault(given: dict[str, Any], told: str) -> None:
     with pytest.raises(ManyFaults) as refused:
         parse({**given, "kubernetes": REGISTRY | given.get("kubernetes", {})})
     assert str(refused.value).startswith(f"- settings: {told}")
     assert str(refused.value).endswith(
         " write secret:NAME/KEY, of a Secret that is filled from Vault: kubernetes.aws-credentials"
         " does so with the keys of AWS, which are left out then."
+    )
+
+
+_IN_VAULT: Final = {"x": {"addresses": ["h:1"], "credentials": "vault:kv/a#b"}}
+
+
+@pytest.mark.parametrize("vault", [EXTERNAL, AGENT], ids=["external-secrets", "vault-agent"])
+def test_runs_read_a_connection_from_the_vault_that_settings_name(vault: dict[str, str]) -> None:
+    own = {"storage-environment": "production", "connections": _IN_VAULT}
+    made = parse({**own, "kubernetes": REGISTRY | {"aws-credentials": vault}})
+    assert made.connections["x"].credentials == "vault:kv/a#b"
+    assert made.kubernetes is not None
+    assert made.kubernetes.vault == made.kubernetes.aws_credentials
+
+
+@pytest.mark.parametrize("environment", ["development", "production"])
+def test_no_connection_names_a_field_of_vault_when_settings_name_no_vault(environment: str) -> None:
+    also = {"y": _IN_VAULT["x"], "z": {"addresses": ["h:2"], "credentials": "secret:a/b"}}
+    given = {"connections": {**_IN_VAULT, **also}, "kubernetes": REGISTRY}
+    with pytest.raises(ManyFaults) as refused:
+        parse({"storage-environment": environment, **given})
+    assert str(refused.value) == (
+        "- settings: connections.x.credentials is a vault: reference, connections.y.credentials is"
+        " a vault: reference, and the settings name no Vault. write secret:NAME/KEY, or in"
+        " production give kubernetes.aws-credentials, whose Vault runs ask then."
     )
 
 

@@ -12,8 +12,7 @@ from clinical_ai import names
 from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of, made
 from clinical_ai.secret_references import LABEL, LONGEST_LABEL, parts, told_apart
 from clinical_ai.settings import Production, Settings
-from clinical_ai.settings_kubernetes import ProductionKubernetes
-from clinical_ai.settings_vault import ExternalSecrets, VaultAgent
+from clinical_ai.settings_vault import ExternalSecrets, VaultAccess, VaultAgent
 
 
 def known(settings: Settings) -> dict[str, set[str]]:
@@ -75,25 +74,26 @@ def mounted(
 
 def agent(settings: Settings) -> VaultAgent | None:
     """The Vault Agent, when pods get the storage's credentials from it."""
-    chosen = _aws(settings)
+    chosen = cluster_of(settings).vault
     return chosen if isinstance(chosen, VaultAgent) else None
 
 
 def external(settings: Settings) -> ExternalSecrets | None:
     """External Secrets, when they keep the Secret of the storage's credentials."""
-    chosen = _aws(settings)
+    chosen = cluster_of(settings).vault
     return chosen if isinstance(chosen, ExternalSecrets) else None
+
+
+def asked_by_runs(settings: Settings) -> VaultAccess | None:
+    """The Vault that runs ask for credentials of connections; None when no connection names it."""
+    named = [each.credentials or "" for each in settings.connections.values()]
+    return cluster_of(settings).vault if any(each.startswith("vault:") for each in named) else None
 
 
 def external_secrets(settings: Settings) -> list[Manifest]:
     """SecretStore and ExternalSecret, or nothing."""
     chosen = external(settings)
     return [_store(settings, chosen), _aws_secret(settings, chosen)] if chosen else []
-
-
-def _aws(settings: Settings) -> ExternalSecrets | VaultAgent | None:
-    cluster = cluster_of(settings)
-    return cluster.aws_credentials if isinstance(cluster, ProductionKubernetes) else None
 
 
 def _store(settings: Settings, chosen: ExternalSecrets) -> Manifest:

@@ -90,7 +90,8 @@ def _to(settings: Settings, name: str) -> list[Rule]:
         case names.SERVER | names.MIGRATION:
             found = targets.database(settings)
         case names.WORKER:
-            found = (*_clinical(settings), *targets.sources(settings))
+            own = (*targets.vault_of_runs(settings), *targets.sources(settings))
+            found = (*_clinical(settings), *own)
         case names.PLATFORM_WORKER:
             found = egress.api_server
         case names.PLATFORM_JOB:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from clinical_ai.addresses import bypasses_proxy
 from clinical_ai.hosts import find_namespace
-from clinical_ai.manifests.kubernetes.credentials import agent
+from clinical_ai.manifests.kubernetes.credentials import agent, asked_by_runs
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
 from clinical_ai.settings import Production, Settings
 from clinical_ai.settings_network import Target
@@ -52,12 +52,21 @@ def proxy(settings: Settings) -> Targets:
 
 
 def vault(settings: Settings) -> Targets:
-    """Vault, when pods ask it themselves: the agent uses no proxy."""
+    """Vault, when its agent asks it, which uses no proxy."""
     chosen = agent(settings)
     if chosen is None:
         return ()
     given = cluster_of(settings).egress.vault
     return given if given is not None else (_target(settings, chosen.vault_address),)
+
+
+def vault_of_runs(settings: Settings) -> Targets:
+    """Vault, when runs ask it for credentials of connections."""
+    chosen = asked_by_runs(settings)
+    if chosen is None:
+        return ()
+    given = cluster_of(settings).egress.vault
+    return given if given is not None else _of(settings, [chosen.vault_address])
 
 
 def _of(settings: Settings, addresses: Iterable[str]) -> Targets:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from clinical_ai import names
-from clinical_ai.manifests.kubernetes import credentials
+from clinical_ai.manifests.kubernetes import credentials, vault_token
 from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of, made
 from clinical_ai.manifests.kubernetes.pods import Parts, amounts, locked_down
 from clinical_ai.secret_references import parts
@@ -17,7 +17,6 @@ from clinical_ai.settings import Settings
 from clinical_ai.settings_vault import VaultAgent
 
 _FOLDER: Final = "/etc/vault-agent"
-_TOKEN: Final = "/var/run/secrets/vault"  # noqa: S105 - a folder
 _AMOUNTS: Final = (("25m", "64Mi"), ("100m", "128Mi"))
 
 
@@ -39,7 +38,7 @@ def containers(settings: Settings, *, sidecar: bool) -> Parts:
     rendered = {"name": "vault-credentials", "mountPath": f"{names.SECRETS_FOLDER}/{target}"}
     mounts: list[dict[str, Any]] = [
         {"name": "vault-agent", "mountPath": _FOLDER, "readOnly": True},
-        {"name": "vault-token", "mountPath": _TOKEN, "readOnly": True},
+        vault_token.MOUNT,
         rendered,
         *_trust(settings),
     ]
@@ -55,11 +54,9 @@ def containers(settings: Settings, *, sidecar: bool) -> Parts:
 
 def _volumes(chosen: VaultAgent) -> list[dict[str, Any]]:
     """Its configuration, a token for Vault alone, and memory for what it renders."""
-    token = {"audience": chosen.audience, "expirationSeconds": 3600, "path": "token"}
-    projected = {"defaultMode": 0o440, "sources": [{"serviceAccountToken": token}]}
     return [
         {"name": "vault-agent", "configMap": {"name": names.VAULT_AGENT}},
-        {"name": "vault-token", "projected": projected},
+        vault_token.volume(chosen),
         {"name": "vault-credentials", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     ]
 
@@ -98,7 +95,7 @@ def _configuration(settings: Settings, chosen: VaultAgent) -> dict[str, Any]:
     method: dict[str, Any] = {
         "type": "kubernetes",
         "mount_path": f"auth/{chosen.auth_mount}",
-        "config": {"role": chosen.role, "token_path": f"{_TOKEN}/token"},
+        "config": {"role": chosen.role, "token_path": names.VAULT_TOKEN},
     }
     if chosen.vault_namespace:
         method["namespace"] = chosen.vault_namespace

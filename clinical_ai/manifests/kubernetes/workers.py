@@ -3,7 +3,14 @@
 from typing import Any, Final
 
 from clinical_ai import names
-from clinical_ai.manifests.kubernetes import credentials, environment, pods, vault_agent, workloads
+from clinical_ai.manifests.kubernetes import (
+    credentials,
+    environment,
+    pods,
+    vault_agent,
+    vault_token,
+    workloads,
+)
 from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of
 from clinical_ai.release import Release
 from clinical_ai.secret_references import parts
@@ -38,6 +45,7 @@ def worker(settings: Settings, release: Release) -> list[Manifest]:
             [
                 pods.Parts(volumes=volumes, mounts=mounts),
                 vault_agent.containers(settings, sidecar=True),
+                vault_token.of_runs(settings),
             ]
         ),
         seconds_to_stop=settings.drain_seconds + _SECONDS_AFTER_DRAIN,
