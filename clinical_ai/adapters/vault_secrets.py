@@ -5,6 +5,7 @@ are raised outside the `except` block that met them, and answers are judged by t
 """
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from time import monotonic
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from hvac import Client
     from requests import Response
 
-_SECONDS: Final = (5, 30)  # to connect, and for an answer
 # A standby that is not caught up, and limits of rates; what is down or sealed answers 5xx.
 _TRY_AGAIN: Final = {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.TOO_MANY_REQUESTS}
 
@@ -49,7 +49,6 @@ class VaultSecrets:
         self._ca_bundle = ca_bundle
         self._proxy = proxy
         self._clock = clock
-        self._opened: Client | None = None
         self._until = 0.0  # when Vault's own token has run out
 
     def find(self, reference: str) -> SecretStr | None:
@@ -121,7 +120,7 @@ class VaultSecrets:
 
     def _logged_in(self) -> "Client":
         """With a token of Vault that has not run out."""
-        client, now = self._client(), self._clock()
+        client, now = self._client, self._clock()
         if now < self._until:
             return client
         access, jwt = self._access, self._jwt()
@@ -151,30 +150,11 @@ class VaultSecrets:
                 " clinical worker one, and no other pod",
             ) from None
 
+    @cached_property
     def _client(self) -> "Client":
-        """Answers of any status are given back, and neither a redirect nor a variable of the
-        environment leads elsewhere.
-        """
-        if self._opened is None:
-            from hvac import Client
-            from hvac.adapters import RawAdapter
-            from requests import Session
+        from clinical_ai.adapters.vault_client import open_client
 
-            session = Session()
-            session.trust_env = False
-            session.verify = self._ca_bundle or True
-            session.proxies = {"http": self._proxy, "https": self._proxy} if self._proxy else {}
-            self._opened = Client(
-                url=self._access.vault_address,
-                token="",  # else it looks for one in the environment and in a file
-                namespace=self._access.vault_namespace,
-                session=session,
-                timeout=_SECONDS,
-                allow_redirects=False,
-                adapter=RawAdapter,
-                ignore_exceptions=True,
-            )
-        return self._opened
+        return open_client(self._access, self._ca_bundle, self._proxy)
 
     def _sent(self, send: "Callable[[], Response]") -> "Response":
         """The answer. Raises Transient or NeedsOperator when there is none."""
