@@ -1,5 +1,6 @@
 """Clinical runs and clients of the API come through what the platform does to itself."""
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -13,14 +14,16 @@ import httpx
 import pytest
 
 from clinical_ai import names
+from clinical_ai.adapters.s3 import open_s3
 from clinical_ai.errors import Transient
-from clinical_ai.ports import PrefectApi
+from clinical_ai.ports import ObjectStore, PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster.rollout import await_rollout
 from clinical_ai.steps.cluster.workers import pods_of
-from clinical_ai.steps.runs import follow_run, get_deployment, get_run, start_run
+from clinical_ai.steps.runs import follow_run, get_deployment, get_run, run_to_end, start_run
 from clinical_ai.waiting import Sighting, wait_until
-from tests.support.cluster_site import ClusterSite
+from tests.support.cluster_site import GIVEN, ClusterSite
+from tests.support.fakes import MemorySecrets
 from tests.support.patient import begin, deploy_patient
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -56,6 +59,41 @@ def begun_while(api: PrefectApi, work: Callable[[], object]) -> list[str]:
             sleep(2)
     working.result()
     return runs
+
+
+def test_the_connector_loads_what_is_in_the_storage_into_the_database(site: ClusterSite) -> None:
+    """And once: a second run finds nothing new."""
+    bucket, rows = f"inbound-{site.namespace}", 40
+    store = storage(site)
+    store.ensure_bucket(bucket)
+    lines = ["sample_id,value", *(f"s{number},{number}" for number in range(rows))]
+    store.put(bucket, "lab/2026-11.csv", "\n".join(lines).encode())
+    options = '{"format": "csv", "table": "results", "key": "sample_id"}'
+    site.sql(
+        "insert into cai_defined_sources (name, kind, bucket_name, location, options)"
+        f" values ('lab', 'files', '{bucket}', 'lab/', '{options}')"
+    )
+    site.sql(
+        "insert into cai_defined_destinations (name, kind, location)"
+        " values ('warehouse', 'postgresql', 'warehouse')"
+    )
+    asked = {"source": "lab", "destination": "warehouse"}
+    with site.reach() as api:
+        for _ in range(2):
+            run = run_to_end(api, names.PIPELINE, asked, seconds=300)
+            assert run.completed, run.message
+            assert site.sql("select count(*) from warehouse.results") == str(rows)
+
+
+def storage(site: ClusterSite) -> ObjectStore:
+    """The same as its pods reach, from here."""
+    service = json.loads(
+        site.kubectl("get", "service", "versitygw", "-n", "versitygw", "-o", "json")
+    )
+    endpoint = f"http://{service['spec']['clusterIP']}:9000"
+    keys = {name: site.environment[variable] for variable, name in GIVEN.items()}
+    settings = site.parsed.model_copy(update={"minio_endpoint": endpoint})
+    return open_s3(settings, MemorySecrets(keys))
 
 
 def test_runs_with_a_limit_that_begin_while_the_server_is_replaced_all_complete(
