@@ -4,11 +4,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, sleep, time
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from clinical_ai.errors import Locked, TimedOut, Transient
 
 log = logging.getLogger(__name__)
+
+_OFTEN: Final = 60.0  # seconds
+_SELDOM: Final = 4  # times as long between two looks
 
 _T = TypeVar("_T")
 
@@ -58,9 +61,11 @@ def wait_until(
     """Look until it is done; when time is up, say what was last seen.
 
     `seconds` and `every` are seconds of the monotonic clock, so that a step of the wall clock
-    neither shortens nor lengthens the wait. Raises TimedOut.
+    neither shortens nor lengthens the wait. What has taken a minute is looked at less often.
+    Raises TimedOut.
     """
-    deadline = monotonic() + seconds
+    begun = monotonic()
+    deadline = begun + seconds
     last = ""
     while not (seen := look()).done:
         if monotonic() >= deadline:
@@ -68,7 +73,7 @@ def wait_until(
         if seen.summary != last:
             log.info("waiting for %s: %s", what, seen.summary)
             last = seen.summary
-        sleep(every)
+        sleep(every if monotonic() - begun < _OFTEN else _SELDOM * every)
     return seen
 
 

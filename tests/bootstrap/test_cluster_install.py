@@ -648,7 +648,7 @@ def test_whoever_waits_for_a_check_keeps_the_lease(
     signs: list[float] = []
     site.fake.on_write = lambda it: signs.append(clock.now) if it.served.kind == "Lease" else None
     still = repeat(lambda: None)
-    clock.then = chain(islice(still, 140), [end], islice(still, 350), repeat(site.work))
+    clock.then = chain(islice(still, 130), [end], islice(still, 180), repeat(site.work))
     assert site.up() == 0
     assert clock.now > 240
     assert max(after - before for before, after in pairwise(signs)) < 30

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from clinical_ai import names
 from clinical_ai.adapters.change_lock import change_lock
 from clinical_ai.state_folder import StateFolder
 from tests.support.measured import python
@@ -52,20 +51,6 @@ def test_an_interrupted_up_says_so_in_one_sentence_and_the_platform_stays_up(sit
     assert "Traceback" not in said
     assert json.loads(site.run("status", "--json").stdout)["healthy"]
     site.up()
-
-
-@pytest.mark.platform
-def test_a_change_mends_a_server_that_does_not_answer(site: Site) -> None:
-    """As after a release whose server does not start: the next `up` replaces it."""
-    file = site.root / "mended.toml"
-    file.write_text("worker-query-seconds = 3\n")
-    site.platform.runtime.stop(names.SERVER)
-    try:
-        mended = site.run("up", "--settings", str(file), "--replace-settings")
-        assert mended.returncode == 0, mended.stderr
-        assert json.loads(site.run("status", "--json").stdout)["healthy"]
-    finally:
-        site.up()
 
 
 def test_nothing_is_removed_while_somebody_changes_the_platform(tmp_path: Path) -> None:

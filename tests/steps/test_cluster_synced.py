@@ -94,7 +94,7 @@ def test_an_operator_that_waits_after_failures_is_asked_to_look_again(clock: Clo
         for kind, name in (("SecretStore", "vault"), ("ExternalSecret", "aws")):
             asked.append(site.cluster.get(Ref(API, kind, name))["metadata"]["annotations"])
 
-    clock.happens(wait, *[lambda: None] * 16, wait, site.sync)
+    clock.happens(wait, *[lambda: None] * 33, wait, site.sync)
     await_synced(site.cluster, REF, seconds=300)
     assert [list(each) for each in asked] == [["force-sync"]] * 4
     assert len(site.fake.writes) == 4  # twice, each time the store, too

@@ -55,6 +55,17 @@ def test_when_time_is_up_the_last_sighting_is_told(clock: Clock) -> None:
     assert clock.now == 1005
 
 
+def test_what_takes_long_is_looked_at_less_often(clock: Clock) -> None:
+    at: list[float] = []
+
+    def look() -> Sighting:
+        at.append(clock.now - 1000)
+        return Sighting(done=len(at) == 64, summary="it starts")
+
+    wait_until("the server", look, seconds=600, every=1)
+    assert at == [*range(61), 64, 68, 72]
+
+
 def test_a_wait_of_no_time_looks_once(clock: Clock) -> None:
     looks = seen("it answers")
     assert wait_until("the server", lambda: next(looks), seconds=0).done
