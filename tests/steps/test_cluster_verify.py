@@ -12,7 +12,7 @@ from clinical_ai.manifests.kubernetes import credentials
 from clinical_ai.ports import Database, ObjectStore
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.settings import Settings, parse
-from clinical_ai.steps.cluster import network, scale
+from clinical_ai.steps.cluster import network
 from clinical_ai.steps.cluster.verify import verify_cluster
 from clinical_ai.steps.verify import Result
 from clinical_ai.wiring_cluster import ClusterPlatform
@@ -117,14 +117,11 @@ def test_a_sound_platform_passes_with_evidence(site: Site) -> None:
 
 
 def test_servers_beside_each_other_are_told_what_does_not_work(site: Site) -> None:
-    """Not where they share leases, on a volume."""
     _scale(site, names.SERVER, 2)
     told = {it.check: it for it in site.verify()}["workloads up"]
     assert told.passed
     assert "Prefect cancels a run that begins by another one" in told.evidence
-    server = site.installed.cluster.get(Ref("apps/v1", "Deployment", names.SERVER))
-    assert "lease-claim" in scale.warning(server, shared=False)
-    assert scale.warning(server, shared=True) == ""
+    assert "scale it to 1" in told.evidence
 
 
 def test_canaries_are_flown_last_and_only_when_that_is_asked_for(site: Site) -> None:

@@ -22,13 +22,13 @@ def check_scale(cluster: Cluster, workloads: Sequence[str]) -> None:
         )
 
 
-def warning(found: Object, *, shared: bool) -> str:
-    """What does not work with as many servers; empty when all does. `shared`: they share leases."""
-    if found["metadata"]["name"] != names.SERVER or replicas(found) < 2 or shared:
+def warning(found: Object) -> str:
+    """What does not work with as many servers; empty when all does."""
+    if found["metadata"]["name"] != names.SERVER or replicas(found) < 2:
         return ""
     return (
-        "each keeps concurrency slots to itself, so Prefect cancels a run that begins by another"
-        " one than gave it its slot: give kubernetes.lease-claim, or scale it to 1"
+        "each keeps events and, without lease-claim, concurrency slots to itself, and Prefect"
+        " cancels a run that begins by another one than gave it its slot: scale it to 1"
     )
 
 

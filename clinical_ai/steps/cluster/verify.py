@@ -95,8 +95,7 @@ def _workloads(parts: Parts) -> str:
             wrong.append(f"{name} is not there")
             continue
         state = rollout_state(found)
-        shared = bool(parts.settings.kubernetes and parts.settings.kubernetes.lease_claim)
-        several = scale.warning(found, shared=shared)
+        several = scale.warning(found)
         seen = f"{state.summary} ({several})" if several else state.summary
         (told if state.done else wrong).append(f"{name}: {seen}")
     if wrong:
