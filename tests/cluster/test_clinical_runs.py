@@ -78,11 +78,14 @@ def test_the_connector_loads_what_is_in_the_storage_into_the_database(site: Clus
         " values ('warehouse', 'postgresql', 'warehouse')"
     )
     asked = {"source": "lab", "destination": "warehouse"}
-    with site.reach() as api:
-        for _ in range(2):
-            run = run_to_end(api, names.PIPELINE, asked, seconds=300)
-            assert run.completed, run.message
-            assert site.sql("select count(*) from warehouse.results") == str(rows)
+    try:
+        with site.reach() as api:
+            for _ in range(2):
+                run = run_to_end(api, names.PIPELINE, asked, seconds=300)
+                assert run.completed, run.message
+                assert site.sql("select count(*) from warehouse.results") == str(rows)
+    finally:
+        site.sql("delete from cai_defined_sources; delete from cai_defined_destinations")
 
 
 def storage(site: ClusterSite) -> ObjectStore:
