@@ -155,29 +155,35 @@ def damage(site: ProductionSite) -> None:
     site.kubectl("label", *_EDITED.split(), lost, "--field-manager=kubectl-edit")
 
 
-def ended(site: ProductionSite, name: str) -> list[Told]:
-    """All runs of that name, at their end: more than one, where a page did not show the first.
+def ended_since(site: ProductionSite, last: Told) -> list[Told]:
+    """All runs that began after that one, at their end.
 
-    One that has healed proves it, and tells then; the next has nothing to prove and may be faster.
+    More than one, where a page did not show the first, or lost the name that it was given. One that
+    has healed proves it, and tells then; the next has nothing to prove and may be faster.
     """
 
+    def since() -> list[Told]:
+        runs = site.deploys(limit=10)
+        return runs[: [it.run.id for it in runs].index(last.run.id)]
+
     def look() -> Sighting:
-        left = [it.run.state for it in site.deploys(name={"any_": [name]})]
+        left = [it.run.state for it in since()]
         return Sighting(set(left) <= set(FINAL), f"{left}")
 
-    wait_until(f"the end of all runs {name}", look, seconds=_RUN_SECONDS)
-    return site.deploys(name={"any_": [name]})
+    wait_until(f"the end of all runs since {last.run.name}", look, seconds=_RUN_SECONDS)
+    return since()
 
 
 def test_deploy_self_is_started_from_its_form_and_heals_what_only_production_has(
     production: ProductionSite,
 ) -> None:
+    last = production.last_deploy()
     damage(production)
     told = production.status()["drift"]["differing"]
     for what in (*_DELETED, _EDITED):
         assert any(what.replace(" ", f" {production.namespace}/") in each for each in told), told
     run_by_form(production, "port-forward")
-    runs = ended(production, "by-port-forward")
+    runs = ended_since(production, last)
     assert {*_DELETED, _EDITED} <= set[str]().union(*(each.differing for each in runs))
     assert production.status()["drift"]["differing"] == []
 
