@@ -44,7 +44,7 @@ test: .venv  ## all tests that need no cluster
 	@mkdir -p build; status=0; \
 	$(pytest) -m platform tests/local > build/platform.log 2>&1 & platform=$$!; \
 	nice $(pytest) -m "served and not cluster" > build/served.log 2>&1 & served=$$!; \
-	nice $(pytest) -m "not platform and not served and not cluster" || status=$$?; \
+	nice -n 3 $(pytest) -m "not platform and not served and not cluster" || status=$$?; \
 	wait $$served || status=$$?; wait $$platform || status=$$?; \
 	cat build/served.log build/platform.log; exit $$status
 
