@@ -10,7 +10,16 @@ from clinical_ai import names
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.settings import dump
 from clinical_ai.steps.demonstration import DESTINATION, SOURCES
-from clinical_ai.steps.runs import FINAL, Run, find_tagged_run, follow_run, get_run, start_run
+from clinical_ai.steps.runs import (
+    FINAL,
+    Run,
+    RunWatch,
+    find_tagged_run,
+    follow_run,
+    get_run,
+    start_run,
+    unwatched,
+)
 from clinical_ai.wiring import Platform
 from clinical_ai.wiring_cluster import AnyPlatform
 
@@ -18,16 +27,19 @@ _SECONDS: Final = 600
 _SHOWN: Final = 8  # tables
 
 
-def ensure_deployed(platform: AnyPlatform, terminal: Terminal, *, anew: bool = False) -> Run:
+def ensure_deployed(
+    platform: AnyPlatform, terminal: Terminal, *, anew: bool = False, watch: RunWatch = unwatched
+) -> Run:
     """The run of deploy/self that has completed for this release and these settings.
 
     `anew`: what it did is there no more, as after other settings, or an uninstallation that left
-    the database. A run that is under way for them is followed all the same.
+    the database. A run that is under way for them is followed all the same. `watch`: see
+    `follow_run`.
     """
     run, started = start_deploy(platform, anew=anew)
     if not run.completed:
         longest = _SECONDS + platform.settings.drain_seconds  # running work may be waited for
-        run = follow_run(platform.api, run.id, seconds=longest, tell=terminal.note)
+        run = follow_run(platform.api, run.id, seconds=longest, tell=terminal.note, watch=watch)
     demand(platform, run)
     terminal.line(names.DEPLOY_SELF, _told(platform, run) if started else "unchanged")
     return run

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bootstrap.__main__ import guarded
 from bootstrap.__main__ import run as bootstrap_run
@@ -26,6 +26,9 @@ from clinical_ai.instance import find_instance, get_instance
 from clinical_ai.ports import PrefectApi
 from clinical_ai.state_folder import StateFolder
 from clinical_ai.wiring import Platform, open_platform, running_flow_runs
+
+if TYPE_CHECKING:
+    from clinical_ai.steps.runs import RunWatch
 
 _LOCK_SECONDS: Final = 900
 _DEPLOY_SECONDS: Final = 90_000  # the longest drain-seconds, and an hour
@@ -155,12 +158,20 @@ def deploy(options: argparse.Namespace, state: StateFolder, terminal: Terminal) 
     return follow_deploy(open_platform(state.root).api, terminal, report_only=options.report_only)
 
 
-def follow_deploy(api: PrefectApi, terminal: Terminal, *, report_only: bool) -> int:
-    """The same, wherever the server is."""
-    from clinical_ai.steps.runs import run_to_end
+def follow_deploy(
+    api: PrefectApi, terminal: Terminal, *, report_only: bool, watch: "RunWatch | None" = None
+) -> int:
+    """The same, wherever the server is. `watch`: see `follow_run`."""
+    from clinical_ai.steps.runs import run_to_end, unwatched
 
-    asked = {"report_only": report_only}
-    run = run_to_end(api, names.DEPLOY_SELF, asked, seconds=_DEPLOY_SECONDS, tell=terminal.note)
+    run = run_to_end(
+        api,
+        names.DEPLOY_SELF,
+        {"report_only": report_only},
+        seconds=_DEPLOY_SECONDS,
+        tell=terminal.note,
+        watch=watch or unwatched,
+    )
     terminal.plain(f"{run.name} {run.state.lower()} {run.message}".rstrip())
     return 0 if run.completed else 1
 

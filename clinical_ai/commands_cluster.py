@@ -2,8 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from bootstrap.terminal import Terminal
@@ -14,10 +13,10 @@ from clinical_ai.adapters.kubernetes_api import open_kubernetes
 from clinical_ai.change import Change, Did
 from clinical_ai.commands import follow_deploy, show
 from clinical_ai.errors import NeedsOperator
-from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Ref
 from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped, resume, stop
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
+from clinical_ai.steps.cluster.job import watching
 from clinical_ai.steps.cluster.lease import LEASE, cluster_lease, remove_lease
 from clinical_ai.wiring_cluster import reach_api
 
@@ -39,9 +38,11 @@ def verify(options: argparse.Namespace, environ: Mapping[str, str], terminal: Te
     from clinical_ai.steps.runs import read_table, run_to_end
     from clinical_ai.steps.verify import from_rows, table
 
-    tell = None if options.json else terminal.note
-    with _reached(options, environ) as api:
-        run = run_to_end(api, names.VERIFY, {}, seconds=_SECONDS, tell=tell)
+    tell, cluster = None if options.json else terminal.note, _open(options, environ)
+    with reach_api(cluster, environ, options.context) as api:
+        run = run_to_end(
+            api, names.VERIFY, {}, seconds=_SECONDS, tell=tell, watch=watching(cluster)
+        )
         rows = read_table(api, run.id, "verify")
     if not rows:
         raise NeedsOperator(
@@ -60,7 +61,9 @@ def deploy(options: argparse.Namespace, environ: Mapping[str, str], terminal: Te
         if not options.report_only:
             managed = GuardedApi(api, guarded(cluster))
             finish_abandoned_hold(cluster, managed, f"deploy by {who()}")
-        return follow_deploy(api, terminal, report_only=options.report_only)
+        return follow_deploy(
+            api, terminal, report_only=options.report_only, watch=watching(cluster)
+        )
 
 
 def break_glass(options: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:
@@ -144,12 +147,6 @@ def _delete(cluster: Cluster, ref: Ref) -> Change:
 def _open(options: argparse.Namespace, environ: Mapping[str, str]) -> Cluster:
     space = options.namespace or names.NAMESPACE
     return open_kubernetes(environ, namespace=space, context=options.context)
-
-
-@contextmanager
-def _reached(options: argparse.Namespace, environ: Mapping[str, str]) -> Iterator[PrefectApi]:
-    with reach_api(_open(options, environ), environ, options.context) as api:
-        yield api
 
 
 COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Terminal], int]]] = {

@@ -42,7 +42,7 @@ from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look, 
 from clinical_ai.steps.cluster.ensure import Guard, ensure_objects, free
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
 from clinical_ai.steps.cluster.inventory import Ownership, kept_by_deploy
-from clinical_ai.steps.cluster.job import has_succeeded
+from clinical_ai.steps.cluster.job import has_succeeded, watching
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.reconcile import Reconciled, reconcile
 from clinical_ai.steps.cluster.rights import (
@@ -155,7 +155,9 @@ def up(plan: Plan, terminal: Terminal) -> int:
         if plan.cluster.find(_PLATFORM_WORKER) is None:
             start_deploy(platform)  # its worker takes it as soon as it lives
         terminal.step("platform worker", _bring_rest(platform))
-        deployed = ensure_deployed(platform, terminal, anew=_differs(platform))
+        deployed = ensure_deployed(
+            platform, terminal, anew=_differs(platform), watch=watching(platform.cluster)
+        )
         ensure_verified(platform, deployed, terminal)
     narrow_rights(plan, standing, terminal)
     _tell_where(plan, terminal)
@@ -237,7 +239,8 @@ def ensure_verified(platform: ClusterPlatform, deployed: Run, terminal: Terminal
     if not new:
         terminal.line(names.VERIFY, "unchanged")
         return
-    run = follow_run(api, run.id, seconds=_VERIFY_SECONDS, tell=terminal.note)
+    watch = watching(platform.cluster)
+    run = follow_run(api, run.id, seconds=_VERIFY_SECONDS, tell=terminal.note, watch=watch)
     results = from_rows(read_table(api, run.id, "verify"))
     for line in table(results):
         terminal.plain(f"{'':10}{line}")

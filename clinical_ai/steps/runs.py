@@ -45,6 +45,13 @@ class Run:
         return self.state == "COMPLETED"
 
 
+RunWatch = Callable[[Run], None]
+
+
+def unwatched(run: Run) -> None:
+    """Nobody looks at what the run waits for."""
+
+
 def find_deployment(api: PrefectApi, full_name: str) -> dict[str, Any] | None:
     """The deployment named `flow/deployment`, or None; a name may hold what an address cuts off."""
     flow, _, name = full_name.partition("/")
@@ -145,12 +152,13 @@ def follow_run(
     seconds: float,
     tell: Callable[[str], None] | None = None,
     is_lost: Callable[[Run], bool] = lambda _: False,
+    watch: RunWatch = unwatched,
 ) -> Run:
     """The run once it has ended, well or not, or is lost; TimedOut with its last state otherwise.
 
     `tell` is given each line that the flow logs, as it arrives; those of workers and tasks are
-    left to the UI. A server that does not answer for a while, as one that the run itself replaces,
-    is waited for.
+    left to the UI. `watch` is given the run at each look; what it raises ends the wait. A server
+    that does not answer for a while, as one that the run itself replaces, is waited for.
     """
     told, answered = 0, monotonic()
     last: list[Run] = []
@@ -159,6 +167,7 @@ def follow_run(
         nonlocal told, answered
         try:
             run = get_run(api, run_id)
+            watch(run)
             while tell is not None and (count := _tell_log(api, run_id, told, tell)):
                 told += count
             over = run.state in FINAL or is_lost(run)
@@ -181,9 +190,11 @@ def run_to_end(
     *,
     seconds: float,
     tell: Callable[[str], None] | None = None,
+    watch: RunWatch = unwatched,
 ) -> Run:
-    """A new run of the deployment, once it has ended, well or not."""
-    return follow_run(api, start_run(api, full_name, parameters), seconds=seconds, tell=tell)
+    """A new run of the deployment, once it has ended, well or not; see `follow_run`."""
+    run = start_run(api, full_name, parameters)
+    return follow_run(api, run, seconds=seconds, tell=tell, watch=watch)
 
 
 def read_table(api: PrefectApi, run_id: str, key: str) -> list[dict[str, Any]]:

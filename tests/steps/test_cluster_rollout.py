@@ -9,9 +9,10 @@ from clinical_ai import names
 from clinical_ai.errors import Locked, NeedsOperator, TimedOut
 from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.break_glass import Stopped, guarded, stop
-from clinical_ai.steps.cluster.job import await_job
+from clinical_ai.steps.cluster.job import await_job, watching
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.rollout import RolloutFailed, await_rollout, rollout_state
+from clinical_ai.steps.runs import Run
 from tests.support.clock import Clock
 from tests.support.fake_cluster import FakeCluster
 from tests.support.objects import deployment
@@ -270,7 +271,8 @@ class Work:
 
     def job(self, status: Object) -> None:
         spec = {"containers": [{"name": "work", "image": "x:1"}], "restartPolicy": "Never"}
-        kind = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "work"}}
+        about = {"name": "work", "labels": {"prefect.io/flow-run-id": "of-a-run"}}
+        kind = {"apiVersion": "batch/v1", "kind": "Job", "metadata": about}
         self.fake.put({**kind, "spec": {"template": {"spec": spec}}, "status": status})
 
     def ended(self, kind: str, **more: Any) -> None:
@@ -352,3 +354,21 @@ def test_a_job_whose_pod_can_not_start_is_told_before_its_time_is_up(clock: Cloc
     work.pod("p1", phase="Pending", containerStatuses=[{**told, "state": GONE}])
     with pytest.raises(RolloutFailed, match="Job work does not come up: image 'x:1' does not"):
         await_job(work.cluster, "work", seconds=120)
+
+
+def test_a_run_whose_pod_can_not_start_is_told_to_whoever_follows_it(clock: Clock) -> None:
+    """Not before there has been time to heal, and not of one that runs, or of another."""
+    work = Work()
+    told = {"name": "work", "image": "x:1", "imageID": "", "ready": False, "restartCount": 0}
+    work.pod("p1", phase="Pending", containerStatuses=[{**told, "state": GONE}])
+    watch = watching(work.cluster)
+
+    def run(of: str, state: str) -> Run:
+        return Run(of, "tidy-heron", state, "", None, {})
+
+    watch(run("of-a-run", "PENDING"))
+    clock.now += 60
+    watch(run("of-a-run", "RUNNING"))
+    watch(run("of-another", "PENDING"))
+    with pytest.raises(RolloutFailed, match="Job work of run tidy-heron does not come up: image"):
+        watch(run("of-a-run", "PENDING"))

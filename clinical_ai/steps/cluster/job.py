@@ -7,10 +7,12 @@ from clinical_ai.conditions import shortened
 from clinical_ai.diagnosis import Facts
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.steps.cluster.rollout import RolloutFailed, Watch, await_gone, events_of
+from clinical_ai.steps.runs import Run, RunWatch
 from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 _JOB: Final = "batch.kubernetes.io/job-name"
 _OLD_JOB: Final = "job-name"  # before Kubernetes 1.27
+_RUN: Final = "prefect.io/flow-run-id"  # as Prefect's worker labels the Job of a run
 _FINISHED: Final = frozenset({"Complete", "Failed"})
 
 
@@ -50,6 +52,24 @@ def await_job(
             f"read `kubectl logs job/{name} -n {job['metadata']['namespace']}`",
         )
     return lines
+
+
+def watching(cluster: Cluster) -> RunWatch:
+    """For whoever follows a run of the platform's pool: RolloutFailed when its pod can't start.
+
+    Prefect knows no more of such a run than that it is pending. It is left as it is, and begins
+    when the cause is gone.
+    """
+    watches: dict[str, Watch] = {}
+
+    def watch(run: Run) -> None:
+        if run.state != "PENDING":
+            return
+        for job in cluster.find_all("batch/v1", "Job", labels={_RUN: run.id}):
+            about = f"Job {job['metadata']['name']} of run {run.name}"
+            watches.setdefault(about, Watch(cluster, about)).judge(_facts(cluster, job))
+
+    return watch
 
 
 def has_failed(job: Object) -> bool:
