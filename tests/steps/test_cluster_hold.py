@@ -438,19 +438,25 @@ def test_whoever_is_no_run_asks_for_nothing(namespace: Namespace) -> None:
 # A kill in between.
 
 
-def killed_at_writes_of(namespace: Namespace, name: str, **wanted: str) -> None:
-    """A process that deploys is gone when it would write this object: it does nothing any more."""
+def die(namespace: Namespace) -> None:
+    """A process that deploys is gone: it does nothing any more."""
+    namespace.prefect.down = namespace.fake.down = True
+    raise Killed
 
-    def die(asked: Request) -> None:
-        if asked.name == name:
-            namespace.prefect.down = namespace.fake.down = True
-            raise Killed
 
-    namespace.fake.on_write = die
+def deploy_until_killed(namespace: Namespace, **wanted: str) -> None:
+    """A flow run of the id `killed` deploys, and dies in between; then the world goes on."""
     with suppress(Killed, Transient):
         deploy(namespace.site(run="killed"), stages(**wanted))
+    assert namespace.prefect.down
     namespace.prefect.down = namespace.fake.down = False
     namespace.fake.on_write = lambda _: None
+
+
+def killed_at_writes_of(namespace: Namespace, name: str, **wanted: str) -> None:
+    """It dies when it would write this object."""
+    namespace.fake.on_write = lambda asked: die(namespace) if asked.name == name else None
+    deploy_until_killed(namespace, **wanted)
 
 
 def test_pools_that_a_killed_run_held_are_open_after_the_next(namespace: Namespace) -> None:
@@ -478,6 +484,49 @@ def test_a_pool_that_was_paused_by_hand_after_prefect_opened_it_stays_so(
     assert namespace.image(names.WORKER) == BETTER
     assert namespace.paused() == [True, False]
     assert promised(namespace) == []
+
+
+@pytest.mark.parametrize("last", ["lifted the pool", "closed the journal", "removed the promise"])
+def test_a_pool_that_was_paused_by_hand_after_a_kill_at_the_end_of_a_hold_stays_so(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch, last: str
+) -> None:
+    deploy(namespace.site(), stages())
+    remove = namespace.prefect.delete
+
+    def closes(asked: Request) -> None:
+        if asked.name == names.JOURNAL and namespace.stage() is Stage.HELD:
+            die(namespace)
+
+    def removes(path: str) -> None:
+        if last == "removed the promise":
+            remove(path)
+        die(namespace)
+
+    with monkeypatch.context() as patch:
+        if last == "lifted the pool":
+            namespace.fake.on_write = closes
+        else:
+            patch.setattr(namespace.prefect, "delete", removes)
+        deploy_until_killed(namespace, worker=BETTER)
+    assert namespace.paused() == [False, False]
+    namespace.prefect.ends("killed")
+    namespace.prefect.pools[names.PLATFORM_POOL]["is_paused"] = True
+    deploy(namespace.site(run="next"), stages(worker=BETTER))
+    assert namespace.paused() == [False, True]
+
+
+def test_what_a_killed_run_has_left_promised_tells_nothing_of_the_next_hold(
+    namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(namespace.site(), stages())
+    with monkeypatch.context() as patch:
+        patch.setattr(namespace.prefect, "delete", lambda _: die(namespace))
+        deploy_until_killed(namespace, worker=BETTER)
+    namespace.prefect.ends("killed")
+    killed_at_writes_of(namespace, names.WORKER, worker=BETTER)
+    assert namespace.paused() == [True, False]
+    finish_hold(namespace.records, namespace.prefect)
+    assert (namespace.paused(), namespace.stage()) == ([False, False], Stage.DONE)
 
 
 def test_a_hold_whose_pool_is_open_or_gone_is_closed(namespace: Namespace) -> None:

@@ -44,6 +44,7 @@ def holding(
     run holds them, of this id, Prefect opens them at that run's end: none that could do so begins.
     """
     found = {pool: it for pool in pools if (it := api.get(f"/work_pools/{pool}"))}
+    remove_automation(api, names.HOLD_AUTOMATION)  # a run that was killed may have left its own
     journal = new_journal(why).held({pool: bool(it["is_paused"]) for pool, it in found.items()})
     records.write_journal(journal)
     try:
@@ -154,5 +155,6 @@ def _lift(records: Records, api: PrefectApi, journal: Journal, outcome: str) -> 
 
 
 def _close(records: Records, api: PrefectApi, journal: Journal, outcome: str) -> None:
-    remove_automation(api, names.HOLD_AUTOMATION)
+    """The automation goes last: while the journal is open, it tells whose a pause is."""
     records.write_journal(journal.ended(Stage.DONE, outcome))
+    remove_automation(api, names.HOLD_AUTOMATION)
