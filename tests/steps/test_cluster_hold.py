@@ -1,6 +1,6 @@
 """While a worker is replaced its pool hands out no run, and a kill leaves no pool held."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import repeat
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 from clinical_ai import names
 from clinical_ai.errors import PlatformError, TimedOut, Transient
 from clinical_ai.plans import Stage
-from clinical_ai.ports_cluster import Ref
+from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.deploy import deploy
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold, finish_hold
 from clinical_ai.steps.cluster.inventory import read_inventory
@@ -444,10 +444,10 @@ def die(namespace: Namespace) -> None:
     raise Killed
 
 
-def deploy_until_killed(namespace: Namespace, **wanted: str) -> None:
+def deploy_until_killed(namespace: Namespace, wanted: Mapping[str, Sequence[Object]]) -> None:
     """A flow run of the id `killed` deploys, and dies in between; then the world goes on."""
     with suppress(Killed, Transient):
-        deploy(namespace.site(run="killed"), stages(**wanted))
+        deploy(namespace.site(run="killed"), wanted)
     assert namespace.prefect.down
     namespace.prefect.down = namespace.fake.down = False
     namespace.fake.on_write = lambda _: None
@@ -456,7 +456,7 @@ def deploy_until_killed(namespace: Namespace, **wanted: str) -> None:
 def killed_at_writes_of(namespace: Namespace, name: str, **wanted: str) -> None:
     """It dies when it would write this object."""
     namespace.fake.on_write = lambda asked: die(namespace) if asked.name == name else None
-    deploy_until_killed(namespace, **wanted)
+    deploy_until_killed(namespace, stages(**wanted))
 
 
 def test_pools_that_a_killed_run_held_are_open_after_the_next(namespace: Namespace) -> None:
@@ -507,7 +507,7 @@ def test_a_pool_that_was_paused_by_hand_after_a_kill_at_the_end_of_a_hold_stays_
             namespace.fake.on_write = closes
         else:
             patch.setattr(namespace.prefect, "delete", removes)
-        deploy_until_killed(namespace, worker=BETTER)
+        deploy_until_killed(namespace, stages(worker=BETTER))
     assert namespace.paused() == [False, False]
     namespace.prefect.ends("killed")
     namespace.prefect.pools[names.PLATFORM_POOL]["is_paused"] = True
@@ -521,7 +521,7 @@ def test_what_a_killed_run_has_left_promised_tells_nothing_of_the_next_hold(
     deploy(namespace.site(), stages())
     with monkeypatch.context() as patch:
         patch.setattr(namespace.prefect, "delete", lambda _: die(namespace))
-        deploy_until_killed(namespace, worker=BETTER)
+        deploy_until_killed(namespace, stages(worker=BETTER))
     namespace.prefect.ends("killed")
     killed_at_writes_of(namespace, names.WORKER, worker=BETTER)
     assert namespace.paused() == [True, False]
@@ -564,6 +564,58 @@ def test_without_a_hold_whoever_starts_a_run_writes_nothing(namespace: Namespace
     namespace.fake.requests.clear()
     finish_abandoned_hold(namespace.cluster, namespace.prefect, "ann")
     assert namespace.fake.writes == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "held"),
+    [
+        ("server", names.SERVER, (True, True)),
+        ("platform worker", names.PLATFORM_WORKER, (False, True)),
+        ("worker", names.WORKER, (True, False)),
+    ],
+)
+def test_pools_are_held_while_a_replacement_ends_that_a_kill_left_to_kubernetes(
+    namespace: Namespace, clock: Clock, stage: str, name: str, held: tuple[bool, bool]
+) -> None:
+    deploy(namespace.site(), stages())
+    wanted = {**stages(), stage: [workload(name, BETTER)]}
+    clock.then = repeat(lambda: namespace.image(name) == BETTER and die(namespace))
+    deploy_until_killed(namespace, wanted)
+    namespace.prefect.ends("killed")
+    assert (namespace.image(name), namespace.paused()) == (BETTER, [False, False])
+    namespace.run(names.POOL)  # Kubernetes ends it, or has ended it, whoever waits
+    seen = set()
+
+    def look() -> None:
+        seen.add(tuple(namespace.paused()))
+        namespace.controllers()
+
+    clock.then = repeat(look)
+    deploy(namespace.site(run="next"), wanted)
+    assert seen == {held}
+    assert (namespace.paused(), namespace.stage()) == ([False, False], Stage.DONE)
+
+
+@pytest.mark.parametrize(("old", "held"), [(1, True), (0, False)])
+def test_what_is_not_up_holds_pools_only_while_pods_of_before_are_there(
+    namespace: Namespace, clock: Clock, old: int, held: bool
+) -> None:
+    """A server that is ill, or alone on a node that is gone, may not even answer."""
+    deploy(namespace.site(), stages())
+    status = {"replicas": 1 + old, "availableReplicas": old}
+    namespace.fake.edit(
+        "Deployment", names.SERVER, "controller", lambda it: it["status"].update(status)
+    )
+    seen = []
+
+    def look() -> None:
+        seen.append(namespace.paused())
+        namespace.controllers()
+
+    clock.then = repeat(look)
+    deploy(namespace.site(), stages())
+    assert seen == [[held, held]]
+    assert namespace.paused() == [False, False]
 
 
 def test_a_pool_that_was_paused_by_hand_stays_so_after_a_kill(namespace: Namespace) -> None:

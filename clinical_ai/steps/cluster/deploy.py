@@ -1,7 +1,7 @@
 """The platform's objects are as wanted, stage by stage; a bad roll-out is taken back."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,7 +29,12 @@ from clinical_ai.steps.cluster.inventory import (
 )
 from clinical_ai.steps.cluster.job import await_job, has_failed, has_succeeded, remove_job
 from clinical_ai.steps.cluster.records import Records
-from clinical_ai.steps.cluster.rollout import RolloutFailed, await_rollout, rollout_state
+from clinical_ai.steps.cluster.rollout import (
+    RolloutFailed,
+    await_rollout,
+    replaces_pods,
+    rollout_state,
+)
 from clinical_ai.steps.cluster.synced import KIND, await_synced, synced_state
 from clinical_ai.steps.progress import Tell, unheard
 from clinical_ai.waiting import Sighting, outlasting, persisting, wait_until
@@ -209,13 +214,19 @@ class _Work:
         change = self.seen[ref]
         if change.wrote:
             site.tell(share, f"{ref.short} is {change.did}")
+        elif is_up(site.cluster, ref):
+            self._keep(change)
+            return
         with _held(site, change):
             if change.wrote:
                 [change] = ensure_objects(site.cluster, [wanted], write=True, guard=site.guard)
                 site.note(change)
-            self.objects.append(change)
-            self.changes.append(change)
+            self._keep(change)
             _settle(site, ref, change)
+
+    def _keep(self, change: ObjectChange) -> None:
+        self.objects.append(change)
+        self.changes.append(change)
 
     def put_back(self) -> str:
         """What was looked at is as it was last found good; the newest first.
@@ -309,32 +320,40 @@ def is_up(cluster: Cluster, ref: Ref) -> bool:
 
 
 def _held(site: Site, change: ObjectChange) -> AbstractContextManager[None]:
-    """While a worker is replaced, its pool hands out no run; while the server is, none does."""
-    name = change.ref.name if change.ref and change.ref.kind == _WORKLOAD else ""
-    replaced = any(each.path.startswith(_TEMPLATE) for each in change.fields)
-    if site.api is None or not replaced:
+    """While a worker is replaced, its pool hands out no run; while the server is, none does.
+
+    Also while Kubernetes ends a replacement that a kill left to it. That waits for no run.
+    """
+    ref, api, guard = change.ref, site.api, site.guard
+    if api is None or ref is None or ref.kind != _WORKLOAD:
         return nullcontext()
-    api, guard = site.api, site.guard
-    if name == names.SERVER:
+    settle: Callable[[], None]
+    if ref.name == names.SERVER:
         pools, why = list(names.WORKERS), "the server is replaced"
         settle = partial(await_beginnings, api, pools, guard)
-    elif pool := _POOLS.get(name):
+    elif pool := _POOLS.get(ref.name):
         pools, why = [pool], f"the worker of pool {pool} is replaced"
         settle = partial(drain_worker, api, pool, site.drain_seconds, guard)
     else:
         return nullcontext()
+    if not any(each.path.startswith(_TEMPLATE) for each in change.fields):
+        found = site.cluster.find(ref)
+        if found is None or not replaces_pods(found):
+            return nullcontext()
+        settle = free
     return holding(site.records, api, pools, why, settle, site.run)
 
 
 def _settle(site: Site, ref: Ref, change: ObjectChange) -> None:
     """The workload has come up, the Secret is synced. RolloutFailed tells why it is not.
 
-    A server that was changed is the only one then.
+    A server that was changed, or had not come up yet, is the only one then.
     """
-    if not is_up(site.cluster, ref):
+    up = is_up(site.cluster, ref)
+    if not up:
         wait = await_synced if ref.kind == KIND else await_rollout
         wait(site.cluster, ref, seconds=site.seconds, beat=site.guard)
-    if change.wrote and ref.name == names.SERVER and ref.kind == _WORKLOAD:
+    if (change.wrote or not up) and ref.name == names.SERVER and ref.kind == _WORKLOAD:
         _await_one_server(site)
 
 

@@ -84,6 +84,13 @@ def rollout_state(found: Object) -> Sighting:
     return Sighting(done=True, summary=f"{available} pods are available")
 
 
+def replaces_pods(found: Object) -> bool:
+    """Whether pods of before its last change are there, or may be."""
+    status = found.get("status", {})
+    old = status.get("replicas", 0) - status.get("updatedReplicas", 0)
+    return old > 0 or not _is_seen(found)
+
+
 def _is_seen(found: Object) -> bool:
     """Whether its controller has seen the last change."""
     seen: int = found.get("status", {}).get("observedGeneration", 0)
