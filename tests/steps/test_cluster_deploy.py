@@ -62,6 +62,23 @@ def test_a_stage_begins_when_the_one_before_is_up(namespace: Namespace) -> None:
     assert namespace.images() == [BROKEN, None, None]
 
 
+def test_a_workload_that_somebody_deletes_while_it_comes_up_is_made_anew_the_next_time(
+    namespace: Namespace, clock: Clock
+) -> None:
+    ref = Ref("apps/v1", "Deployment", names.SERVER)
+
+    def delete() -> None:
+        uid = namespace.cluster.get(ref)["metadata"]["uid"]
+        namespace.cluster.delete(ref, uid=uid)
+
+    clock.then = iter([delete])
+    with pytest.raises(NeedsOperator, match=f"{names.SERVER} was deleted while .* run this again"):
+        deploy(namespace.site(), stages())
+    clock.then = repeat(namespace.controllers)
+    deploy(namespace.site(), stages())
+    assert namespace.images() == [GOOD] * 3
+
+
 def test_what_is_wanted_no_more_goes_once_the_rest_is_up(namespace: Namespace) -> None:
     deploy(namespace.site(), stages(more=[config("old")]))
     changes = deploy(namespace.site(), stages())

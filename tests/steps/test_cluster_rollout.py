@@ -255,10 +255,14 @@ def test_a_lease_that_is_lost_ends_the_wait(clock: Clock, monkeypatch: pytest.Mo
     assert clock.now < 20
 
 
-def test_a_deployment_that_is_not_there_is_no_wait(clock: Clock) -> None:
-    with pytest.raises(NeedsOperator, match="Deployment web does not exist"):
-        await_rollout(FakeCluster().open(), WEB, seconds=60)
-    assert clock.slept == 0
+def test_a_deployment_that_somebody_deletes_meanwhile_is_told_and_no_longer_waited_for(
+    clock: Clock,
+) -> None:
+    site = Site()
+    clock.happens(lambda: site.cluster.delete(WEB, uid=site.uid))
+    with pytest.raises(NeedsOperator, match=r"Deployment web was deleted while .* run this again"):
+        site.wait()
+    assert clock.slept == 1
 
 
 class Work:

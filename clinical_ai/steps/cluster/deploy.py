@@ -315,8 +315,8 @@ def is_up(cluster: Cluster, ref: Ref) -> bool:
     """Whether there is nothing to wait for."""
     if ref.kind not in _AWAITED:
         return True
-    state = synced_state if ref.kind == KIND else rollout_state
-    return state(cluster.get(ref)).done
+    state, found = synced_state if ref.kind == KIND else rollout_state, cluster.find(ref)
+    return found is not None and state(found).done
 
 
 def _held(site: Site, change: ObjectChange) -> AbstractContextManager[None]:

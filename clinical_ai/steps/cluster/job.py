@@ -6,7 +6,13 @@ from typing import Any, Final
 from clinical_ai.conditions import shortened
 from clinical_ai.diagnosis import Facts
 from clinical_ai.ports_cluster import Cluster, Object, Ref
-from clinical_ai.steps.cluster.rollout import RolloutFailed, Watch, await_gone, events_of
+from clinical_ai.steps.cluster.rollout import (
+    RolloutFailed,
+    Watch,
+    await_gone,
+    events_of,
+    get_awaited,
+)
 from clinical_ai.steps.runs import Run, RunWatch
 from clinical_ai.waiting import Sighting, outlasting, wait_until
 
@@ -34,7 +40,7 @@ def await_job(
     found: list[Object] = []
 
     def look() -> Sighting:
-        job = cluster.get(ref)
+        job = get_awaited(cluster, ref)
         ended = _ended(job)
         if ended is None:
             watch.judge(_facts(cluster, job))

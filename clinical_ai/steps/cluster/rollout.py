@@ -47,7 +47,7 @@ def await_rollout(
     watch = Watch(cluster, str(ref))
 
     def look() -> Sighting:
-        found = cluster.get(ref)
+        found = get_awaited(cluster, ref)
         state = rollout_state(found)
         if not state.done and _is_seen(found):  # until then it tells of the change before
             watch.judge(_facts(cluster, found))
@@ -55,6 +55,15 @@ def await_rollout(
 
     what = f"the rollout of {ref}"
     return wait_until(what, outlasting(look, beat), seconds=seconds, every=every)
+
+
+def get_awaited(cluster: Cluster, ref: Ref) -> Object:
+    """The object; NeedsOperator when it is there no more."""
+    found = cluster.find(ref)
+    if found is None:
+        problem = f"{ref} was deleted while it was waited for; Kubernetes does not tell by whom"
+        raise NeedsOperator(problem, "run this again, which makes it anew")
+    return found
 
 
 def await_gone(

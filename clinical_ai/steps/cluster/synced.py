@@ -10,7 +10,7 @@ from typing import Any, Final
 from clinical_ai.conditions import conditions_of, shortened
 from clinical_ai.errors import NeedsOperator, PlatformError
 from clinical_ai.ports_cluster import Cluster, Object, Ref
-from clinical_ai.steps.cluster.rollout import RolloutFailed
+from clinical_ai.steps.cluster.rollout import RolloutFailed, get_awaited
 from clinical_ai.waiting import Sighting, outlasting, wait_until
 
 OPERATOR: Final = "external-secrets.io/v1"
@@ -107,7 +107,7 @@ class _Watch:
     nudged: float = float("-inf")
 
     def look(self) -> Sighting:
-        found = self.cluster.get(self.ref)
+        found = get_awaited(self.cluster, self.ref)
         state = synced_state(found)
         if state.done:
             return state
