@@ -7,12 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from clinical_ai import names
-from clinical_ai.errors import NeedsOperator
+from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.plans import Journal, Stage
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.cluster.records import Records
@@ -65,6 +66,27 @@ def test_the_ledger_keeps_the_order_and_forgets_the_oldest(records: Records) -> 
         records.write_ledger({"run": number, "by": "ann"})
     assert [entry["run"] for entry in records.read_ledger()] == list(range(3, 53))
     assert records.read_ledger()[-1] == {"run": 52, "by": "ann"}
+
+
+def test_an_entry_that_is_written_again_since_the_answer_was_lost_is_there_once() -> None:
+    fake = FakeCluster()
+    records, answer = Records(fake.open()), fake.handle_request
+
+    def cut(request: httpx.Request) -> httpx.Response:
+        answered = answer(request)
+        if request.method == "PATCH":
+            raise httpx.ReadError("reset")
+        return answered
+
+    records.write_ledger({"at": "09:00", "run": 1})
+    fake.handle_request = cut  # type: ignore[method-assign]
+    with pytest.raises(Transient):
+        records.write_ledger({"at": "10:00", "run": 2, "changes": ["web updated"]})
+    fake.handle_request = answer  # type: ignore[method-assign]
+    records.write_ledger({"at": "10:01", "run": 2, "changes": ["web updated"]})
+    assert [entry["at"] for entry in records.read_ledger()] == ["09:00", "10:00"]
+    records.write_ledger({"at": "11:00", "run": 3, "changes": ["web updated"]})
+    assert [entry["run"] for entry in records.read_ledger()] == [1, 2, 3]
 
 
 def test_the_ledger_of_long_entries_stays_small_enough_for_a_config_map(records: Records) -> None:

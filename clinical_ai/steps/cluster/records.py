@@ -51,8 +51,14 @@ class Records:
         return self._rows(self._data(names.LEDGER).get(_LEDGER, "[]"), names.LEDGER)
 
     def write_ledger(self, entry: Mapping[str, Any]) -> None:
-        """The ledger ends with this entry; the oldest are forgotten, sooner where all are long."""
-        entries = [*self.read_ledger(), dict(entry)][-_ENTRIES:]
+        """The ledger ends with this entry; the oldest are forgotten, sooner where all are long.
+
+        One that differs from the last in its moment alone is that one, whose answer was lost.
+        """
+        known = self.read_ledger()
+        if known and {**known[-1], "at": ""} == {**entry, "at": ""}:
+            return
+        entries = [*known, dict(entry)][-_ENTRIES:]
         while len(text := json.dumps(entries, sort_keys=True)) > _MOST and len(entries) > 1:
             del entries[0]
         self._write(names.LEDGER, data={_LEDGER: text})
