@@ -126,10 +126,13 @@ def test_no_pool_hands_out_a_run_while_the_server_is_replaced(namespace: Namespa
 
 
 @pytest.mark.parametrize("begins", [True, False])
-def test_runs_that_were_taken_have_begun_before_the_server_is_replaced(
-    namespace: Namespace, clock: Clock, begins: bool
+@pytest.mark.parametrize(
+    ("stage", "name"), [("server", names.SERVER), ("platform worker", names.PLATFORM_WORKER)]
+)
+def test_runs_that_were_taken_have_begun_before_the_server_or_their_worker_is_replaced(
+    namespace: Namespace, clock: Clock, begins: bool, stage: str, name: str
 ) -> None:
-    """The next server would not know of their slots. One that can't begin is no reason to wait."""
+    """A server would not know of their slots, a worker not of them. Who can't begin stops none."""
     deploy(namespace.site(), stages())
     run = namespace.run(names.PLATFORM_POOL)
     pending = {"state": {"type": "PENDING"}, "force": True}
@@ -137,16 +140,16 @@ def test_runs_that_were_taken_have_begun_before_the_server_is_replaced(
     began = clock.now
 
     def is_held() -> bool:
-        return begins and namespace.paused() == [True, True]
+        return begins and namespace.paused()[1] and namespace.stage() is Stage.HELD
 
     def begin() -> None:
-        assert namespace.image(names.SERVER) == GOOD
+        assert namespace.image(name) == GOOD
         running = {"state": {"type": "RUNNING"}, "force": True}
         namespace.prefect.post(f"/flow_runs/{run}/set_state", running)
 
     clock.then = repeat(Later(namespace, is_held, begin))
-    deploy(namespace.site(), stages(server=BETTER))
-    assert namespace.image(names.SERVER) == BETTER
+    deploy(namespace.site(), {**stages(), stage: [workload(name, BETTER)]})
+    assert namespace.image(name) == BETTER
     assert (clock.now - began > 60) is not begins
 
 

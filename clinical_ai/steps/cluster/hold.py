@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 # Seconds without a run: an answer to a worker may be on the way, and the server be slow.
 _QUIET: Final = 10
 _TO_BEGIN: Final = 60
+_BEGUN: Final = 2  # the same for runs that are to begin only: they are pending a request later
 _TO_ANSWER: Final = 60  # a port that is forwarded moves to the next server's pod
 
 
@@ -69,27 +70,33 @@ def holding(
 def drain_worker(api: PrefectApi, pool: str, drain_seconds: float, guard: Guard) -> None:
     """Runs of the clinical pool are processes of its worker, and end before that is replaced.
 
-    Those of the platform's pool are Jobs, which live on without theirs.
+    Those of the platform's pool are Jobs, which live on without theirs once they have begun. One
+    that its worker has taken and made no Job of yet would be lost with it.
     """
     if pool == names.POOL:
         drain(api, [pool], drain_seconds, guard, quiet=_QUIET)
+    else:
+        await_beginnings(api, [pool], guard)
 
 
 def await_beginnings(api: PrefectApi, pools: Sequence[str], guard: Guard) -> None:
-    """Runs that a worker has taken have begun, before the server is replaced.
+    """Runs that a worker has taken have begun, before it or the server is replaced.
 
     A slot that one was given by a server is not known to the next, which cancels a run that would
     begin. Not for ever: a pod may wait for a node.
     """
+    empty = 0
 
     def look() -> Sighting:
+        nonlocal empty
         rows = [row["name"] for pool in pools for row in runs_in(api, pool, ("PENDING",))]
-        return Sighting(not rows, f"about to begin: {', '.join(rows[:5])}")
+        empty = 0 if rows else empty + 1
+        return Sighting(empty > _BEGUN, f"about to begin: {', '.join(rows[:5])}")
 
     try:
         wait_until("runs to begin", outlasting(look, guard), seconds=_TO_BEGIN, every=1)
     except TimedOut as error:
-        log.warning("the server is replaced all the same: %s", error)
+        log.warning("goes on all the same: %s", error)
 
 
 def _await_answer(api: PrefectApi) -> None:
