@@ -52,9 +52,9 @@ def refs(settings: Settings) -> list[Ref]:
 
 
 def records() -> list[Ref]:
-    """What is written by name beside all that is applied; but for Secrets and Jobs."""
+    """What is written by a fixed name beside all that is applied; but for Secrets."""
     written = (Ref("v1", "ConfigMap", name) for name in (*_RECORDS, names.JOURNAL))
-    return [*written, _LEASE]
+    return [*written, _LEASE, Ref("batch/v1", "Job", names.POD_CHECK)]
 
 
 def resource_of(ref: Ref) -> str:

@@ -101,12 +101,12 @@ class _Platform:
         return sum(self.cluster.find(it) is None for it in wanted)
 
     def _jobs_to_come(self) -> int:
-        there = [
-            job["metadata"].get("labels", {}).get("app")
-            for job in self.cluster.find_all("batch/v1", "Job")
-        ]
         wanted = {names.MIGRATION: 1, names.PLATFORM_JOB: _RUNS}
-        return sum(max(0, number - there.count(app)) for app, number in wanted.items())
+        return sum(max(0, number - self._jobs_of(app)) for app, number in wanted.items())
+
+    def _jobs_of(self, app: str) -> int:
+        """A namespace may hold thousands of others' Jobs."""
+        return len(self.cluster.find_all("batch/v1", "Job", labels={"app": app}))
 
 
 def _shortages(quota: Object, platform: _Platform) -> Iterator[NeedsOperator]:

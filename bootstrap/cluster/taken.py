@@ -19,7 +19,7 @@ _MARKS: Final = {
 
 def check_names(cluster: Cluster, settings: Settings) -> str:
     """No object of our names is somebody else's; such an install is left untouched."""
-    foreign = [*_objects(cluster, settings), *_records(cluster), *_jobs(cluster)]
+    foreign = [*_objects(cluster, settings), *_records(cluster)]
     if foreign:
         raise NeedsOperator(
             f"these are there and not of this platform: {', '.join(map(str, foreign))}",
@@ -49,20 +49,14 @@ def _objects(cluster: Cluster, settings: Settings) -> Iterator[Ref]:
 
 
 def _records(cluster: Cluster) -> Iterator[Ref]:
-    """Not the switch of break-glass, nor Secrets, which a person may make."""
+    """Not the switch of break-glass, nor Secrets, which a person may make.
+
+    Nor the Job of a migration: nobody else has its name, which holds the hash of what it does.
+    """
     for ref in needs.records():
         found = cluster.find(ref)
         if found is not None and not _is_marked(found):
             yield Ref.of(found)
-
-
-def _jobs(cluster: Cluster) -> Iterator[Ref]:
-    """The check from a pod, and migrations, whatever release they are of."""
-    for job in cluster.find_all("batch/v1", "Job"):
-        ref = Ref.of(job)
-        taken = ref.name == names.POD_CHECK or ref.name.startswith(f"{names.MIGRATION}-")
-        if taken and not _is_marked(job):
-            yield ref
 
 
 def _owner(each: Manifest) -> str | None:

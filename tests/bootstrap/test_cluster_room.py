@@ -256,3 +256,11 @@ def test_an_object_without_labels_is_no_job_of_ours(site: Site) -> None:
     site.put(theirs)
     site.quota("1", "5", "count/jobs.batch")
     assert "leaves 4 of 5" in site.fault().problem
+
+
+def test_others_jobs_of_which_there_may_be_thousands_are_not_read(site: Site) -> None:
+    site.quota("0", "5", "count/jobs.batch")
+    site.check()
+    lists = [it for it in site.fake.requests if (it.verb, it.served.kind) == ("list", "Job")]
+    asked = {it.query.get("labelSelector") for it in lists}
+    assert asked == {f"app={names.MIGRATION}", f"app={names.PLATFORM_JOB}"}
