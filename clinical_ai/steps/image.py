@@ -61,7 +61,9 @@ def look_for_image(images: Images, source: Source) -> Seen:
 def ensure_image(images: Images, seen: Seen) -> str:
     """The image by digest; built only when the registry had none of this content.
 
-    Interrupted between two tags, the next call sets the missing ones.
+    Interrupted between two tags, the next call sets the missing ones. No lease is held meanwhile:
+    others who push may install into another cluster. So the registry is asked again after a build,
+    which takes minutes, and after a push.
     """
     source, repository = seen.source, seen.source.repository
     if seen.digest is None:
@@ -73,18 +75,19 @@ def ensure_image(images: Images, seen: Seen) -> str:
             arguments=source.arguments,
             host_network=source.host_network,
         )
-        images.push(repository, source.content, seen.missing)
-        pushed = images.find_digest(f"{repository}:{source.content}")
-        if pushed is None:
-            raise NeedsOperator(
-                f"the registry has no {repository}:{source.content} after it was pushed",
-                "look whether the registry removes images, or is another one for other callers",
-            )
-        return f"{repository}@{pushed}"
-    if seen.missing:
+        seen = look_for_image(images, source)
+    if seen.image is not None and not seen.missing:
+        return seen.image
+    if seen.digest is not None:
         images.fetch(repository, seen.digest, source.content)
-        images.push(repository, source.content, seen.missing)
-    return f"{repository}@{seen.digest}"
+    images.push(repository, source.content, seen.missing)
+    pushed = look_for_image(images, source)
+    if pushed.image is None:
+        raise NeedsOperator(
+            f"the registry has no {repository}:{source.content} after it was pushed",
+            "look whether the registry removes images, or is another one for other callers",
+        )
+    return pushed.image
 
 
 def _refuse_other(source: Source, there: str | None, digest: str | None) -> None:

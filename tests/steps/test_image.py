@@ -101,6 +101,39 @@ def test_a_kill_between_two_tags_is_healed_by_the_next_run(fatal: str) -> None:
     assert ensure(images)[1].did is Did.UNCHANGED
 
 
+def somebody_else(images: MemoryImages, source: Source = SOURCE) -> str:
+    """Builds at another moment, and so another digest, and pushes to the same registry."""
+    other = MemoryImages()
+    other.registry, other.builds = images.registry, 7
+    return ensure(other, source)[0]
+
+
+def test_of_two_who_build_at_once_the_later_takes_what_the_earlier_pushed() -> None:
+    images = MemoryImages()
+    seen = look_for_image(images, SOURCE)
+    theirs = somebody_else(images)
+    assert ensure_image(images, seen) == theirs
+    assert {f"{REPOSITORY}@{digest}" for digest in images.registry.values()} == {theirs}
+
+
+def test_a_version_that_somebody_pushed_of_another_content_meanwhile_is_left_as_it_is() -> None:
+    images = MemoryImages()
+    seen = look_for_image(images, SOURCE)
+    somebody_else(images, OTHER)
+    before = dict(images.registry)
+    with pytest.raises(NeedsOperator, match=r"v1\.0\.0 is in the registry with another content"):
+        ensure_image(images, seen)
+    assert images.registry == before
+
+
+def test_pushes_that_crossed_and_left_two_digests_of_one_version_are_told() -> None:
+    images = MemoryImages()
+    theirs = {f"{REPOSITORY}:{SOURCE.content}": f"sha256:{'7' * 64}"}
+    images.on_push = lambda tag: images.registry.update(theirs if tag == "latest" else {})
+    with pytest.raises(NeedsOperator, match=r"v1\.0\.0 is in the registry with another content"):
+        ensure(images)
+
+
 def test_a_registry_that_keeps_nothing_is_told() -> None:
     images = MemoryImages()
     images.find_digest = lambda _: None  # type: ignore[method-assign]
