@@ -13,10 +13,11 @@ from bootstrap.request import Request
 from bootstrap.terminal import Terminal
 from clinical_ai import __version__, names
 from clinical_ai.adapters.docker_images import DockerImages
-from clinical_ai.adapters.image_source import content_of
+from clinical_ai.adapters.source_files import content_of
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator, PlatformError, Transient
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
+from clinical_ai.manifests.release import IMAGE
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings
 from clinical_ai.steps.image import Seen, Source, ensure_image, look_for_image
@@ -89,7 +90,7 @@ def source_of(checkout: Path, settings: Settings) -> Source:
     """What the image is made of: the code, its packages, and how it is built."""
     build = cluster_of(settings).build
     arguments = {**build.arguments, "BASE": build.base_image}
-    content = content_of(checkout, json.dumps(arguments, sort_keys=True))
+    content = content_of(checkout, IMAGE, json.dumps(arguments, sort_keys=True))
     return Source(
         folder=checkout,
         repository=cluster_of(settings).image,

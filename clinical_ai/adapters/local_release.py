@@ -15,6 +15,7 @@ from typing import Final
 from clinical_ai import __version__
 from clinical_ai.adapters.files import unwritable, write_atomically
 from clinical_ai.adapters.local_postgres import readable
+from clinical_ai.adapters.source_files import content_of, files_of
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.manifests import release as manifest
@@ -25,10 +26,8 @@ _PINNED: Final = re.compile(r"^([A-Za-z0-9._-]+)(\[[^]]*\])?==([^ ;\\]+)")
 
 def release_hash(checkout: Path, python: Path) -> str:
     """The name of the release that this checkout would make."""
-    files = ((str(path.relative_to(checkout)), path.read_bytes()) for path in _code(checkout))
-    return manifest.content_hash(
-        files, f"{sys.version_info.major}.{sys.version_info.minor} {python}"
-    )
+    made_by = f"{sys.version_info.major}.{sys.version_info.minor} {python}"
+    return content_of(checkout, manifest.LOCAL, made_by)
 
 
 def ensure_release(
@@ -99,12 +98,8 @@ def _runs(python: Path, user: tuple[int, int] | None) -> bool:
     return tried.returncode == 0
 
 
-def _code(checkout: Path) -> list[Path]:
-    return sorted(path for pattern in manifest.CODE for path in checkout.glob(pattern))
-
-
 def _copy_code(checkout: Path, target: Path) -> None:
-    for path in _code(checkout):
+    for path in files_of(checkout, manifest.LOCAL):
         copy = target / path.relative_to(checkout)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)

@@ -43,6 +43,7 @@ def checkout(tmp_path: Path) -> Path:
     folder = tmp_path / "checkout"
     for file, text in {
         "flows/one.py": "import idna\nTEXT = 'first'\n",
+        "flows/queries/patients.sql": "select 1",
         "clinical_ai/steps/table.json": "{}",
         "tests/test_one.py": "",
         ".env": "SECRET=1\n",
@@ -82,6 +83,7 @@ def test_a_release_holds_the_code_and_the_locked_packages_and_nothing_else(
     assert sorted(str(p.relative_to(code)) for p in code.rglob("*") if p.is_file()) == [
         "clinical_ai/steps/table.json",
         "flows/one.py",
+        "flows/queries/patients.sql",
         "prefect.yaml",
         "requirements.lock",
     ]

@@ -18,8 +18,9 @@ from bootstrap.cluster.image import source_of
 from clinical_ai import names
 from clinical_ai.adapters.change_lock import change_lock
 from clinical_ai.adapters.docker_images import DockerImages
-from clinical_ai.adapters.image_source import content_of
 from clinical_ai.adapters.kubernetes_api import KubernetesApi, open_kubernetes
+from clinical_ai.adapters.source_files import content_of
+from clinical_ai.manifests.release import IMAGE
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.settings import Settings, parse
@@ -113,7 +114,7 @@ class ClusterSite:
             namespace=self.namespace,
             registry=REGISTRY,
             # A version's image is never replaced: each state of the code has its own place.
-            content=f"e2e-{content_of(CHECKOUT, '')[:8]}",
+            content=f"e2e-{content_of(CHECKOUT, IMAGE, '')[:8]}",
             data=self.data,
         )
         requests = "".join(_REQUESTS.format(component=each) for each in _COMPONENTS)

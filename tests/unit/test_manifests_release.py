@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as some
 
-from clinical_ai.manifests.release import CODE, content_hash
+from clinical_ai.manifests.release import IMAGE, LOCAL, content_hash
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _NAMES = some.text(some.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -54,11 +54,11 @@ def test_what_moves_between_a_name_and_its_content_is_noticed() -> None:
     assert content_hash([("a", b""), ("b", b"")], "3") != content_hash([("a", b"\0b\0")], "3")
 
 
-@pytest.mark.parametrize("pattern", CODE)
+@pytest.mark.parametrize("pattern", sorted({*LOCAL, *IMAGE}))
 def test_every_pattern_finds_something_in_this_repository(pattern: str) -> None:
     assert next(ROOT.glob(pattern), None) is not None
 
 
 def test_tests_documents_and_demonstration_are_no_part_of_a_release() -> None:
-    tops = {pattern.split("/")[0] for pattern in CODE}
+    tops = {pattern.split("/")[0] for pattern in (*LOCAL, *IMAGE)}
     assert not tops & {"tests", "docs", "demonstration", "benchmarks", "README.md"}

@@ -1,11 +1,12 @@
-"""The content of an image changes with each file it is made of, and with nothing else."""
+"""The name of an image or a release changes with each file of it, and with nothing else."""
 
 from pathlib import Path
 
 import pytest
 from docker.utils.build import exclude_paths
 
-from clinical_ai.adapters.image_source import content_of, files_of
+from clinical_ai.adapters.source_files import content_of, files_of
+from clinical_ai.manifests.release import IMAGE, LOCAL
 from tests.repository.texts import ROOT
 
 FILES = {
@@ -39,22 +40,24 @@ def write(checkout: Path, name: str, text: str = "other") -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_change_of_any_file_is_another_content(checkout: Path, name: str) -> None:
-    before = content_of(checkout, "{}")
+    before = content_of(checkout, IMAGE, "{}")
     write(checkout, name)
-    assert content_of(checkout, "{}") != before
+    assert content_of(checkout, IMAGE, "{}") != before
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_goes_or_comes_is_another_content(checkout: Path, name: str) -> None:
-    whole = content_of(checkout, "{}")
+    whole = content_of(checkout, IMAGE, "{}")
     (checkout / name).rename(checkout / "elsewhere")
-    assert content_of(checkout, "{}") != whole
+    assert content_of(checkout, IMAGE, "{}") != whole
     (checkout / "elsewhere").rename(checkout / name)
-    assert content_of(checkout, "{}") == whole
+    assert content_of(checkout, IMAGE, "{}") == whole
 
 
 def test_other_arguments_of_the_build_are_another_content(checkout: Path) -> None:
-    assert content_of(checkout, '{"BASE": "a"}') != content_of(checkout, '{"BASE": "b"}')
+    assert content_of(checkout, IMAGE, '{"BASE": "a"}') != content_of(
+        checkout, IMAGE, '{"BASE": "b"}'
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,8 @@ def test_other_arguments_of_the_build_are_another_content(checkout: Path) -> Non
         "clinical_ai/__pycache__/a.cpython-313.pyc",
         "clinical_ai/__pycache__/left.py",
         "flows/old.pyc",
+        "flows/.a.py.swp",
+        "flows/.cache/b.py",
         "tests/test_a.py",
         "docs/a.md",
         "requirements.lock",
@@ -71,19 +76,31 @@ def test_other_arguments_of_the_build_are_another_content(checkout: Path) -> Non
     ],
 )
 def test_what_is_not_in_the_image_changes_nothing(checkout: Path, name: str) -> None:
-    before = content_of(checkout, "{}")
+    before = content_of(checkout, IMAGE, "{}")
     write(checkout, name)
-    assert content_of(checkout, "{}") == before
+    assert content_of(checkout, IMAGE, "{}") == before
 
 
 def test_what_docker_is_given_is_what_names_the_image(checkout: Path) -> None:
     ignored = (ROOT / ".dockerignore").read_text()
     write(checkout, ".dockerignore", ignored)
-    for name in ("flows/.hidden", "flows/__pycache__/a.pyc", "blocks/old.pyc", "docs/a.md", "a.py"):
+    left = ("flows/.a.py.swp", "flows/.cache/b.py", "flows/__pycache__/a.pyc", "blocks/old.pyc")
+    for name in (*left, "docs/a.md", "a.py"):
         write(checkout, name)
     patterns = [line for line in ignored.splitlines() if line[:1] not in {"", "#"}]
     given = exclude_paths(str(checkout), patterns, dockerfile="Dockerfile")
-    assert {checkout / name for name in given if (checkout / name).is_file()} == files_of(checkout)
+    assert {checkout / name for name in given if (checkout / name).is_file()} == files_of(
+        checkout, IMAGE
+    )
+
+
+def test_one_machine_is_given_the_same_code_as_an_image(checkout: Path) -> None:
+    """With what lies beside a flow; packages and the build are each their own."""
+    write(checkout, "requirements.lock")
+    one, other = files_of(checkout, LOCAL), files_of(checkout, IMAGE)
+    assert checkout / "flows/queries/patients.sql" in one
+    build = {"requirements.lock", "requirements-k8s.lock", "Dockerfile", ".dockerignore"}
+    assert {path.name for path in one ^ other} == build
 
 
 def test_where_the_checkout_is_and_how_its_files_were_made_changes_nothing(
@@ -93,4 +110,4 @@ def test_where_the_checkout_is_and_how_its_files_were_made_changes_nothing(
     for name in reversed(FILES):
         write(other, name, FILES[name])
         (other / name).chmod(0o600)
-    assert content_of(other, "{}") == content_of(checkout, "{}")
+    assert content_of(other, IMAGE, "{}") == content_of(checkout, IMAGE, "{}")
