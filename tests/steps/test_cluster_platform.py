@@ -257,7 +257,7 @@ def test_rights_that_new_settings_need_are_told_with_the_command_that_gives_them
         bring(installed, write=write)
     assert names.PLATFORM_JOB in refused.value.remedy
     assert (
-        "heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
+        "heal it with bootstrap: `clinical-ai up --runtime kubernetes --settings FILE`"
         in refused.value.remedy
     )
 
@@ -280,7 +280,7 @@ def test_labels_that_the_namespace_lost_are_told_with_the_command_that_heals_the
     [told] = [change for change in bring(installed, write=write) if change.differs]
     assert (told.what, told.did) == (f"Namespace {SPACE}", Did.DRIFTED)
     assert told.detail.startswith(f"{access.LEVEL}/enforce; ")
-    assert "heal it with `python -m bootstrap --runtime kubernetes" in told.detail
+    assert "heal it with bootstrap: `clinical-ai up --runtime kubernetes" in told.detail
 
 
 def test_a_namespace_that_bootstrap_did_not_make_is_not_compared(installed: Installed) -> None:

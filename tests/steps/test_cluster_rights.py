@@ -80,7 +80,7 @@ def test_rights_that_somebody_changed_are_told_by_field_with_what_heals_them(
     assert what == kind
     assert detail.startswith(f"{field}; set by kubectl-edit; ")
     assert detail.endswith(
-        "then heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
+        "then heal it with bootstrap: `clinical-ai up --runtime kubernetes --settings FILE`"
     )
     name = next(it["metadata"]["name"] for it in WANTED if it["kind"] == kind)
     assert f"`kubectl delete {kind.lower()} {name} -n " in detail
@@ -91,7 +91,7 @@ def test_what_is_not_there_is_told(fake: FakeCluster) -> None:
         del fake.objects.all[place]
     told = looked(fake)
     assert list(told) == ["RoleBinding"]
-    heal = "heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
+    heal = "heal it with bootstrap: `clinical-ai up --runtime kubernetes --settings FILE`"
     assert told["RoleBinding"] == f"it is not there; {heal}"
 
 
@@ -102,7 +102,7 @@ def test_a_field_that_somebody_took_away_is_put_back_by_bootstrap_at_once(
     told = looked(fake)
     assert (
         told["Role"]
-        == "rules; heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
+        == "rules; heal it with bootstrap: `clinical-ai up --runtime kubernetes --settings FILE`"
     )
 
 

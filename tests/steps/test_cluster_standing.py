@@ -168,7 +168,7 @@ def test_rights_of_a_new_kind_come_without_those_of_the_old_one_going(
     bind(site)
     with pytest.raises(NeedsOperator, match="httproutes") as refused:
         deploy(site)
-    assert "heal it with `python -m bootstrap" in refused.value.remedy
+    assert "heal it with bootstrap: `clinical-ai up" in refused.value.remedy
     bootstrap(site)
     deploy(site)
     assert ("HTTPRoute", names.SERVER) in site.there()
@@ -185,7 +185,7 @@ def test_rights_that_outlive_what_they_were_for_are_told(
     deploy(site)
     [told] = [each for each in site.platform().rights() if each.differs]
     assert told.what == f"Role {SPACE}/{names.PLATFORM_JOB}"
-    assert told.detail.startswith("rules; heal it with `python -m bootstrap")
+    assert told.detail.startswith("rules; heal it with bootstrap: `clinical-ai up")
 
 
 def test_a_kind_that_the_cluster_serves_no_more_stands_in_no_ones_way(

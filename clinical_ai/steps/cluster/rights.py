@@ -13,7 +13,7 @@ from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.inventory import kept_by_deploy, read_inventory
 from clinical_ai.steps.cluster.records import Records
 
-_HEAL: Final = "heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
+_HEAL: Final = "heal it with bootstrap: `clinical-ai up --runtime kubernetes --settings FILE`"
 _COMPARED: Final = ("rules", "roleRef", "subjects", "automountServiceAccountToken")
 
 
