@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from kubernetes_asyncio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
 log = logging.getLogger(__name__)
-# It warns of an absent file, which is told as ours, with a remedy.
-logging.getLogger("kubernetes_asyncio.config").setLevel(logging.ERROR)
+# It logs what it raises as well, such as all that a login program printed. Told as ours, once.
+logging.getLogger("kubernetes_asyncio.config").setLevel(logging.CRITICAL)
 
 _NO_KUBECONFIG: Final = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError),

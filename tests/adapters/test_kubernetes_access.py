@@ -161,17 +161,23 @@ def test_it_is_read_inside_a_running_event_loop_too(tmp_path: Path) -> None:
     assert asyncio.run(inside()) == "Bearer 1"
 
 
-def test_a_login_program_that_fails_says_why(tmp_path: Path) -> None:
+def test_a_login_program_that_fails_says_why_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     user = plugin(tmp_path, "sys.exit('the session has expired, run aws sso login')")
     with pytest.raises(NeedsOperator, match="the session has expired, run aws sso login"):
         load(write(tmp_path, user))
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("output", [f"print('{CANARY}')", "print(json.dumps({'a': 1}))"])
-def test_what_a_login_program_printed_is_not_repeated(tmp_path: Path, output: str) -> None:
+def test_what_a_login_program_printed_is_not_repeated(
+    tmp_path: Path, output: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(NeedsOperator) as refused:
         load(write(tmp_path, plugin(tmp_path, output)))
     assert CANARY not in "".join(traceback.format_exception(refused.value))
+    assert caplog.records == []
 
 
 def id_token(expires: float) -> str:
