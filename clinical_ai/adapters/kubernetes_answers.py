@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from clinical_ai.adapters.kubernetes_errors import Asked, refusal
-from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.errors import NeedsOperator, PlatformError, Transient
 from clinical_ai.ports_cluster import Object
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _NO_SUCH_PATH: Final = "404 page not found"  # of a kind that is not served
 def decoded(answer: "httpx.Response", asked: Asked) -> Answer:
     """The object; Transient or NeedsOperator for a refusal."""
     if answer.is_error:
-        raise refusal(answer.status_code, status_of(answer), asked)
+        raise refused(answer, asked)
     try:
         found: Answer = answer.json()
     except ValueError:
@@ -26,6 +26,21 @@ def decoded(answer: "httpx.Response", asked: Asked) -> Answer:
             f"what answers at {answer.request.url.host} is not Kubernetes", "see KUBECONFIG"
         ) from None
     return found
+
+
+def refused(answer: "httpx.Response", asked: Asked) -> PlatformError:
+    """The error for a refusal, which may be that of a proxy: Transient when it finds no way on."""
+    code = answer.status_code
+    if code == 429 or code >= 500 or _is_of_kubernetes(answer):
+        return refusal(code, status_of(answer), asked)
+    problem = f"what answered {code} to {asked.verb} {asked.what} is not Kubernetes, but before it"
+    if code == 404:
+        return Transient(problem)
+    return NeedsOperator(
+        problem,
+        "have the proxy let it through, or go past it: see HTTPS_PROXY, NO_PROXY, and proxy-url in "
+        "the kubeconfig",
+    )
 
 
 def is_absence(answer: "httpx.Response", asked: Asked) -> bool:
@@ -36,11 +51,13 @@ def is_absence(answer: "httpx.Response", asked: Asked) -> bool:
     """
     if answer.status_code != 404:
         return False
-    if status_of(answer).get("kind") != "Status" and answer.text.strip() != _NO_SUCH_PATH:
-        raise Transient(
-            f"what answered 404 to {asked.verb} {asked.what} is not Kubernetes, but before it"
-        )
+    if not _is_of_kubernetes(answer):
+        raise refused(answer, asked)
     return True
+
+
+def _is_of_kubernetes(answer: "httpx.Response") -> bool:
+    return status_of(answer).get("kind") == "Status" or answer.text.strip() == _NO_SUCH_PATH
 
 
 def status_of(answer: "httpx.Response") -> Answer:

@@ -14,10 +14,11 @@ from clinical_ai.adapters.kubernetes_answers import (
     is_absence,
     last_seen,
     read_pages,
+    refused,
     status_of,
 )
 from clinical_ai.adapters.kubernetes_connection import Connection
-from clinical_ai.adapters.kubernetes_errors import Asked, refusal
+from clinical_ai.adapters.kubernetes_errors import Asked
 from clinical_ai.adapters.kubernetes_kinds import Kinds
 from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.names import FIELD_MANAGER
@@ -167,7 +168,7 @@ class KubernetesApi:
         if answer.status_code in {400, 404}:
             return ""  # it waits to start, or was never there before
         if answer.is_error:
-            raise refusal(answer.status_code, status_of(answer), asked)
+            raise refused(answer, asked)
         return answer.text
 
     def events(self, found: Object) -> list[Object]:

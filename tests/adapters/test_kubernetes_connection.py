@@ -108,6 +108,28 @@ def test_what_a_proxy_does_not_find_is_not_taken_for_absent(body: str) -> None:
     assert cluster.find(CONFIG)
 
 
+@pytest.mark.parametrize("code", [400, 403, 407, 418, 422])
+@pytest.mark.parametrize("body", ["<html>Access denied</html>", "", '{"error": "policy"}'])
+def test_what_a_proxy_refuses_is_no_rule_of_the_cluster(code: int, body: str) -> None:
+    fake = FakeCluster()
+    cluster = fake.open()
+    cluster.serves("v1", "ConfigMap")
+    for ask in (lambda: cluster.find(CONFIG), lambda: cluster.apply(config())):
+        fake.first = [httpx.Response(code, text=body)]
+        with pytest.raises(NeedsOperator, match=f"answered {code} to .* is not Kub") as refused:
+            ask()
+        assert "NO_PROXY" in refused.value.remedy
+
+
+def test_what_a_proxy_does_not_find_to_write_to_is_an_outage() -> None:
+    fake = FakeCluster()
+    cluster = fake.open()
+    cluster.serves("v1", "ConfigMap")
+    fake.first = [httpx.Response(404, text="no route")]
+    with pytest.raises(Transient, match="answered 404 to patch"):
+        cluster.apply(config())
+
+
 def test_a_path_that_kubernetes_does_not_serve_holds_no_object() -> None:
     fake = FakeCluster()
     cluster = fake.open()
