@@ -56,6 +56,12 @@ def test_a_registry_is_all_that_has_to_be_said() -> None:
         parse({"kubernetes": {}})
 
 
+def test_a_project_of_a_registry_may_be_named_as_the_image_is() -> None:
+    """Harbor and others want one before the image, so such a path is no mistake."""
+    project = "registry.example.org/clinical-ai-prefect"
+    assert settings(registry=project).kubernetes.image == f"{project}/clinical-ai-prefect"
+
+
 def test_addresses_follow_the_namespace_unless_they_are_given() -> None:
     made = settings(namespace="trial-7")
     server = "http://clinical-ai-prefect-server.trial-7.svc.cluster.local:4200/api"
