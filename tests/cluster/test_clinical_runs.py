@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import cycle
 from threading import Event, Thread
 from time import sleep
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -169,14 +170,14 @@ def test_a_run_whose_worker_vanished_is_reported_as_crashed_within_90_seconds(
 
 def test_a_new_server_fails_no_request_of_a_client_at_10_a_second(site: ClusterSite) -> None:
     service = site.api.get(Ref("v1", "Service", names.SERVER))
-    place = f"http://{service['spec']['clusterIP']}:{names.API_PORT}/api/health"
+    place = f"http://{service['spec']['clusterIP']}:{names.API_PORT}/api"
     [pod] = pods_of(site.api, names.SERVER)
     old = Ref("v1", "Pod", pod["metadata"]["name"])
 
     def look() -> Sighting:
         return Sighting(site.api.find(old) is None, f"{old} is still there")
 
-    with asking(place) as answers:
+    with asking(place, site.password()) as answers:
         site.kubectl("rollout", "restart", f"deployment/{names.SERVER}")
         await_rollout(site.api, _SERVER, seconds=300)
         wait_until("the end of the old server", look, seconds=120)
@@ -185,21 +186,26 @@ def test_a_new_server_fails_no_request_of_a_client_at_10_a_second(site: ClusterS
 
 
 @contextmanager
-def asking(place: str) -> Iterator[list[str]]:
+def asking(place: str, password: str) -> Iterator[list[str]]:
     """What a client is answered that asks ten times a second while the block runs.
 
-    Every second request goes over a new connection, the others over one that stays.
+    Every second request goes over a new connection, the others over one that stays. By turns they
+    ask for the server's health, and to count runs, which asks the database.
     """
     over, answers = Event(), list[str]()
+    user, _, secret = password.partition(":")
+    given: dict[str, Any] = {"timeout": 30, "auth": (user, secret)}
 
     def ask(*, anew: bool) -> None:
-        client = httpx.Client(timeout=30)
+        questions = cycle((("GET", "/health"), ("POST", "/flow_runs/count")))
+        client = httpx.Client(**given)
         while not over.wait(2 * _EVERY):
             if anew:
                 client.close()
-                client = httpx.Client(timeout=30)
+                client = httpx.Client(**given)
+            method, path = next(questions)
             try:
-                answers.append(str(client.get(place).status_code))
+                answers.append(str(client.request(method, f"{place}{path}").status_code))
             except httpx.HTTPError as error:
                 answers.append(repr(error))
         client.close()

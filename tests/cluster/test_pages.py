@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -22,9 +22,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.parts, pytest.mark.timeout(900)]
 
 _RUN_SECONDS: Final = 300
 _PATIENCE: Final = 15  # seconds for what should be there at once
-# With the ExternalSecret its Secret goes, too, which the run that heals would read.
-_DELETED: Final = (f"Ingress {names.SERVER}", f"ExternalSecret {names.AWS_CREDENTIALS}")
-_EDITED: Final = f"SecretStore {names.VAULT}"
+_INGRESS, _STORE = f"Ingress {names.SERVER}", f"SecretStore {names.VAULT}"
+# With it its Secret goes, too, which the run that heals would read.
+_SYNCED: Final = f"ExternalSecret {names.AWS_CREDENTIALS}"
 _VERSION: Final = re.compile("^[0-9a-f]{8}$")  # of an artifact
 
 
@@ -147,12 +147,22 @@ def run_by_form(production: ProductionSite, way: str) -> None:
         operator.see(page.get_by_role("link", name=run).first)
 
 
-def damage(site: ProductionSite) -> None:
-    """Somebody deletes and edits what only a production platform has."""
-    for what in _DELETED:
+@contextmanager
+def damaged(site: ProductionSite, deleted: Sequence[str], edited: Sequence[str]) -> Iterator[None]:
+    """Somebody deletes and edits these, which is told; runs of the block have healed all of it."""
+    last, both = site.last_deploy(), {*deleted, *edited}
+    for what in deleted:
         site.kubectl("delete", *what.split())
     lost = f"{names.OWNER_LABEL}-"  # as kubectl is told to take a label away
-    site.kubectl("label", *_EDITED.split(), lost, "--field-manager=kubectl-edit")
+    for what in edited:
+        site.kubectl("label", *what.split(), lost, "--field-manager=kubectl-edit")
+    told = site.status()["drift"]["differing"]
+    for what in both:
+        assert any(what.replace(" ", f" {site.namespace}/") in each for each in told), told
+    yield
+    runs = ended_since(site, last)
+    assert both <= set[str]().union(*(each.differing for each in runs))
+    assert site.status()["drift"]["differing"] == []
 
 
 def ended_since(site: ProductionSite, last: Told) -> list[Told]:
@@ -177,18 +187,13 @@ def ended_since(site: ProductionSite, last: Told) -> list[Told]:
 def test_deploy_self_is_started_from_its_form_and_heals_what_only_production_has(
     production: ProductionSite,
 ) -> None:
-    last = production.last_deploy()
-    damage(production)
-    told = production.status()["drift"]["differing"]
-    for what in (*_DELETED, _EDITED):
-        assert any(what.replace(" ", f" {production.namespace}/") in each for each in told), told
-    run_by_form(production, "port-forward")
-    runs = ended_since(production, last)
-    assert {*_DELETED, _EDITED} <= set[str]().union(*(each.differing for each in runs))
-    assert production.status()["drift"]["differing"] == []
+    with damaged(production, deleted=(_INGRESS, _SYNCED), edited=(_STORE,)):
+        run_by_form(production, "port-forward")
 
 
-def test_deploy_self_is_started_from_its_form_through_the_ingress(
+def test_deploy_self_is_started_from_its_form_through_the_ingress_and_heals_the_rest(
     production: ProductionSite,
 ) -> None:
-    run_by_form(production, "Ingress")
+    kept = f"ConfigMap {names.CONFIGURATION}"
+    with damaged(production, deleted=(_STORE,), edited=(_INGRESS, _SYNCED, kept)):
+        run_by_form(production, "Ingress")

@@ -183,6 +183,12 @@ class ClusterSite:
         found: dict[str, Any] = json.loads(self.cli("status", "--json").stdout)
         return found
 
+    def password(self) -> str:
+        """Of the API, as `user:password`."""
+        from clinical_ai.adapters.cluster_secrets import ClusterSecrets
+
+        return ClusterSecrets(self.api).get(names.API_AUTH).get_secret_value()
+
     @contextmanager
     def reach(self) -> Iterator[PrefectApi]:
         """Prefect's API, through a forwarded port."""

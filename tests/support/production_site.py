@@ -126,12 +126,6 @@ class ProductionSite(ClusterSite):
         told = client.images.push(AGENT)
         assert "errorDetail" not in told, told
 
-    def password(self) -> str:
-        """Of the API, as `user:password`."""
-        from clinical_ai.adapters.cluster_secrets import ClusterSecrets
-
-        return ClusterSecrets(self.api).get(names.API_AUTH).get_secret_value()
-
     def run_in(self, pod: str, *command: str, namespace: str = "", container: str = "") -> str:
         """What a command tells in a pod that is there: its name, or `deploy/NAME`."""
         words = ["kubectl", "-n", namespace or self.namespace, "exec", pod, "--quiet"]
