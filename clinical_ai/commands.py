@@ -77,8 +77,11 @@ def stop(platform: Platform, drain_seconds: float, terminal: Terminal) -> list[A
         return runtime.stop_all()
     try:
         api = platform.api
-        # When this is killed, the next `up` finds the journal and opens the pools again.
-        journal = new_journal("make down").held(find_paused(api))
+        # When this is killed, the next `up` finds the journal and opens the pools again. So does
+        # this with one that somebody who was killed left open: their pause is nobody's wish.
+        found = platform.files.find_journal()
+        begun = found if found and found.open else new_journal("make down")
+        journal = begun.held(find_paused(api))
         platform.files.write_journal(journal)
         pools = list(journal.paused_before)
         hold(api, pools_to_restore(journal))

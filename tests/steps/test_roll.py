@@ -1,16 +1,21 @@
 """A roll restarts what changed, loses no run, and may die anywhere."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from bootstrap.terminal import Terminal
 from clinical_ai import names
+from clinical_ai.commands import stop
 from clinical_ai.errors import NeedsOperator, TimedOut, Transient
 from clinical_ai.plans import Journal, Stage
 from clinical_ai.ports import PrefectApi, ProcessSpec
+from clinical_ai.state_folder import StateFolder
 from clinical_ai.steps.roll import QUIET, Reach, drain, finish_roll, new_journal, roll
 from clinical_ai.steps.runs import get_run
 from clinical_ai.steps.self_deploy import hand_over, report_last_roll
@@ -306,6 +311,52 @@ def test_a_roll_that_nobody_continues_is_finished_by_opening_its_pools() -> None
     assert len(finish_roll(world.api, world.keeper)) == 1
     assert world.paused() == [False, True]
     assert finish_roll(world.api, world.keeper) == []
+
+
+@dataclass
+class Local:
+    """The platform of one machine, as `down` sees it."""
+
+    world: World
+    state: StateFolder
+
+    @property
+    def api(self) -> FakePrefect:
+        return self.world.api
+
+    @property
+    def runtime(self) -> FakeRuntime:
+        return self.world.runtime
+
+    @property
+    def files(self) -> MemoryKeeper:
+        return self.world.keeper
+
+
+@pytest.mark.parametrize("by", ["down", "roll"])
+def test_a_stop_takes_no_pause_for_a_persons_that_a_killed_stop_or_roll_left(
+    by: str, clock: Clock, tmp_path: Path
+) -> None:
+    """As whoever has waited for long interrupts it, and stops without waiting."""
+    world = World()
+    world.api.pools[names.PLATFORM_POOL]["is_paused"] = True
+    run = world.busy()
+    local: Any = Local(world, StateFolder(tmp_path))
+    clock.then = repeat(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stop(local, 60, Terminal()) if by == "down" else world.roll(new_journal(by))
+    assert world.paused() == [True, True]
+    world.end(run)
+    clock.then = iter(())
+    stop(local, 0, Terminal())
+    assert world.runtime.running == {}
+    assert world.paused() == [False, True]
+    assert world.keeper.journal is not None
+    assert not world.keeper.journal.open
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_server_away_while_draining_is_waited_for(clock: Clock) -> None:
