@@ -135,8 +135,10 @@ def _lease(holder: Holder | _NotKnown) -> str:
     """A killed change leaves it taken; the next one takes it over."""
     if isinstance(holder, _NotKnown):
         return holder
-    gone = f"; no sign of life since {holder.renewed}: it was killed" if holder.silent else ""
-    return f"{holder}{gone}"
+    if not holder.silent:
+        return str(holder)
+    why = "it was killed, or its clock is behind the one here"
+    return f"{holder}; no sign of life since {holder.renewed}: {why}"
 
 
 def _journal(cluster: Cluster) -> tuple[Journal | None, str | None]:
