@@ -20,7 +20,7 @@ class TimedOut(Transient):
 
 
 class StillRunning(TimedOut):
-    """Runs went on for longer than a change may wait for them, which is no fault of the change."""
+    """Runs, or a migration, went on for longer than a change may wait, which is no fault of it."""
 
 
 class Locked(Transient):

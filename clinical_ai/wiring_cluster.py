@@ -301,7 +301,8 @@ class ClusterPlatform:
     def _recording_failure(self, who: str) -> Iterator[None]:
         """The ledger tells of a change that was taken back, too. One that can't hides nothing.
 
-        Not of one that runs did not end for: it may be tried again as it is, and healing goes on.
+        Not of one that runs, or a migration, did not end for: it may be tried again as it is, and
+        healing goes on.
         """
         from clinical_ai.errors import PlatformError, StillRunning, TimedOut
         from clinical_ai.steps.cluster.rollout import RolloutFailed

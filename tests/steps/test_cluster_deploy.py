@@ -433,6 +433,65 @@ def test_a_migration_whose_tables_are_gone_runs_anew(namespace: Namespace) -> No
     assert found["metadata"]["uid"] != first
 
 
+def begun(namespace: Namespace) -> None:
+    """The migration's pod works."""
+    status = {"active": 1, "startTime": "2026-11-29T08:00:00Z"}
+    namespace.fake.edit("Job", "migration-1", "controller", lambda it: it.update(status=status))
+
+
+def refuse_pods(namespace: Namespace) -> None:
+    """The migration can have no pod."""
+    found = namespace.cluster.find(Ref("batch/v1", "Job", "migration-1"))
+    if found is None:
+        namespace.controllers()
+        return
+    about = {"involvedObject": {"uid": found["metadata"]["uid"]}, "metadata": {"name": "told"}}
+    told = {"reason": "FailedCreate", "message": "no room"}
+    namespace.fake.put({"apiVersion": "v1", "kind": "Event", **about, **told})
+
+
+def test_a_migration_is_waited_for_as_long_as_its_job_may_take(
+    namespace: Namespace, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    namespace.stand(needing("aaa", stages()))
+
+    def world() -> None:
+        begun(namespace) if clock.now < 1790 else namespace.controllers()
+
+    clock.then, clock.now = repeat(world), 0
+    with caplog.at_level("INFO", "clinical_ai.waiting"):
+        deploy(namespace.site(), needing("bbb", stages(server=BETTER)), job())
+    assert clock.now > 1790
+    assert namespace.image(names.SERVER) == BETTER
+    assert "migration-1: 1 active since 2026-11-29T08:00:00Z, for 30 minutes at most" in caplog.text
+
+
+def test_nothing_is_put_back_while_a_migration_may_go_on(
+    namespace: Namespace, clock: Clock
+) -> None:
+    """As when nobody stops a Job whose time is up."""
+    namespace.stand(needing("aaa", stages()))
+    clock.then = repeat(lambda: begun(namespace))
+    with pytest.raises(StillRunning, match=r"the end of Job migration-1 .* nothing is put back"):
+        deploy(namespace.site(), needing("bbb", stages(server=BETTER)), job())
+    assert namespace.data() == {"server": BETTER}
+    assert namespace.image(names.SERVER) == GOOD
+    clock.then = repeat(namespace.controllers)
+    deploy(namespace.site(), needing("bbb", stages(server=BETTER)), job())
+    assert namespace.image(names.SERVER) == BETTER
+
+
+def test_a_migration_that_can_not_begin_does_not_do_so_below_what_is_put_back(
+    namespace: Namespace, clock: Clock
+) -> None:
+    namespace.stand(needing("aaa", stages()))
+    clock.then = repeat(lambda: refuse_pods(namespace))
+    with pytest.raises(RolloutFailed, match="its pods can't be made"):
+        deploy(namespace.site(), needing("bbb", stages(server=BETTER)), job())
+    assert namespace.cluster.find(Ref("batch/v1", "Job", "migration-1")) is None
+    assert namespace.data() == {"server": GOOD}
+
+
 @pytest.mark.parametrize("anew", [False, True])
 def test_a_migration_that_somebody_else_started_is_waited_for(
     namespace: Namespace, *, anew: bool

@@ -172,7 +172,8 @@ def each_of(wanted: Mapping[str, Sequence[Object]]) -> list[Object]:
 def job(image: str = GOOD) -> Object:
     container = {"name": "migration", "image": image}
     about = {"name": "migration-1", "labels": LABELS}
-    spec = {"template": {"spec": {"containers": [container], "restartPolicy": "Never"}}}
+    pod = {"spec": {"containers": [container], "restartPolicy": "Never"}}
+    spec = {"activeDeadlineSeconds": 1800, "template": pod}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": about, "spec": spec}
 
 

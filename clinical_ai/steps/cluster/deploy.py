@@ -46,6 +46,7 @@ _WORKLOAD: Final = "Deployment"
 _AWAITED: Final = (_WORKLOAD, KIND)
 _TEMPLATE: Final = ".spec.template"
 _SECONDS: Final = 600  # for a roll-out that may still come up
+_MARGIN: Final = 120  # for Kubernetes to stop a Job whose time is up, and to say so
 _OUTAGE: Final = 30  # seconds without an answer, before an object is not put back
 _TO_STOP: Final = 60  # a server answers what it was asked, for ten seconds, and then stops
 
@@ -95,9 +96,10 @@ def deploy(
     `migration` runs to its end before the server is changed. When something does not come up, what
     this call changed is put back as it was last found good, and RolloutFailed tells why. When the
     migration has moved the database that is the workers only: an older server fails on it. Nothing
-    is put back when runs did not end in time for their worker to be replaced: StillRunning. That
-    all came up makes it no good one yet: a proof does. A prune that is refused is so before
-    anything is applied. `all_of_it` off: others follow, so nothing is pruned yet.
+    is put back when runs did not end in time for their worker to be replaced, nor while the
+    migration may still go on: StillRunning. That all came up makes it no good one yet: a proof
+    does. A prune that is refused is so before anything is applied. `all_of_it` off: others follow,
+    so nothing is pruned yet.
     """
     wanted = [each for stage in stages.values() for each in stage]
     refs = [Ref.of(each) for each in wanted]
@@ -180,8 +182,25 @@ def migrate(site: Site, migration: Object, *, anew: bool = False) -> Change:
         site.cluster.create(migration)
     done = found is not None and has_succeeded(found)
     if not done:
-        await_job(site.cluster, name, seconds=site.seconds, beat=site.guard)
+        _await_migration(site, migration)
     return Change(what, Did.UNCHANGED if done else Did.CREATED)
+
+
+def _await_migration(site: Site, migration: Object) -> None:
+    """It has succeeded. It is given all the time that its Job has, for nobody may stop it before.
+
+    One that can't begin is taken away: it might later, below a server that was put back.
+    """
+    name, longest = migration["metadata"]["name"], migration["spec"]["activeDeadlineSeconds"]
+    try:
+        await_job(site.cluster, name, seconds=longest + _MARGIN, beat=site.guard)
+    except TimedOut as error:
+        raise StillRunning(f"{error}; nothing is put back, since it may still go on") from error
+    except RolloutFailed:
+        found = site.cluster.find(Ref.of(migration))
+        if found is not None and not has_failed(found):
+            remove_job(site.cluster, found, seconds=site.seconds, beat=site.guard)
+        raise
 
 
 def _forget_migrations(site: Site, kept: str) -> list[Change]:

@@ -104,9 +104,12 @@ def _ended(job: Object) -> dict[str, Any] | None:
 
 
 def _state(job: Object) -> str:
-    status = job.get("status", {})
+    """What its pods do, since when, and how long they may."""
+    status, longest = job.get("status", {}), job["spec"].get("activeDeadlineSeconds")
     told = {name: status.get(name, 0) for name in ("active", "succeeded", "failed")}
-    return ", ".join(f"{count} {name}" for name, count in told.items() if count) or "not started"
+    seen = ", ".join(f"{count} {name}" for name, count in told.items() if count) or "not started"
+    since = f" since {status['startTime']}" if "startTime" in status else ""
+    return f"{seen}{since}" + (f", for {longest / 60:g} minutes at most" if longest else "")
 
 
 def _facts(cluster: Cluster, job: Object) -> Facts:
