@@ -132,6 +132,9 @@ class Cluster(Protocol):
     def get(self, ref: Ref) -> Object:
         """The object; NeedsOperator when there is none."""
 
+    def find_metadata(self, ref: Ref) -> Object | None:
+        """The object without its content, or None when there is none: no value of a Secret."""
+
     def find_all(
         self,
         api_version: str,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _PAGE: Final = 500
 _APPLY: Final = "application/apply-patch+yaml"
 _MERGE: Final = "application/merge-patch+json"
+_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _MOST_LISTS: Final = 5  # of a list that grows old while it is read
 _LOG_BYTES: Final = 1_000_000
 
@@ -71,6 +72,15 @@ class KubernetesApi:
         if found is None:
             raise NeedsOperator(f"{ref} does not exist", f"see {self._asked('get', ref).can_i}")
         return found
+
+    def find_metadata(self, ref: Ref) -> Object | None:
+        """What stands about the object, or None when there is none; its content is not sent."""
+        asked = self._asked("get", ref)
+        answer = self._connection.send("GET", self._path(ref), accept=_METADATA)
+        if is_absence(answer, asked):
+            return None
+        about = decoded(answer, asked)["metadata"]
+        return {"apiVersion": ref.api_version, "kind": ref.kind, "metadata": about}
 
     def find_all(
         self,

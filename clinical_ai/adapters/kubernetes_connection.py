@@ -53,11 +53,13 @@ class Connection:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str = _JSON,
+        *,
+        accept: str = _JSON,
     ) -> "httpx.Response":
         """The answer, a refusal too. Waits and repeats what a busy server turned away unread."""
         renewed = False
         for left in reversed(range(_MOST_TRIES)):
-            answer = self._once(method, path, query or {}, body, content_type)
+            answer = self._once(method, path, query or {}, body, content_type, accept)
             if answer.status_code == 401 and not renewed:
                 self.close()  # a token or certificate that ran out: nothing was done
                 renewed = True
@@ -87,11 +89,12 @@ class Connection:
         query: Mapping[str, str],
         body: Mapping[str, Any] | None,
         content_type: str,
+        accept: str,
     ) -> "httpx.Response":
         import httpx
 
         access, client = self._open()
-        headers = {"Accept": _JSON}
+        headers = {"Accept": accept}
         if authorization := access.authorization():
             headers["Authorization"] = authorization
         if body is not None:

@@ -55,6 +55,17 @@ def test_what_is_absent_is_none_to_find_and_an_error_to_get(cluster: Cluster) ->
         cluster.get(CONFIG)
 
 
+def test_what_stands_about_an_object_is_found_without_its_content(cluster: Cluster) -> None:
+    ref = Ref("v1", "Secret", "keys")
+    assert cluster.find_metadata(ref) is None
+    cluster.create(secret("keys", key=CANARY))
+    found = cluster.find_metadata(ref)
+    assert found is not None
+    assert Ref.of(found).short == "Secret keys"
+    assert CANARY not in str(found)
+    assert "f:key" in str(found["metadata"]["managedFields"])
+
+
 def test_an_object_is_found_with_its_kind_and_namespace(cluster: Cluster) -> None:
     cluster.apply(config(a="1"))
     found = cluster.get(CONFIG)

@@ -1,6 +1,8 @@
 """A Secret from Vault is awaited, and what stands in its way is told with Vault's own words."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -17,6 +19,8 @@ from tests.support.objects import secret
 API: Final = "external-secrets.io/v1"
 REF: Final = Ref(API, "ExternalSecret", "aws")
 NOON: Final = "2026-11-27T12:00:00Z"
+MORNING: Final = "2026-11-27T08:00:00Z"
+HASH: Final = {"reconcile.external-secrets.io/data-hash": "0a1b"}
 DENIED: Final = "permission denied"
 
 
@@ -45,18 +49,32 @@ class Site:
         told = {"conditions": [{**condition, **more}]}
         self.fake.edit(kind, name, "operator", lambda it: it.update(status=told))
 
-    def sync(self, generation: int | None = None) -> None:
-        """The operator has done its work."""
-        self.tell("ExternalSecret", "aws", "True")
+    def told(self, generation: int | None = None, at: str = NOON, **more: Any) -> None:
+        """The operator says that it has done its work."""
+        self.tell("ExternalSecret", "aws", "True", **more)
         seen = generation or self.cluster.get(REF)["metadata"]["generation"]
-        more = {"refreshTime": NOON, "syncedResourceVersion": f"{seen}-0a1b"}
-        self.fake.edit("ExternalSecret", "aws", "operator", lambda it: it["status"].update(more))
+        status = {"refreshTime": at, "syncedResourceVersion": f"{seen}-0a1b"}
+        self.fake.edit("ExternalSecret", "aws", "operator", lambda it: it["status"].update(status))
 
-    def make_secret(self, owner: str = "") -> None:
+    def sync(self, generation: int | None = None, at: str = NOON) -> None:
+        """The operator has done its work."""
+        self.make_secret()
+        self.told(generation, at)
+
+    def make_secret(self, owner: str = "", **annotations: str) -> None:
         made = secret("aws", key="not-secret-of-a-test")
         about = {"apiVersion": API, "kind": "ExternalSecret", "name": "aws"}
         made["metadata"]["ownerReferences"] = [{**about, "uid": owner or self.uid}]
+        made["metadata"]["annotations"] = annotations or HASH
         self.fake.put(made)
+
+    def remove_secret(self) -> None:
+        ref = Ref("v1", "Secret", "aws")
+        self.cluster.delete(ref, uid=self.cluster.get(ref)["metadata"]["uid"])
+
+    def asked(self) -> list[str]:
+        """What was written to have the operator look again."""
+        return [each for each in self.fake.writes if each.startswith("patch")]
 
     def warn(self, message: str) -> None:
         found: Object = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "told"}}
@@ -71,10 +89,61 @@ class Site:
 def test_it_is_awaited_until_its_newest_generation_is_synced(clock: Clock) -> None:
     site = Site()
     generation = site.cluster.get(REF)["metadata"]["generation"]
-    site.sync(generation - 1 or 9)
+    site.sync(generation - 1 or 9, MORNING)
     clock.happens(site.sync)
     assert await_synced(site.cluster, REF, seconds=30).summary == f"synced at {NOON}"
     assert clock.slept == 1
+
+
+def test_a_secret_that_the_operator_has_not_written_is_not_synced(clock: Clock) -> None:
+    """Whatever it says: somebody may have deleted the Secret, or made it."""
+    site = Site()
+    site.told(at=MORNING)
+    clock.happens(lambda: site.make_secret(of="somebody"), *[lambda: None] * 9, site.sync)
+    assert await_synced(site.cluster, REF, seconds=30).done
+    assert clock.slept == 11
+    assert site.asked() == ["patch secretstores/vault", "patch externalsecrets/aws"]
+
+
+def test_ready_for_another_reason_is_not_synced(clock: Clock) -> None:
+    site = Site()
+    site.make_secret()
+    site.told(reason="SecretMissing")
+    clock.happens(lambda: None, site.sync)
+    site.told(at=MORNING, reason="SecretMissing")
+    assert await_synced(site.cluster, REF, seconds=30).done
+    assert clock.slept == 2
+
+
+def test_a_sync_that_was_asked_for_is_proved_by_a_later_time(clock: Clock) -> None:
+    """Else the Secret may be the one of before, which is there, owned and has its hash."""
+    site = Site()
+    site.sync(at=MORNING)
+    site.tell("ExternalSecret", "aws", "False", reason="SecretSyncedError")
+    site.fake.edit(
+        "ExternalSecret", "aws", "operator", lambda it: it["status"].update(refreshTime=MORNING)
+    )
+    clock.happens(partial(site.sync, at=MORNING), *[lambda: None] * 40, site.sync)
+    assert await_synced(site.cluster, REF, seconds=300).summary == f"synced at {NOON}"
+    assert clock.slept == 42
+    assert len(site.asked()) == 4  # and once more when it had not moved for a while
+
+
+def test_who_may_not_read_secrets_believes_what_the_operator_says(clock: Clock) -> None:
+    site = Site()
+    site.fake.denied = {("get", "secrets")}
+    site.told()
+    assert await_synced(site.cluster, REF, seconds=30).done
+
+
+def test_no_value_of_the_secret_is_asked_for(clock: Clock) -> None:
+    site = Site()
+    site.sync()
+    await_synced(site.cluster, REF, seconds=30)
+    site.check()
+    asked = [it.accept for it in site.fake.requests if it.served.kind == "Secret"]
+    assert asked
+    assert all("as=PartialObjectMetadata" in each for each in asked)
 
 
 def test_an_outage_of_the_server_is_waited_out_when_the_guard_meets_it(clock: Clock) -> None:
@@ -154,14 +223,12 @@ def test_an_operator_that_does_not_look_is_named(clock: Clock) -> None:
 def test_a_synced_secret_is_proven_by_the_time_of_its_last_comparison() -> None:
     site = Site()
     site.sync()
-    site.make_secret()
     assert site.check() == f"Secret aws synced at {NOON}"
 
 
 def test_one_that_is_not_compared_with_vault_any_more_is_a_fault() -> None:
     site = Site()
     site.sync()
-    site.make_secret()
     assert site.check(minute=16)
     with pytest.raises(NeedsOperator, match="17 minutes ago, and should be every 5m0s"):
         site.check(minute=17)
@@ -172,6 +239,23 @@ def test_a_secret_that_somebody_else_made_is_a_fault() -> None:
     site.sync()
     site.make_secret(owner="another")
     with pytest.raises(NeedsOperator, match="somebody else made it"):
+        site.check()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (Site.remove_secret, "Secret aws is not there"),
+        (lambda site: site.make_secret(of="somebody"), "somebody else made it"),
+    ],
+)
+def test_a_secret_without_what_the_operator_wrote_is_a_fault(
+    spoil: Callable[[Site], None], told: str
+) -> None:
+    site = Site()
+    site.sync()
+    spoil(site)
+    with pytest.raises(NeedsOperator, match=told):
         site.check()
 
 

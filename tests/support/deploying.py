@@ -13,10 +13,11 @@ from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.deploy import Site, deploy
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.cluster.synced import secret_of
 from tests.support.clock import Clock
 from tests.support.fake_cluster import FakeCluster, Request
 from tests.support.fake_prefect import FakePrefect
-from tests.support.objects import LABELS, config, deployment
+from tests.support.objects import LABELS, config, deployment, secret
 
 OURS: Final = Ownership(LABELS, limit=3)
 GOOD, BETTER, BROKEN, SLOW = "good:1", "better:2", "broken:3", "slow:4"
@@ -58,10 +59,23 @@ class Namespace:
                 who, status = "controller", _status(found, self.behaviour(found))
             elif kind == "ExternalSecret":
                 who, status = "operator", _synced(found)
+                self._write_secret(found)
             else:
                 continue
             if found.get("status") != status:  # a write that changes nothing takes its time, too
                 self.fake.edit(kind, name, who, lambda it, to=status: it.update(status=to))
+
+    def _write_secret(self, found: Object) -> None:
+        about = found["metadata"]
+        owner = {"apiVersion": found["apiVersion"], "kind": found["kind"], "name": about["name"]}
+        made = secret(secret_of(found))
+        made["metadata"] |= {
+            "namespace": about["namespace"],
+            "annotations": {"reconcile.external-secrets.io/data-hash": "0a1b"},
+            "ownerReferences": [{**owner, "uid": about["uid"]}],
+        }
+        if ("v1", "Secret", about["namespace"], secret_of(found)) not in self.fake.objects.all:
+            self.fake.put(made, "operator")
 
     def behaviour(self, found: Object) -> str:
         """Which of the images its pods behave like."""
@@ -116,10 +130,11 @@ def container_of(found: Object) -> Any:
 
 
 def _synced(found: Object) -> Object:
+    generation = found["metadata"]["generation"]
     return {
         "conditions": [{"type": "Ready", "status": "True", "reason": "SecretSynced"}],
-        "refreshTime": "2026-11-27T12:00:00Z",
-        "syncedResourceVersion": f"{found['metadata']['generation']}-hash",
+        "refreshTime": f"2026-11-27T12:{generation:02}:00Z",
+        "syncedResourceVersion": f"{generation}-hash",
     }
 
 

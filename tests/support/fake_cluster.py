@@ -158,7 +158,11 @@ class FakeCluster(httpx.BaseTransport):
     # Verbs.
 
     def _get(self, asked: Request) -> Any:
-        return self._there(asked).shown()
+        shown = self._there(asked).shown()
+        if "as=PartialObjectMetadata" not in asked.accept:
+            return shown
+        about = {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata"}
+        return {**about, "metadata": shown["metadata"]}
 
     def _there(self, asked: Request) -> Stored:
         found = self.objects.all.get(asked.place)

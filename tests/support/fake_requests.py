@@ -55,6 +55,7 @@ class Request:
     query: dict[str, str]
     body: Any
     content_type: str
+    accept: str
 
     @property
     def place(self) -> Place:
@@ -91,6 +92,7 @@ def understood(request: httpx.Request, path: str, kinds: Sequence[Served]) -> Re
         query=dict(request.url.params),
         body=body,
         content_type=request.headers.get("Content-Type", ""),
+        accept=request.headers.get("Accept", ""),
     )
 
 

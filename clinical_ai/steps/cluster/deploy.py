@@ -35,7 +35,7 @@ from clinical_ai.steps.cluster.rollout import (
     replaces_pods,
     rollout_state,
 )
-from clinical_ai.steps.cluster.synced import KIND, await_synced, synced_state
+from clinical_ai.steps.cluster.synced import KIND, await_synced, look_at_sync
 from clinical_ai.steps.progress import Tell, unheard
 from clinical_ai.waiting import Sighting, outlasting, persisting, wait_until
 
@@ -334,8 +334,11 @@ def is_up(cluster: Cluster, ref: Ref) -> bool:
     """Whether there is nothing to wait for."""
     if ref.kind not in _AWAITED:
         return True
-    state, found = synced_state if ref.kind == KIND else rollout_state, cluster.find(ref)
-    return found is not None and state(found).done
+    found = cluster.find(ref)
+    if found is None:
+        return False
+    state = look_at_sync(cluster, found) if ref.kind == KIND else rollout_state(found)
+    return state.done
 
 
 def _held(site: Site, change: ObjectChange) -> AbstractContextManager[None]:

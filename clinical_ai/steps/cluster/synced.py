@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from clinical_ai.conditions import conditions_of, shortened
 from clinical_ai.errors import NeedsOperator, PlatformError
-from clinical_ai.ports_cluster import Cluster, Object, Ref
+from clinical_ai.ports_cluster import Cluster, Forbidden, Object, Ref
 from clinical_ai.steps.cluster.rollout import RolloutFailed, get_awaited
 from clinical_ai.waiting import Sighting, outlasting, wait_until
 
@@ -20,6 +20,10 @@ _PATIENCE: Final = 60.0  # for a Vault or an operator that is just starting
 _NUDGED: Final = 15.0  # seconds between two
 # Any change of an annotation makes the operator look at once; this one is its documentation's.
 _NUDGE: Final = "force-sync"
+_SYNCED: Final = "SecretSynced"
+# Of the Secret: what the operator wrote into it, as a hash.
+_HASH: Final = "reconcile.external-secrets.io/data-hash"
+_LEFT: Final = "its change is not synced yet"  # the operator does so by itself
 _MISSED: Final = 3  # refreshes in a row: then nobody keeps the Secret any more
 _SLACK: Final = 60.0
 _UNITS: Final = {"h": 3600, "m": 60, "s": 1}
@@ -35,6 +39,8 @@ def await_synced(
 ) -> Sighting:
     """The ExternalSecret has made its Secret as it is wanted now.
 
+    What was not so at first is proved by a sync since: the operator's reason, a later
+    `refreshTime`, and the hash of what it wrote, which changes only where the values do.
     RolloutFailed, with what the operator or Vault says, when it has been wrong for a minute. The
     operator waits longer after each failure, so it is asked to look again: Vault may be mended.
     """
@@ -43,18 +49,31 @@ def await_synced(
     return wait_until(f"the sync of {ref}", look, seconds=seconds, every=every)
 
 
+def look_at_sync(cluster: Cluster, found: Object) -> Sighting:
+    """Whether the newest generation is in its Secret, which the operator has written.
+
+    The Secret's values are not read. Who may not read what stands about it, as before bootstrap has
+    given the right, believes what the operator says of itself.
+    """
+    state = synced_state(found)
+    if state.done and not _is_written(cluster, found):
+        told = f"Secret {secret_of(found)} is not there, or not written by the operator"
+        return Sighting(done=False, summary=told)
+    return state
+
+
 def synced_state(found: Object) -> Sighting:
-    """Whether the newest generation is in its Secret, in the operator's words."""
+    """Whether the newest generation is synced, in the operator's words."""
     ready = _ready(found)
     if ready is None:
         return Sighting(done=False, summary="External Secrets Operator has not looked at it")
-    if ready["status"] != "True":
+    if (ready["status"], ready.get("reason")) != ("True", _SYNCED):
         return Sighting(done=False, summary=_words(ready))
     # The generation that was synced, and a hash of labels and annotations.
     seen = str(found["status"].get("syncedResourceVersion", "")).partition("-")[0]
-    if seen != str(found["metadata"]["generation"]):
-        return Sighting(done=False, summary="its change is not synced yet")
-    return Sighting(done=True, summary=f"synced at {found['status'].get('refreshTime')}")
+    if seen != str(found["metadata"]["generation"]) or not _refreshed(found):
+        return Sighting(done=False, summary=_LEFT)
+    return Sighting(done=True, summary=f"synced at {_refreshed(found)}")
 
 
 def check_synced(cluster: Cluster, ref: Ref, now: datetime) -> str:
@@ -72,9 +91,11 @@ def check_synced(cluster: Cluster, ref: Ref, now: datetime) -> str:
             "see whether External Secrets Operator runs",
         )
     name = secret_of(found)
-    secret = cluster.get(Ref("v1", "Secret", name, ref.namespace))
+    secret = cluster.find_metadata(_secret(found))
+    if secret is None:
+        raise NeedsOperator(f"Secret {name} is not there", "see whether the operator runs")
     owners = [it.get("uid") for it in secret["metadata"].get("ownerReferences", [])]
-    if found["metadata"]["uid"] not in owners:
+    if found["metadata"]["uid"] not in owners or _HASH not in _annotations(secret):
         raise NeedsOperator(
             f"Secret {name} is not kept by {ref.short}: somebody else made it",
             f"delete that Secret; {ref.short} makes it anew",
@@ -98,24 +119,29 @@ def secret_of(external: Object) -> str:
 
 @dataclass
 class _Watch:
-    """What was found wrong, and since when."""
+    """What was found wrong, and since when. `before`: when it was synced last, as first seen."""
 
     cluster: Cluster
     ref: Ref
     guard: Callable[[], None]
     since: float
     nudged: float = float("-inf")
+    before: str | None = None
 
     def look(self) -> Sighting:
         found = get_awaited(self.cluster, self.ref)
-        state = synced_state(found)
-        if state.done:
+        state = look_at_sync(self.cluster, found)
+        if state.done and self.before != _refreshed(found):
             return state
+        if state.done:
+            state = Sighting(done=False, summary=f"not synced again since {self.before}")
+        if self.before is None:
+            self.before = _refreshed(found)
         now = monotonic()
         if now - self.since >= _PATIENCE:
             raise _fault(self.cluster, found, state)
-        ready = _ready(found)
-        if ready is not None and ready["status"] != "True" and now - self.nudged >= _NUDGED:
+        left = _ready(found) is None or state.summary == _LEFT
+        if not left and now - self.nudged >= _NUDGED:
             self.nudged = now
             self._nudge(found)
         return state
@@ -139,7 +165,8 @@ def _fault(cluster: Cluster, found: Object, state: Sighting) -> RolloutFailed:
             why = ready.get("message", "") if ready else "not looked at"
             told.append(f"{store.short}: {shortened(why)}")
     told += filter(None, [_warning(cluster, each) for each in looked_at])
-    if _ready(found) is None:
+    seen = _ready(found)
+    if seen is None or seen["status"] == "True":
         remedy = "see whether External Secrets Operator runs and watches this namespace"
     else:
         remedy = "check that Vault is up, and its address, role, audience, path and fields"
@@ -147,6 +174,27 @@ def _fault(cluster: Cluster, found: Object, state: Sighting) -> RolloutFailed:
     remedy += f"; `kubectl describe secretstore,externalsecret{space}`"
     text = "; ".join(dict.fromkeys(told))
     return RolloutFailed(f"{ref.short} is not in step with Vault: {text}", remedy)
+
+
+def _is_written(cluster: Cluster, found: Object) -> bool:
+    try:
+        secret = cluster.find_metadata(_secret(found))
+    except Forbidden:
+        return True
+    return secret is not None and _HASH in _annotations(secret)
+
+
+def _secret(found: Object) -> Ref:
+    return Ref("v1", "Secret", secret_of(found), Ref.of(found).namespace)
+
+
+def _annotations(found: Object) -> Mapping[str, str]:
+    return found["metadata"].get("annotations") or {}
+
+
+def _refreshed(found: Object) -> str:
+    """When it was synced last; empty when it never was."""
+    return str(found.get("status", {}).get("refreshTime") or "")
 
 
 def _store_of(found: Object) -> Ref:
