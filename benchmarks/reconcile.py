@@ -21,9 +21,10 @@ from clinical_ai.errors import NeedsOperator
 from clinical_ai.manifests.kubernetes import desired
 from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
 from clinical_ai.ports_cluster import Object, Ref
-from clinical_ai.steps.cluster.deploy import Site, look
+from clinical_ai.steps.cluster.deploy import look
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.reconcile import reconcile
+from clinical_ai.steps.cluster.site import Site
 from tests.support.kubernetes_examples import RELEASE, settings_of
 
 OURS, THEIRS = "bench-ours", "bench-helm"

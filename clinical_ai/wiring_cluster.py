@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from clinical_ai.ports import Database, ObjectStore, PrefectApi, SecretStore
     from clinical_ai.ports_cluster import Cluster
     from clinical_ai.release import Release
-    from clinical_ai.steps.cluster.deploy import Site
     from clinical_ai.steps.cluster.inventory import Ownership
+    from clinical_ai.steps.cluster.site import Site
     from clinical_ai.steps.progress import Tell
     from clinical_ai.steps.unresolved import Unresolved
     from clinical_ai.steps.verify import Result
@@ -353,7 +353,7 @@ class ClusterPlatform:
 
     def site(self) -> "Site":
         """Where objects are deployed; whoever writes adds a guard."""
-        from clinical_ai.steps.cluster.deploy import Site
+        from clinical_ai.steps.cluster.site import Site
 
         drain = self.settings.drain_seconds
         return Site(self.cluster, self.ownership, api=self.managed, drain_seconds=drain)

@@ -38,18 +38,21 @@ from clinical_ai.ports_cluster import Cluster, Object, Permission, Ref
 from clinical_ai.release import Release
 from clinical_ai.settings import Settings, parse
 from clinical_ai.steps.cluster.break_glass import guarded, refuse_when_stopped
-from clinical_ai.steps.cluster.deploy import Site, Stages, deploy, is_up, look, migrate
+from clinical_ai.steps.cluster.deploy import deploy, look
 from clinical_ai.steps.cluster.ensure import Guard, ensure_objects, free
 from clinical_ai.steps.cluster.hold import finish_abandoned_hold
 from clinical_ai.steps.cluster.inventory import Ownership, kept_by_deploy
 from clinical_ai.steps.cluster.job import has_succeeded, watching
 from clinical_ai.steps.cluster.lease import cluster_lease
+from clinical_ai.steps.cluster.migrate import migrate
 from clinical_ai.steps.cluster.reconcile import Reconciled, reconcile
 from clinical_ai.steps.cluster.rights import (
     find_standing,
     is_own_namespace,
     look_at_namespace,
 )
+from clinical_ai.steps.cluster.roll import is_up
+from clinical_ai.steps.cluster.site import Site, Stages
 from clinical_ai.steps.health import lacks_tables
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools, job_templates
 from clinical_ai.steps.registration import ensure_deployments

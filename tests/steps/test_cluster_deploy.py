@@ -10,8 +10,10 @@ from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator, PlatformError, StillRunning, TimedOut
 from clinical_ai.ports_cluster import Object, Ref
-from clinical_ai.steps.cluster.deploy import Site, deploy, look, migrate
+from clinical_ai.steps.cluster.deploy import deploy, look
+from clinical_ai.steps.cluster.migrate import migrate
 from clinical_ai.steps.cluster.rollout import RolloutFailed
+from clinical_ai.steps.cluster.site import Site
 from tests.support.clock import Clock
 from tests.support.deploying import (
     BETTER,

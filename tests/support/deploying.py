@@ -10,9 +10,10 @@ import pytest
 from clinical_ai import names
 from clinical_ai.plans import Stage
 from clinical_ai.ports_cluster import Object, Ref
-from clinical_ai.steps.cluster.deploy import Site, deploy
+from clinical_ai.steps.cluster.deploy import deploy
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.records import Records
+from clinical_ai.steps.cluster.site import Site
 from clinical_ai.steps.cluster.synced import secret_of
 from tests.support.clock import Clock
 from tests.support.fake_cluster import FakeCluster, Request

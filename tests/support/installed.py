@@ -13,9 +13,10 @@ from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.ports_cluster import Object
 from clinical_ai.settings import Settings
-from clinical_ai.steps.cluster.deploy import Site, deploy
+from clinical_ai.steps.cluster.deploy import deploy
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.reconcile import reconcile
+from clinical_ai.steps.cluster.site import Site
 from clinical_ai.wiring_cluster import ClusterPlatform
 from tests.support.clock import Clock
 from tests.support.deploying import BROKEN, GOOD, Namespace, each_of

@@ -8,9 +8,10 @@ import pytest
 
 from clinical_ai.adapters.kubernetes_api import KubernetesApi
 from clinical_ai.ports_cluster import Object, Ref
-from clinical_ai.steps.cluster.deploy import Site, deploy, look
+from clinical_ai.steps.cluster.deploy import deploy, look
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.rollout import RolloutFailed, rollout_state
+from clinical_ai.steps.cluster.site import Site
 from clinical_ai.steps.cluster.workers import pods_of
 from tests.support.deploying import each_of
 from tests.support.objects import LABELS, config

@@ -11,12 +11,13 @@ from clinical_ai.plans import Journal
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Forbidden, Ref
 from clinical_ai.steps.cluster.break_glass import find_stop
-from clinical_ai.steps.cluster.deploy import Site, look
+from clinical_ai.steps.cluster.deploy import look
 from clinical_ai.steps.cluster.hold import find_open, is_held
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.lease import Holder, find_holder
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import rollout_state
+from clinical_ai.steps.cluster.site import Site
 from clinical_ai.steps.status import NO_BACKUP, last_runs, run_lines
 
 _MOST_SHOWN: Final = 10
