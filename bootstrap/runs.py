@@ -17,8 +17,10 @@ from clinical_ai.steps.runs import (
     find_tagged_run,
     follow_run,
     get_run,
+    link,
     start_run,
     unwatched,
+    where_to_see,
 )
 from clinical_ai.wiring import Platform
 from clinical_ai.wiring_cluster import AnyPlatform
@@ -116,18 +118,11 @@ def _tell_rows(rows: Mapping[str, int], terminal: Terminal) -> None:
 def demand(platform: AnyPlatform, run: Run) -> None:
     """NeedsOperator when the run did not end well."""
     if not run.completed:
-        way = f" (while `{platform.ui_way}` runs)" if platform.ui_way else ""
         raise NeedsOperator(
             f"run {run.name} ended {run.state.lower()}: {run.message}",
-            f"read its log at {link(platform, run)}{way}, then run the same command again",
+            f"read its log at {where_to_see(platform, run.id)}, then run the same command again",
         )
 
 
 def _told(platform: AnyPlatform, run: Run) -> str:
-    return f"{run.name} {run.state.lower()}, {link(platform, run)}"
-
-
-def link(platform: AnyPlatform, run: Run) -> str:
-    """Where the UI shows the run."""
-    # The pages at /v2 ask who is not logged in for the password; the older ones only fail.
-    return f"{platform.ui_url}/v2/runs/flow-run/{run.id}"
+    return f"{run.name} {run.state.lower()}, {link(platform, run.id)}"

@@ -181,9 +181,8 @@ def follow_deploy(
 
 def run_pipeline(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
     """Start the connector pipeline and follow it; 1 when it does not complete."""
-    from bootstrap.runs import link
     from clinical_ai.steps.catalog import get_row
-    from clinical_ai.steps.runs import follow_run, start_run
+    from clinical_ai.steps.runs import follow_run, link, start_run
 
     platform = open_platform(state.root)
     for what, name in (("source", options.source), ("destination", options.destination)):
@@ -194,10 +193,10 @@ def run_pipeline(options: argparse.Namespace, state: StateFolder, terminal: Term
     ended = follow_run(platform.api, run_id, seconds=86_400, tell=tell)
     told = {"id": run_id, "state": ended.state, "message": ended.message}
     if options.json:
-        terminal.plain(json.dumps({**told, "url": link(platform, ended)}, indent=1))
+        terminal.plain(json.dumps({**told, "url": link(platform, run_id)}, indent=1))
     else:
         terminal.plain(f"{ended.name} {ended.state.lower()} {ended.message}".rstrip())
-        terminal.plain(link(platform, ended))
+        terminal.plain(link(platform, run_id))
     return 0 if ended.completed else 1
 
 

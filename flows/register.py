@@ -2,15 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, runtime, suspend_flow_run
+from prefect import flow, runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
-from prefect.input import RunInput
 from prefect.states import Cancelled, Completed
 
 from clinical_ai import names
@@ -18,15 +16,8 @@ from clinical_ai.deployment_plan import Action, Step, Wanted
 from clinical_ai.steps import registration, registration_report
 from clinical_ai.steps.unresolved import Unresolved
 from clinical_ai.wiring_cluster import AnyPlatform, open_here
+from flows.confirm import confirm
 from flows.tasks import acting
-
-_PATIENCE = 3600  # seconds that a run waits for an answer
-
-
-class Removal(RunInput):
-    """What the form in the UI asks while the run is suspended."""
-
-    remove_them: bool = False
 
 
 @flow(name="register")
@@ -46,7 +37,7 @@ def register(
     if report_only:
         return Completed(message=registration_report.sentence(steps))
     asked = registration.is_large(steps) and not confirm_removal
-    if asked and not confirm(steps):
+    if asked and not confirm(platform, *removal(steps)):
         return Cancelled(message="Nothing is changed: the removal was not confirmed.")
     carry_out(platform, wanted, steps, confirm_removal or asked)
     return Completed(message=registration_report.sentence(steps))
@@ -58,16 +49,10 @@ def plan(platform: AnyPlatform, files: list[Path]) -> tuple[Sequence[Wanted], li
     return registration.look(platform.api, platform.reading(files, os.environ))
 
 
-def confirm(steps: list[Step]) -> bool:
-    """Whether a person agrees that many deployments go; the run is suspended and asks in the UI.
-
-    It begins anew with the answer, which counts for this very list alone: its digest is the key.
-    """
-    names = [f"- {step.full_name}" for step in steps if step.action is Action.PRUNE]
-    told = "\n".join([f"{len(names)} deployments are in no file any more:", "", *names])
-    form = Removal.with_initial_data(description=told, remove_them=False)
-    key = sha256(told.encode()).hexdigest()[:16]
-    return suspend_flow_run(wait_for_input=form, timeout=_PATIENCE, key=key).remove_them
+def removal(steps: list[Step]) -> tuple[str, list[str]]:
+    """Why deployments would go, and which."""
+    going = [step.full_name for step in steps if step.action is Action.PRUNE]
+    return f"{len(going)} deployments are in no file any more", going
 
 
 @acting

@@ -19,7 +19,7 @@ from bootstrap.cluster import checks
 from bootstrap.cluster.from_pod import check_beside, check_from_pod, is_left
 from bootstrap.cluster.image import Found, ensure_release, look_for_release, render
 from bootstrap.request import Request
-from bootstrap.runs import demand, ensure_deployed, ensure_run, link, start_deploy
+from bootstrap.runs import demand, ensure_deployed, ensure_run, start_deploy
 from bootstrap.terminal import Terminal, with_remedy
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
@@ -56,7 +56,7 @@ from clinical_ai.steps.cluster.site import Site, Stages
 from clinical_ai.steps.health import lacks_tables
 from clinical_ai.steps.orchestration import ensure_automation, ensure_pools, job_templates
 from clinical_ai.steps.registration import ensure_deployments
-from clinical_ai.steps.runs import Run, follow_run, read_table
+from clinical_ai.steps.runs import Run, follow_run, link, read_table
 from clinical_ai.steps.settings_block import ensure_block_schema, find_settings, save_settings
 from clinical_ai.steps.verify import from_rows, table
 from clinical_ai.wiring_cluster import ClusterPlatform, reach_api
@@ -248,7 +248,7 @@ def ensure_verified(platform: ClusterPlatform, deployed: Run, terminal: Terminal
     for line in table(results):
         terminal.plain(f"{'':10}{line}")
     demand(platform, run)
-    terminal.line(names.VERIFY, f"{run.message}, {link(platform, run)}")
+    terminal.line(names.VERIFY, f"{run.message}, {link(platform, run.id)}")
 
 
 def check_only(plan: Plan, terminal: Terminal) -> int:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from clinical_ai import names
@@ -195,6 +195,30 @@ def run_to_end(
     """A new run of the deployment, once it has ended, well or not; see `follow_run`."""
     run = start_run(api, full_name, parameters)
     return follow_run(api, run, seconds=seconds, tell=tell, watch=watch)
+
+
+class Served(Protocol):
+    """A platform, as far as its pages go."""
+
+    @property
+    def ui_url(self) -> str:
+        """Where a browser finds Prefect."""
+
+    @property
+    def ui_way(self) -> str:
+        """The command that has to run meanwhile; empty when none has to."""
+
+
+def link(place: Served, run_id: str) -> str:
+    """Where the UI shows the run."""
+    # The pages at /v2 ask who is not logged in for the password; the older ones only fail.
+    return f"{place.ui_url}/v2/runs/flow-run/{run_id}"
+
+
+def where_to_see(place: Served, run_id: str) -> str:
+    """The same, with the command that leads there."""
+    way = f" (while `{place.ui_way}` runs)" if place.ui_way else ""
+    return f"{link(place, run_id)}{way}"
 
 
 def read_table(api: PrefectApi, run_id: str, key: str) -> list[dict[str, Any]]:
