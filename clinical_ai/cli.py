@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_json(either("verify", "check everything, with evidence; exit 1 when a check fails"))
     deploy = either("deploy", "run deploy/self and follow it: the platform gets its settings")
     deploy.add_argument("--report-only", action="store_true", help="only tell what differs")
+    deploy.add_argument(
+        "--confirm", action="store_true", help="kubernetes: remove many objects at once, unasked"
+    )
     run = command("run", "start the connector pipeline and follow it")
     run.add_argument("source", metavar="SOURCE", help="a name of cai_defined_sources")
     run.add_argument(

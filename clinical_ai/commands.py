@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from clinical_ai.steps.runs import RunWatch
 
 _LOCK_SECONDS: Final = 900
-_DEPLOY_SECONDS: Final = 90_000  # the longest drain-seconds, and an hour
+_DEPLOY_SECONDS: Final = 93_600  # the longest drain-seconds, an hour for an answer, and an hour
 _IN_CLUSTER: Final = ("break-glass", "uninstall")
 
 
@@ -158,19 +158,25 @@ def show(told: object, lines: Sequence[str], terminal: Terminal, *, as_json: boo
 
 def deploy(options: argparse.Namespace, state: StateFolder, terminal: Terminal) -> int:
     """A run of deploy/self, followed to its end; 1 when it does not complete."""
-    return follow_deploy(open_platform(state.root).api, terminal, report_only=options.report_only)
+    return follow_deploy(open_platform(state.root).api, options, terminal)
 
 
 def follow_deploy(
-    api: PrefectApi, terminal: Terminal, *, report_only: bool, watch: "RunWatch | None" = None
+    api: PrefectApi,
+    options: argparse.Namespace,
+    terminal: Terminal,
+    watch: "RunWatch | None" = None,
 ) -> int:
     """The same, wherever the server is. `watch`: see `follow_run`."""
     from clinical_ai.steps.runs import run_to_end, unwatched
 
+    parameters = {"report_only": options.report_only}
+    if options.confirm:  # an older release's does not know it
+        parameters["confirm_removal"] = True
     run = run_to_end(
         api,
         names.DEPLOY_SELF,
-        {"report_only": report_only},
+        parameters,
         seconds=_DEPLOY_SECONDS,
         tell=terminal.note,
         watch=watch or unwatched,

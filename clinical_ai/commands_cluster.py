@@ -61,9 +61,7 @@ def deploy(options: argparse.Namespace, environ: Mapping[str, str], terminal: Te
         if not options.report_only:
             managed = GuardedApi(api, guarded(cluster))
             finish_abandoned_hold(cluster, managed, f"deploy by {who()}")
-        return follow_deploy(
-            api, terminal, report_only=options.report_only, watch=watching(cluster)
-        )
+        return follow_deploy(api, options, terminal, watching(cluster))
 
 
 def break_glass(options: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:

@@ -21,6 +21,7 @@ from clinical_ai.state_folder import StateFolder
 if TYPE_CHECKING:
     from clinical_ai.adapters.journal_file import StateFiles
     from clinical_ai.deployment_plan import Wanted
+    from clinical_ai.ports_cluster import Ref
     from clinical_ai.steps.progress import Tell
     from clinical_ai.steps.unresolved import Unresolved
     from clinical_ai.steps.verify import Result
@@ -182,6 +183,10 @@ class Platform:
         """Prefect's API for what the platform changes of itself."""
         return self.api
 
+    def large_prune(self) -> "list[Ref]":
+        """Nothing is pruned on one machine."""
+        return []
+
     def prove(self, _changes: "Sequence[Change]") -> "list[Result]":
         """Nothing yet: a roll begins when its run has ended."""
         return []
@@ -194,6 +199,7 @@ class Platform:
         tell: "Tell",  # noqa: ARG002
         run: str,  # noqa: ARG002
         note: Note,  # noqa: ARG002
+        agreed: "Sequence[Ref]" = (),  # noqa: ARG002
     ) -> list[Change]:
         """Processes run with the settings; what a run stands on is left to a detached roll."""
         from clinical_ai.manifests.processes import processes

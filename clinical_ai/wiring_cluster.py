@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clinical_ai.deployment_plan import Wanted
     from clinical_ai.manifests.kubernetes.metadata import Manifest
     from clinical_ai.ports import Database, ObjectStore, PrefectApi, SecretStore
-    from clinical_ai.ports_cluster import Cluster
+    from clinical_ai.ports_cluster import Cluster, Ref
     from clinical_ai.release import Release
     from clinical_ai.steps.cluster.inventory import Ownership
     from clinical_ai.steps.cluster.site import Site
@@ -261,13 +261,32 @@ class ClusterPlatform:
 
         return GuardedApi(self.api, self.guard)
 
+    def large_prune(self) -> "list[Ref]":
+        """Objects that are wanted no more, when a person has to agree before so many go."""
+        from clinical_ai.ports_cluster import Ref
+        from clinical_ai.steps.cluster.inventory import large_prune, read_inventory
+        from clinical_ai.steps.cluster.rights import blaming
+
+        own = self.ownership
+        wanted = [Ref.of(each) for stage in self.stages.values() for each in stage]
+        with blaming(self.rights()):
+            return large_prune(self.cluster, read_inventory(self.cluster, own), wanted, own)
+
     def bring(
-        self, who: str, *, write: bool, tell: "Tell", run: str = "", note: Note = unnoted
+        self,
+        who: str,
+        *,
+        write: bool,
+        tell: "Tell",
+        run: str = "",
+        note: Note = unnoted,
+        agreed: "Sequence[Ref]" = (),
     ) -> list[Change]:
         """The namespace's objects are as wanted, in order, each workload up; or what differs.
 
         Objects that deploy/self may not write are looked at first: without its rights it is refused
-        the others. `run`: id of the flow run that this is part of. `note`: see `Site`.
+        the others. `run`: id of the flow run that this is part of. `note`: see `Site`. `agreed`:
+        what a person has said may go, however much that is; see `large_prune`.
         """
         from clinical_ai.steps.cluster.deploy import look
         from clinical_ai.steps.cluster.rights import blaming
@@ -275,10 +294,12 @@ class ClusterPlatform:
         rights = self.rights()
         with blaming(rights):
             if write:
-                return [*self._bring(who, tell, run, note), *rights]
+                own = replace(self.ownership, agreed=frozenset(agreed))
+                site = replace(self.site(), ownership=own, tell=tell, run=run, note=note)
+                return [*self._bring(who, site), *rights]
             return [*look(self.site(), self.stages), *rights]
 
-    def _bring(self, who: str, tell: "Tell", run: str, note: Note) -> list[Change]:
+    def _bring(self, who: str, site: "Site") -> list[Change]:
         from clinical_ai.manifests.kubernetes.metadata import cluster_of
         from clinical_ai.manifests.kubernetes.migration import migration
         from clinical_ai.steps.cluster.break_glass import guarded
@@ -288,8 +309,7 @@ class ClusterPlatform:
         from clinical_ai.steps.cluster.workers import forget_workers
 
         with cluster_lease(self.cluster, who) as lease:
-            guard = guarded(self.cluster, lease.renew)
-            site = replace(self.site(), guard=guard, tell=tell, run=run, note=note)
+            site = replace(site, guard=guarded(self.cluster, lease.renew))
             with self._recording_failure(who):
                 changes = deploy(site, self.stages, migration(self.settings, self.own_release))
             changes += forget_workers(self.cluster, self.managed)

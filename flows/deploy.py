@@ -8,25 +8,32 @@ from prefect import flow, runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 
 from clinical_ai import names
 from clinical_ai.change import Change, Note
 from clinical_ai.errors import PlatformError
 from clinical_ai.manifests import orchestration
+from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps import catalog, deploy_report, registration
 from clinical_ai.steps import orchestration as objects
 from clinical_ai.steps.progress import progress
 from clinical_ai.steps.verify import Result, as_rows, sentence, starts_no_run
 from clinical_ai.wiring_cluster import AnyPlatform, open_here
+from flows.confirm import confirm
 from flows.tasks import acting
 
 
 @flow(name="deploy")
-def deploy(report_only: bool = False, drift_check: bool = False) -> State[Any]:
-    """Bring the platform to its settings; with `report_only` only tell what differs.
+def deploy(
+    report_only: bool = False, drift_check: bool = False, confirm_removal: bool = False
+) -> State[Any]:
+    """Bring the platform to its settings.
 
-    `drift_check` is for the schedule: the settings say whether drift is reported or healed.
+    Args:
+        report_only: only tell what differs, change nothing
+        drift_check: for the schedule: the settings say whether drift is reported or healed
+        confirm_removal: remove many objects of a cluster at once without asking
     """
     platform = open_here()
     report_only = report_only or (drift_check and not platform.heals_drift)
@@ -34,6 +41,9 @@ def deploy(report_only: bool = False, drift_check: bool = False) -> State[Any]:
     changes: list[Change] = []
     with telling_failure(changes, told, report_only):
         check_settings(platform)
+        agreed = [] if report_only or drift_check else find_large_prune(platform)
+        if agreed and not confirm_removal and not confirm(platform, *removal(agreed)):
+            return Cancelled(message="Nothing is changed: the removal was not confirmed.")
         changes += ensure_tables(platform, report_only)
         templates = read_templates(platform, report_only)
         changes += ensure_pools(platform, report_only)
@@ -41,7 +51,7 @@ def deploy(report_only: bool = False, drift_check: bool = False) -> State[Any]:
         changes += ensure_deployments(platform, report_only)
         done: list[Change] = []  # also by an attempt that Prefect has to try again
         try:
-            seen = ensure_runtime(platform, report_only, done.append)
+            seen = ensure_runtime(platform, report_only, done.append, agreed)
             changes += deploy_report.together(done, seen)
         except PlatformError:
             changes += deploy_report.together(done, [])
@@ -81,6 +91,17 @@ def report_last_change(platform: AnyPlatform) -> str:
 def check_settings(platform: AnyPlatform) -> None:
     """The platform can run with the settings; otherwise nothing is changed."""
     platform.check()
+
+
+@acting
+def find_large_prune(platform: AnyPlatform) -> list[Ref]:
+    """Objects that are wanted no more, when a person has to agree before so many go."""
+    return platform.large_prune()
+
+
+def removal(going: list[Ref]) -> tuple[str, list[Ref]]:
+    """Why objects would go, and which."""
+    return f"{len(going)} objects are wanted no more and would be deleted", going
 
 
 @acting
@@ -125,11 +146,13 @@ def ensure_deployments(platform: AnyPlatform, report_only: bool) -> list[Change]
 
 
 @acting
-def ensure_runtime(platform: AnyPlatform, report_only: bool, note: Note) -> list[Change]:
-    """Processes, or the namespace's objects, are as wanted."""
-    run = str(runtime.flow_run.id)
+def ensure_runtime(
+    platform: AnyPlatform, report_only: bool, note: Note, agreed: list[Ref]
+) -> list[Change]:
+    """Processes, or the namespace's objects, are as wanted. `agreed`: what may go for it."""
+    run, write = str(runtime.flow_run.id), not report_only
     with progress(platform.api, "deploy-self-progress", run) as tell:
-        return platform.bring(_who(), write=not report_only, tell=tell, run=run, note=note)
+        return platform.bring(_who(), write=write, tell=tell, run=run, note=note, agreed=agreed)
 
 
 @acting

@@ -199,6 +199,7 @@ def test_more_that_would_go_than_may_at_once_is_told_before_anything_is_changed(
     assert "6 objects would be deleted, 5 at once are allowed" in fault.problem
     assert "old-3" in fault.problem
     assert "set kubernetes.prune-limit to 6" in fault.remedy
+    assert "`clinical-ai deploy --runtime kubernetes`, which asks" in fault.remedy
 
 
 def test_all_that_one_check_finds_is_told(site: Site) -> None:

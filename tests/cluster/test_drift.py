@@ -15,6 +15,7 @@ from clinical_ai.conditions import is_ready
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.ports_cluster import Object, Ref
 from clinical_ai.steps.cluster.inventory import Ownership, read_inventory, write_inventory
+from clinical_ai.steps.runs import follow_run, start_run
 from clinical_ai.waiting import Sighting, wait_until
 from tests.support.cluster_site import ClusterSite, Told
 
@@ -124,10 +125,45 @@ def seen(site: ClusterSite) -> Seen:
     return Seen(status, said.stdout, site.last_deploy().changes, before, after, events)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What was there of these while a run of deploy/self waited for an answer, and how it ended."""
+
+    there: dict[str, bool]
+    told: Told
+
+
 @pytest.fixture(scope="module")
-def healed(site: ClusterSite, seen: Seen) -> Iterator[Told]:
-    """One run of deploy/self; what people did on purpose is undone by hand at the end."""
-    yield site.deploy()
+def asked(site: ClusterSite, seen: Seen) -> Asked:
+    """One run of deploy/self: what is left over is more than may go unasked, and somebody agrees.
+
+    The limit is as before when it has ended, as `up` wants it.
+    """
+    site.edit_cluster(prune_limit=0)
+    with site.reach() as api:
+        run = start_run(api, names.DEPLOY_SELF, {})
+
+        def look() -> Sighting:
+            state = api.get(f"/flow_runs/{run}")["state_name"]
+            return Sighting(state == "Suspended", state)
+
+        wait_until("the question", look, seconds=120)
+        there = {what: exists(site, what) for what in (LEFTOVER, NEEDED)}
+        api.post(f"/flow_runs/{run}/resume", {"run_input": {"remove_them": True}})
+        follow_run(api, run, seconds=600)
+    site.edit_cluster(prune_limit=5)
+    return Asked(there, site.last_deploy())
+
+
+def exists(site: ClusterSite, what: str) -> bool:
+    _, name = what.split()
+    return site.api.find(Ref("v1", "ConfigMap", name)) is not None
+
+
+@pytest.fixture(scope="module")
+def healed(site: ClusterSite, asked: Asked) -> Iterator[Told]:
+    """After that run; what people did on purpose is undone by hand at the end."""
+    yield asked.told
     for what in (THEIRS, ROLE, GIVEN_AWAY):
         site.kubectl("delete", *what.split(), "--ignore-not-found")
     site.kubectl("scale", "deployment", names.PLATFORM_WORKER, "--replicas=1")
@@ -178,9 +214,13 @@ def test_one_run_of_deploy_self_heals_all_that_it_may(healed: Told, site: Cluste
     assert site.status()["healthy"]
 
 
+def test_while_somebody_is_asked_nothing_is_changed(asked: Asked) -> None:
+    assert asked.there == {LEFTOVER: True, NEEDED: False}
+
+
 def test_what_is_wanted_no_more_goes(healed: Told, site: ClusterSite) -> None:
     assert healed.differing[LEFTOVER].startswith("removed")
-    assert site.api.find(Ref("v1", "ConfigMap", LEFTOVER.split()[1])) is None
+    assert not exists(site, LEFTOVER)
 
 
 def test_what_has_lost_our_labels_stays(healed: Told, site: ClusterSite) -> None:

@@ -83,6 +83,7 @@ class FakePlatform:
     release_name = Platform.release_name
     repair = Platform.repair
     guard = Platform.guard
+    large_prune = Platform.large_prune
     managed = Platform.managed
 
     def prove(self, changes: Sequence[Change]) -> list[Result]:
@@ -172,7 +173,10 @@ def tasks_of(module: ModuleType) -> list[Task[..., Any]]:
 @pytest.mark.parametrize(
     ("module", "function", "name", "parameters"),
     [
-        ("deploy", "deploy", "deploy", {"report_only": False, "drift_check": False}),
+        (
+            *("deploy", "deploy", "deploy"),
+            {"report_only": False, "drift_check": False, "confirm_removal": False},
+        ),
         ("verify", "verify", "verify", {}),
         ("canary", "canary", "canary", {"token": ""}),
         ("dlt_pipeline_flow", "run_connector_pipeline", "run-connector-pipeline", None),

@@ -133,6 +133,22 @@ def test_a_prune_that_is_refused_is_so_before_anything_is_applied(namespace: Nam
     assert namespace.images() == [GOOD] * 3
     assert "old-2" in refused.value.problem
     assert "set kubernetes.prune-limit to 4" in refused.value.remedy
+    assert "`clinical-ai deploy --runtime kubernetes`, which asks" in refused.value.remedy
+
+
+def test_more_than_the_limit_goes_when_a_person_has_agreed_to_each_of_it(
+    namespace: Namespace,
+) -> None:
+    refs = [Ref("v1", "ConfigMap", f"old-{number}") for number in range(4)]
+    old = [config(ref.name) for ref in refs]
+    deploy(namespace.site(), stages(more=old))
+    site = namespace.site()
+    for agreed in (refs[:3], [*refs[:3], Ref("v1", "ConfigMap", "other")]):
+        own = replace(site.ownership, agreed=frozenset(agreed))
+        with pytest.raises(NeedsOperator, match="4 objects would be deleted"):
+            deploy(replace(site, ownership=own), stages())
+    deploy(replace(site, ownership=replace(site.ownership, agreed=frozenset(refs))), stages())
+    assert [namespace.data(ref.name) for ref in refs] == [None] * 4
 
 
 def test_a_part_that_others_follow_prunes_nothing(namespace: Namespace) -> None:

@@ -19,9 +19,11 @@ from clinical_ai.errors import (
     TimedOut,
 )
 from clinical_ai.manifests.kubernetes import access, credentials, pools
+from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.ports_cluster import Forbidden, Ref, group_of
 from clinical_ai.settings import Connection, Settings, parse
 from clinical_ai.steps.cluster.break_glass import resume, stop
+from clinical_ai.steps.cluster.deploy import Site, deploy
 from clinical_ai.steps.cluster.lease import find_holder
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.progress import unheard
@@ -31,6 +33,7 @@ from tests.support.deploying import each_of
 from tests.support.fakes import MemorySecrets
 from tests.support.installed import SPACE, Installed, Prepare
 from tests.support.kubernetes_examples import DEVELOPMENT, RELEASE, settings_of
+from tests.support.objects import config
 
 BETTER: Final = replace(RELEASE, image=RELEASE.image.replace("0", "f"))
 
@@ -87,6 +90,48 @@ def test_another_cron_leaves_zone_parameters_and_other_schedules_as_they_are() -
     assert drift["schedule"] != timing
     assert with_cron(wanted, "nothing", "5 4 * * *") == wanted
     assert with_cron(changed, "drift", "0 * * * *") == wanted
+
+
+# What a person has to agree to.
+
+
+def of_before(installed: Installed, count: int) -> list[Ref]:
+    """Objects that earlier settings wanted, the last applied first."""
+    old = [config(f"old-{number}") for number in range(count)]
+    for each in old:
+        each["metadata"]["labels"] = ownership(SPACE)
+    stages = {**installed.stages, "old": old}
+    deploy(Site(installed.cluster, installed.platform().ownership), stages)
+    return [Ref.of(each) for each in reversed(old)]
+
+
+@pytest.mark.parametrize(("count", "asked"), [(0, False), (5, False), (6, True)])
+def test_as_many_as_the_settings_allow_go_unasked(
+    installed: Installed, count: int, *, asked: bool
+) -> None:
+    old = of_before(installed, count)
+    installed.fake.requests.clear()
+    assert installed.platform().large_prune() == (old if asked else [])
+    assert installed.fake.writes == []
+
+
+def test_what_was_agreed_goes_and_nothing_goes_unasked(installed: Installed) -> None:
+    old = of_before(installed, 6)
+    platform = installed.platform()
+    with pytest.raises(NeedsOperator, match="6 objects would be deleted, 5 at once are allowed"):
+        platform.bring("a run", write=True, tell=unheard)
+    assert all(installed.cluster.find(ref) for ref in old)
+    platform.bring("a run", write=True, tell=unheard, agreed=platform.large_prune())
+    assert not any(installed.cluster.find(ref) for ref in old)
+
+
+def test_what_may_not_be_read_is_told_with_the_rights_that_differ(installed: Installed) -> None:
+    of_before(installed, 6)
+    role = Ref("rbac.authorization.k8s.io/v1", "Role", names.PLATFORM_WORKER)
+    installed.cluster.delete(role, uid=installed.cluster.get(role)["metadata"]["uid"])
+    installed.fake.denied = {("get", "configmaps")}
+    with pytest.raises(NeedsOperator, match="rights are not as the settings want them"):
+        installed.platform().large_prune()
 
 
 # Whether it can run.

@@ -110,6 +110,14 @@ def test_nothing_wanted_and_too_many_to_go_are_refused(world: World) -> None:
     assert there(world.api) == {"a"}
 
 
+def test_of_its_own_objects_bootstrap_names_nobody_to_ask() -> None:
+    cluster, own = FakeCluster().open(), Ownership(LABELS, 0, names.RIGHTS_INVENTORY)
+    reconcile(cluster, [config("a"), config("b")], own, write=True)
+    with pytest.raises(NeedsOperator, match="1 objects would be deleted") as refused:
+        reconcile(cluster, [config("a")], own, write=True)
+    assert refused.value.remedy.endswith("set kubernetes.prune-limit to 1 for that time")
+
+
 def test_what_could_not_be_deleted_stays_in_the_inventory_and_goes_the_next_time() -> None:
     fake = FakeCluster()
     cluster = fake.open()

@@ -126,7 +126,7 @@ def test_an_option_of_the_other_runtime_reaches_no_platform(
     [
         ("status", ["--runtime", "--namespace", "--context", "--json"]),
         ("verify", ["--runtime", "--namespace", "--context", "--json"]),
-        ("deploy", ["--runtime", "--namespace", "--context", "--report-only"]),
+        ("deploy", ["--runtime", "--namespace", "--context", "--report-only", "--confirm"]),
         ("break-glass", ["--namespace", "--context", "--reason"]),
         ("uninstall", ["--namespace", "--yes", "--secrets", "--database", "--whole-namespace"]),
     ],
@@ -209,6 +209,40 @@ def test_deploy_follows_its_run_and_ends_by_it(
     assert f"{state.lower()} 3 things changed" in capsys.readouterr().out
     [row] = installed.prefect.runs.values()
     assert row["parameters"] == {"report_only": True}
+
+
+def test_deploy_tells_what_its_run_asks_and_follows_it_until_the_answer(
+    run: Run, installed: Installed, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(installed, names.DEPLOY_SELF)
+    prefect = installed.prefect
+
+    def enters(state: str) -> None:
+        [key] = prefect.runs
+        told = {"type": state, "message": f"{state} by a test"}
+        prefect.post(f"/flow_runs/{key}/set_state", {"state": told})
+
+    def asks() -> None:
+        enters("PAUSED")
+        [key] = prefect.runs
+        told = "6 objects would be deleted\n\nIt waits 60 minutes for an answer: https://p.test/it"
+        line = {"name": "prefect.flow_runs", "message": told, "timestamp": "2026-11-02T03:04:05Z"}
+        prefect.post("/logs/", [{**line, "flow_run_id": key}])
+
+    hour = [lambda: None] * 1800  # every two seconds, after the first minute
+    clock.happens(lambda: enters("RUNNING"), asks, *hour, lambda: enters("COMPLETED"))
+    assert run("deploy", *KUBERNETES) == 0
+    told = capsys.readouterr()
+    assert told.err.count("It waits 60 minutes for an answer: https://p.test/it") == 1
+    assert "COMPLETED by a test" in told.out
+
+
+def test_deploy_removes_much_unasked_when_it_is_told_to(run: Run, installed: Installed) -> None:
+    register(installed, names.DEPLOY_SELF)
+    ends(installed, "COMPLETED", "well")
+    assert run("deploy", *KUBERNETES, "--confirm") == 0
+    [row] = installed.prefect.runs.values()
+    assert row["parameters"] == {"report_only": False, "confirm_removal": True}
 
 
 @pytest.mark.parametrize(("options", "paused"), [((), False), (("--report-only",), True)])

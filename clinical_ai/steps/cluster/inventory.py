@@ -16,6 +16,9 @@ from clinical_ai.steps.cluster.synced import KIND, secret_of
 from clinical_ai.waiting import Sighting, wait_until
 
 _KEY: Final = "objects.json"
+_ASKING: Final = (
+    "with these settings in the block run `clinical-ai deploy --runtime kubernetes`, which asks"
+)
 _MOMENT: Final = 5  # seconds: a controller that works takes its finalizer away in less
 
 
@@ -23,12 +26,14 @@ _MOMENT: Final = 5  # seconds: a controller that works takes its finalizer away 
 class Ownership:
     """How we know what is ours: labels, and the ConfigMap that lists it.
 
-    `limit`: how many objects may be deleted at once before a person has to say so.
+    `limit`: how many objects may be deleted at once before a person has to say so. `agreed`: what
+    one has said may go.
     """
 
     labels: Mapping[str, str]
     limit: int
     name: str = names.INVENTORY
+    agreed: frozenset[Ref] = frozenset()
 
 
 def kept_by_deploy(cluster: Cluster, settings: Settings) -> Ownership:
@@ -86,7 +91,15 @@ def check_prune(
 ) -> None:
     """NeedsOperator when `prune` would refuse: asked first, so that nothing is half done."""
     there = _find_unwanted(cluster, inventory, list(wanted))
-    _refuse_many(_ours(there, inventory, ownership), ownership.limit)
+    _refuse_many(_ours(there, inventory, ownership), ownership)
+
+
+def large_prune(
+    cluster: Cluster, inventory: Inventory, wanted: Iterable[Ref], ownership: Ownership
+) -> list[Ref]:
+    """All that `prune` would delete, when it would refuse until a person agrees; else none."""
+    there = _find_unwanted(cluster, inventory, list(wanted))
+    return _too_many(_ours(there, inventory, ownership), ownership)
 
 
 def prune(
@@ -103,16 +116,16 @@ def prune(
 
     One without our labels, or made anew by somebody else, is left alone and forgotten. One that is
     being deleted is not deleted again, and stays known while finalizers keep it. More than the
-    limit are refused, and so is a wanted set without anything; `check_prune` asks before
-    anything else is done. `write` off: all that would go, also more than the limit. The inventory
-    is given back, not written. `read`: names of Secrets that pods go on to read; they stay when the
-    ExternalSecret goes that made them.
+    limit are refused unless a person has agreed to all of them, and so is a wanted set without
+    anything; `check_prune` asks before anything else is done. `write` off: all that would go, also
+    more than the limit. The inventory is given back, not written. `read`: names of Secrets that
+    pods go on to read; they stay when the ExternalSecret goes that made them.
     """
     kept = list(wanted)
     there = _find_unwanted(cluster, inventory, kept)
     going = _ours(there, inventory, ownership)
     if write:
-        _refuse_many(going, ownership.limit)
+        _refuse_many(going, ownership)
     changes = [
         ObjectChange(str(ref), Did.UNCHANGED, "not ours any more, left alone", ref)
         for ref in there
@@ -195,13 +208,21 @@ def find_served(cluster: Cluster, ref: Ref) -> Object | None:
     return cluster.find(ref) if cluster.serves(ref.api_version, ref.kind) else None
 
 
-def _refuse_many(ours: Mapping[Ref, Object], limit: int) -> None:
+def _too_many(ours: Mapping[Ref, Object], ownership: Ownership) -> list[Ref]:
     """Those that are being deleted do not count: they were allowed before."""
     going = [ref for ref, found in ours.items() if not is_going(found)]
-    if len(going) > limit:
-        raise NeedsOperator(
-            f"{len(going)} objects would be deleted, {limit} at once are allowed: "
-            + ", ".join(map(str, going)),
-            "look whether that is meant; if so, set kubernetes.prune-limit to "
-            f"{len(going)} for that time",
-        )
+    allowed = len(going) <= ownership.limit or ownership.agreed.issuperset(going)
+    return [] if allowed else going
+
+
+def _refuse_many(ours: Mapping[Ref, Object], ownership: Ownership) -> None:
+    going = _too_many(ours, ownership)
+    if not going:
+        return
+    told = f"{len(going)} objects would be deleted, {ownership.limit} at once are allowed: "
+    remedy = f"set kubernetes.prune-limit to {len(going)} for that time"
+    if ownership.name == names.INVENTORY:  # of its own, bootstrap asks nobody
+        remedy += f", or {_ASKING}"
+    raise NeedsOperator(
+        told + ", ".join(map(str, going)), f"look whether that is meant; if so, {remedy}"
+    )
