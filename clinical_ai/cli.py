@@ -40,7 +40,15 @@ def _parser() -> argparse.ArgumentParser:
         return parser
 
     def in_cluster(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text, description=text, parents=[cluster])
+        parser = commands.add_parser(name, help=text, description=text, parents=[cluster])
+        parser.add_argument(
+            "--runtime",
+            type=_kubernetes,
+            default="kubernetes",
+            metavar="kubernetes",
+            help="may be left out: there is no other",
+        )
+        return parser
 
     up = commands.add_parser(
         "up", help="install, or bring up again", description="Safe to run again."
@@ -82,6 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_uninstall(in_cluster("uninstall", "kubernetes: show what would be removed, ask, remove"))
     command("roll", "restart what changed, without losing a run (started by deploy/self)")
     return parser
+
+
+def _kubernetes(text: str) -> str:
+    """Of a command that is of no other runtime: whoever types it for all is not refused."""
+    if text != "kubernetes":
+        raise argparse.ArgumentTypeError(
+            f"{text!r} has no such command; one machine has `clinical-ai down` and `destroy`"
+        )
+    return text
 
 
 def _namespace(text: str) -> str:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _LOCK_SECONDS: Final = 900
 _DEPLOY_SECONDS: Final = 93_600  # the longest drain-seconds, an hour for an answer, and an hour
-_IN_CLUSTER: Final = ("break-glass", "uninstall")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace, environ: dict[str, str], terminal: Terminal) -> int:
     if hasattr(options, "runtime"):
         refuse_options_elsewhere(options)
-    if getattr(options, "runtime", "") == "kubernetes" or options.command in _IN_CLUSTER:
+    if getattr(options, "runtime", "") == "kubernetes":
         from clinical_ai.commands_cluster import COMMANDS
 
         return COMMANDS[options.command](options, environ, terminal)

@@ -81,6 +81,7 @@ def ends(site: Installed, state: str, message: str, table: list[Result] | None =
         ("break-glass", "maybe"),
         ("uninstall", "now"),
         ("uninstall", "--state", "x"),
+        ("uninstall", "--yes", "--runtime", "local"),
         ("status", "--runtime", "moon"),
         ("verify", "--report-only"),
         ("uninstall", "--yes", "--namespace", ""),
@@ -127,8 +128,11 @@ def test_an_option_of_the_other_runtime_reaches_no_platform(
         ("status", ["--runtime", "--namespace", "--context", "--json"]),
         ("verify", ["--runtime", "--namespace", "--context", "--json"]),
         ("deploy", ["--runtime", "--namespace", "--context", "--report-only", "--confirm"]),
-        ("break-glass", ["--namespace", "--context", "--reason"]),
-        ("uninstall", ["--namespace", "--yes", "--secrets", "--database", "--whole-namespace"]),
+        ("break-glass", ["--runtime", "--namespace", "--context", "--reason"]),
+        (
+            "uninstall",
+            ["--runtime", "--namespace", "--yes", "--secrets", "--database", "--whole-namespace"],
+        ),
     ],
 )
 def test_a_command_explains_what_it_takes(
@@ -292,6 +296,27 @@ def test_the_switch_goes_on_with_its_reason_and_off_again(
     for _ in range(2):
         assert run("break-glass", "off") == 0
         assert find_stop(installed.cluster) is None
+
+
+def test_a_command_of_a_cluster_alone_takes_the_option_by_which_others_reach_it(
+    run: Run, installed: Installed
+) -> None:
+    """An emergency is no time to learn which commands do not need it."""
+    assert run("break-glass", "on", *KUBERNETES) == 0
+    assert find_stop(installed.cluster)
+    assert run("break-glass", "off", *KUBERNETES) == 0
+    assert run("uninstall", *KUBERNETES, "--yes") == 0
+    assert installed.there() == set()
+
+
+@pytest.mark.parametrize("words", [("break-glass", "on"), ("uninstall", "--yes")])
+def test_one_machine_is_told_what_it_has_instead_of_a_command_of_a_cluster(
+    run: Run, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(*words, "--runtime", "local")
+    told = capsys.readouterr().err
+    assert "'local' has no such command; one machine has `clinical-ai down` and `destroy`" in told
 
 
 def test_a_switch_without_a_reason_says_that_none_was_given(run: Run, installed: Installed) -> None:
