@@ -27,7 +27,7 @@ from clinical_ai.adapters.guarded_api import GuardedApi
 from clinical_ai.adapters.kubernetes_api import open_kubernetes
 from clinical_ai.adapters.port_forward import by_hand, check_kubectl
 from clinical_ai.change import Change, Did
-from clinical_ai.errors import ManyFaults, NeedsOperator, Transient
+from clinical_ai.errors import ManyFaults, NeedsOperator, Transient, all_found
 from clinical_ai.manifests import orchestration
 from clinical_ai.manifests.kubernetes import access, desired
 from clinical_ai.manifests.kubernetes.exposure import find_address
@@ -99,6 +99,22 @@ class Plan:
         """The image as the registry has it; looked for once."""
         return look_for_release(self.request, self.settings, self.rendered)
 
+    @cached_property
+    def saved(self) -> Settings | None:
+        """The settings block of a platform that is there, looked for once.
+
+        None, too, while nobody can ask: what `up` brings up is asked later.
+        """
+        if self.cluster.find(_SERVER) is None:
+            return None
+        if self.settings.auth == "basic" and self.secrets.find(names.API_AUTH) is None:
+            return None  # the password is made anew
+        try:
+            with reach_api(self.cluster, self.request.environ, self.request.context) as api:
+                return find_settings(api)
+        except Transient:
+            return None  # its server is down
+
 
 def run(request: Request, terminal: Terminal) -> int:
     """What the request asks for; flows are read beside the checks, by their own interpreter."""
@@ -107,21 +123,35 @@ def run(request: Request, terminal: Terminal) -> int:
 
 
 def _run(plan: Plan, terminal: Terminal) -> int:
+    if plan.request.check:
+        return _check(plan, terminal)
+    _tell_checks(plan, terminal)
+    return show_difference(plan, terminal) if plan.request.diff else up(plan, terminal)
+
+
+def _check(plan: Plan, terminal: Terminal) -> int:
+    """A stop is told beside all else: it keeps nobody from looking."""
+
+    def look() -> str:
+        _tell_checks(plan, terminal)
+        check_only(plan, terminal)
+        return ""
+
+    all_found([look, lambda: _check_stop(plan)])
+    return 0
+
+
+def _tell_checks(plan: Plan, terminal: Terminal) -> None:
     terminal.line("checks", ", ".join(look_first(plan)))
     for told in plan.secrets.at_once().kept_otherwise(plan.kept):
         terminal.line("secrets", told)
-    if plan.request.check:
-        return check_only(plan, terminal)
-    if plan.request.diff:
-        return show_difference(plan, terminal)
-    return up(plan, terminal)
 
 
 def look_first(plan: Plan) -> list[str]:
     """What was found good; ManyFaults with all that stands in the way, here and in the cluster."""
     here = [
         lambda: _check_given(plan),
-        lambda: check_kubectl(plan.request.environ),
+        lambda: _check_api(plan),
         lambda: plan.found.evidence,
     ]
     coming = {*plan.kept, *plan.missing}  # what is missing is told by itself
@@ -140,10 +170,29 @@ def _check_given(plan: Plan) -> str:
     return ""
 
 
+def _check_api(plan: Plan) -> str:
+    """kubectl reaches it; `--diff` is no less to be seen where settings differ."""
+    told = check_kubectl(plan.request.environ)
+    return told if plan.request.diff else told + _check_saved(plan)
+
+
+def _check_saved(plan: Plan) -> str:
+    """Settings are the saved ones, or replace them: a block that is there is the truth."""
+    if not plan.request.replace and plan.saved is not None:
+        wanted.refuse_difference(plan.request, plan.saved, plan.settings)
+    return ""
+
+
+def _check_stop(plan: Plan) -> str:
+    """Nobody has stopped self-management."""
+    refuse_when_stopped(plan.cluster)
+    return ""
+
+
 def up(plan: Plan, terminal: Terminal) -> int:
     """The platform runs in the namespace, is registered, and has applied its settings itself."""
-    refuse_when_stopped(plan.cluster)
-    _refuse_other_settings(plan)
+    _check_stop(plan)
+    _check_saved(plan)
     release = ensure_release(plan.found, plan.rendered, terminal)
     terminal.step("image", plan.found.change)
     migrated = _is_migrated(plan, release)
@@ -216,21 +265,6 @@ def _look_at_ground(
     return {"rights": rights, "secrets": [], "server": server}
 
 
-def _refuse_other_settings(plan: Plan) -> None:
-    """Before anything is changed: the block of a platform that is there is the truth."""
-    if plan.request.replace or plan.cluster.find(_SERVER) is None:
-        return
-    if plan.settings.auth == "basic" and plan.secrets.find(names.API_AUTH) is None:
-        return  # nobody can ask without the password, which is made anew; the block is read later
-    try:
-        with reach_api(plan.cluster, plan.request.environ, plan.request.context) as api:
-            saved = find_settings(api)
-    except Transient:
-        return  # its server is down, and what this brings up can be asked
-    if saved is not None:
-        wanted.refuse_difference(plan.request, saved, plan.settings)
-
-
 def ensure_verified(platform: ClusterPlatform, deployed: Run, terminal: Terminal) -> None:
     """verify/platform has found all good after that run of deploy/self.
 
@@ -275,7 +309,9 @@ def _missing_for_a_pod(plan: Plan) -> list[str]:
 
 
 def show_difference(plan: Plan, terminal: Terminal) -> int:
-    """What `up` would change among the objects; writes nothing."""
+    """What `up` would change among the objects, and why it is refused; writes nothing."""
+    for fault in _refusing(plan):
+        terminal.plain(f"`up` is refused: {fault}")
     release = plan.found.release
     if release is None:
         image = plan.found.change.what
@@ -295,6 +331,15 @@ def show_difference(plan: Plan, terminal: Terminal) -> int:
     would = sum(change.wrote for change in changes)
     terminal.plain(f"{would} of {len(changes)} objects would change")
     return 0
+
+
+def _refusing(plan: Plan) -> list[NeedsOperator]:
+    """What stands in the way of `up`, and not of a look at what it would change."""
+    try:
+        all_found([lambda: _check_stop(plan), lambda: _check_saved(plan)])
+    except ManyFaults as found:
+        return found.faults
+    return []
 
 
 def settle(plan: Plan, platform: ClusterPlatform) -> tuple[ClusterPlatform, list[Change]]:

@@ -5,13 +5,13 @@ import os
 import re
 import sys
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from itertools import chain, count, islice, pairwise, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from pydantic import SecretStr
@@ -22,7 +22,7 @@ from bootstrap.cluster.install import Plan
 from bootstrap.request import Request
 from bootstrap.terminal import Terminal
 from clinical_ai import names
-from clinical_ai.errors import Locked, ManyFaults, NeedsOperator
+from clinical_ai.errors import Locked, ManyFaults, NeedsOperator, Transient
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
 from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE, pod_check, reads
 from clinical_ai.plans import Stage
@@ -171,6 +171,28 @@ def check_settings(
         return main([*words, "--image", RELEASE.image]), capsys.readouterr().err
 
     return check
+
+
+Ask = Callable[..., int]
+
+
+@pytest.fixture
+def ask(site: DayZero, docker: FakeDocker, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """`python -m bootstrap` with this request, its settings the site's with values by `env:`."""
+    docker.registry[RELEASE.image] = RELEASE.image.partition("@")[2]
+    monkeypatch.setattr(install, "open_kubernetes", lambda *_, **__: site.cluster)
+    monkeypatch.setattr(install, "render", lambda _: site.rendered)
+    raw = deepcopy(ALL["development"])
+    raw |= {"minio-access-key": "env:RIGHT", "minio-secret-key": "env:RIGHT"}
+    raw["kubernetes"] |= {"database-url": "env:DATABASE", "prefect-database-url": "env:RIGHT"}
+    given = {"DATABASE": "hunter2-wrong", "RIGHT": "hunter2-right"}
+
+    def run(environ: Mapping[str, str] = given, **asked: Any) -> int:
+        named = {**raw, **asked.pop("named", {})}
+        request = replace(site.plan().request, raw=named, environ={**os.environ, **environ})
+        return install.run(replace(request, **asked), Terminal())
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -904,23 +926,10 @@ def test_passwords_are_made_once_and_never_told(
 
 @pytest.mark.parametrize("asked", [{}, {"check": True}, {"diff": True}])
 def test_a_value_that_is_given_in_vain_is_told_and_the_kept_one_stays(
-    site: DayZero,
-    docker: FakeDocker,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    asked: dict[str, bool],
+    site: DayZero, ask: Ask, capsys: pytest.CaptureFixture[str], asked: dict[str, bool]
 ) -> None:
-    docker.registry[RELEASE.image] = RELEASE.image.partition("@")[2]
-    monkeypatch.setattr(install, "open_kubernetes", lambda *_, **__: site.cluster)
-    monkeypatch.setattr(install, "render", lambda _: site.rendered)
-    raw = deepcopy(ALL["development"])
-    raw |= {"minio-access-key": "env:RIGHT", "minio-secret-key": "env:RIGHT"}
-    raw["kubernetes"] |= {"database-url": "env:DATABASE", "prefect-database-url": "env:RIGHT"}
-    environ = {**os.environ, "DATABASE": "hunter2-wrong", "RIGHT": "hunter2-right"}
-
     def run(**more: Any) -> str:
-        request = replace(site.plan().request, raw=raw, environ=environ, **more)
-        assert install.run(request, Terminal()) == 0
+        assert ask(**more) == 0
         told = capsys.readouterr()
         assert "hunter2" not in told.out + told.err
         return told.out
@@ -929,8 +938,10 @@ def test_a_value_that_is_given_in_vain_is_told_and_the_kept_one_stays(
     site.fake.requests.clear()
     assert "another value" not in run()
     assert site.fake.writes == []
-    environ["DATABASE"] = "hunter2-corrected"
-    [told] = [line for line in run(**asked).splitlines() if "another value" in line]
+    environ = {"DATABASE": "hunter2-corrected", "RIGHT": "hunter2-right"}
+    [told] = [
+        line for line in run(environ=environ, **asked).splitlines() if "another value" in line
+    ]
     assert f"{names.DATABASE_URL} keeps what the Secret holds" in told
     assert f"kubectl patch secret {names.SECRETS} -n {SPACE}" in told
     assert not any("secrets/" in each for each in site.fake.writes)
@@ -938,26 +949,104 @@ def test_a_value_that_is_given_in_vain_is_told_and_the_kept_one_stays(
     assert kept == SecretStr("hunter2-wrong")
 
 
-def test_an_up_that_changes_nothing_reads_a_secret_once_a_question(
-    site: DayZero, docker: FakeDocker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_up_that_changes_nothing_reads_a_secret_once_a_question(site: DayZero, ask: Ask) -> None:
     """Which settings, what stands in the way, what is kept otherwise, what is to be written."""
-    docker.registry[RELEASE.image] = RELEASE.image.partition("@")[2]
-    monkeypatch.setattr(install, "open_kubernetes", lambda *_, **__: site.cluster)
-    monkeypatch.setattr(install, "render", lambda _: site.rendered)
-    raw = deepcopy(ALL["development"])
-    raw |= {"minio-access-key": "env:RIGHT", "minio-secret-key": "env:RIGHT"}
-    raw["kubernetes"] |= {"database-url": "env:RIGHT", "prefect-database-url": "env:RIGHT"}
-    given = {**os.environ, "RIGHT": "not-secret-of-a-test"}
-    request = replace(site.plan().request, raw=raw, environ=given)
-    assert install.run(request, Terminal()) == 0
-    for environ in (given, dict(os.environ)):
+    assert ask() == 0
+    for given in ([], [{}]):
         site.fake.requests.clear()
-        assert install.run(replace(request, environ=environ), Terminal()) == 0
+        assert ask(*given) == 0
         assert site.fake.writes == []
         place = ("Secret", names.SECRETS)
         reads = [it for it in site.fake.requests if (it.served.kind, it.name) == place]
         assert 0 < len(reads) <= 3
+
+
+OTHER: Final = {"named": {"log-level": "DEBUG"}}
+IN_THE_WAY: Final = {
+    "settings": ("differs from the saved settings:\n  log-level: saved 'INFO'", OTHER),
+    "a stop": ("self-management is stopped: incident 12 (ann", {}),
+}
+each_in_the_way = pytest.mark.parametrize("way", IN_THE_WAY)
+
+
+def put_in_the_way(site: DayZero, ask: Ask, way: str) -> tuple[str, dict[str, Any]]:
+    """What is told of it, and what is asked with it; a platform is there."""
+    assert ask() == 0
+    if way == "a stop":
+        stop(site.cluster, "ann", "incident 12")
+    site.fake.requests.clear()
+    return IN_THE_WAY[way]
+
+
+@each_in_the_way
+def test_what_up_is_refused_for_is_told_by_a_check_beside_all_else(
+    site: DayZero, ask: Ask, way: str
+) -> None:
+    told, asked = put_in_the_way(site, ask, way)
+    with pytest.raises(ManyFaults) as refused:
+        ask(check=True, **asked)
+    [fault] = refused.value.faults
+    assert told in fault.problem
+    site.fake.denied = {("create", "networkpolicies")}
+    with pytest.raises(ManyFaults) as refused:
+        ask(check=True, **asked)
+    problems = [fault.problem for fault in refused.value.faults]
+    assert any("you may not create networkpolicies" in each for each in problems)
+    assert sum(told in each for each in problems) == 1
+
+
+def test_a_stop_keeps_no_check_from_trying_database_and_storage(site: DayZero, ask: Ask) -> None:
+    told, _ = put_in_the_way(site, ask, "a stop")
+    before, made = site.there(), []
+    site.fake.admit = lambda it: made.append(it["metadata"]["name"])
+    with pytest.raises(ManyFaults, match=re.escape(told)):
+        ask(check=True)
+    [name] = made
+    assert name.startswith(f"{names.POD_CHECK}-")
+    assert site.there() == before
+
+
+@each_in_the_way
+def test_a_difference_is_shown_with_what_up_is_refused_for(
+    site: DayZero, ask: Ask, capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    told, asked = put_in_the_way(site, ask, way)
+    capsys.readouterr()
+    assert ask(diff=True, **asked) == 0
+    shown = capsys.readouterr().out
+    assert "`up` is refused: " in shown
+    assert told in shown
+    assert " objects would change" in shown
+    assert site.fake.writes == []
+
+
+@pytest.mark.parametrize("asked", [{"check": True}, {"diff": True}])
+def test_settings_that_replace_the_saved_ones_stand_in_nobodys_way(
+    site: DayZero, ask: Ask, capsys: pytest.CaptureFixture[str], asked: dict[str, bool]
+) -> None:
+    _, other = put_in_the_way(site, ask, "settings")
+    assert ask(**asked, **other, replace=True) == 0
+    assert "is refused" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("asked", [{"check": True}, {"diff": True}, {}])
+def test_a_server_that_does_not_answer_keeps_nobody_from_looking(
+    site: DayZero, ask: Ask, monkeypatch: pytest.MonkeyPatch, asked: dict[str, bool]
+) -> None:
+    """Which settings are saved is asked once it is up."""
+    put_in_the_way(site, ask, "settings")
+    tries: list[Any] = []
+
+    @contextmanager
+    def reach(*words: Any) -> Iterator[PrefectApi]:
+        tries.append(words)
+        if len(tries) == 1:
+            raise Transient("it has no pod")
+        yield site.prefect
+
+    monkeypatch.setattr(install, "reach_api", reach)
+    assert ask(**asked) == 0
+    assert len(tries) == (1 if asked else 2)
 
 
 def test_a_difference_is_shown_and_nothing_is_written(
