@@ -48,7 +48,7 @@ from clinical_ai.steps.cluster.migrate import migrate
 from clinical_ai.steps.cluster.reconcile import Reconciled, reconcile
 from clinical_ai.steps.cluster.rights import (
     find_standing,
-    is_own_namespace,
+    is_kept_namespace,
     look_at_namespace,
 )
 from clinical_ai.steps.cluster.roll import is_up
@@ -408,7 +408,7 @@ def _ensure_rights(
 
 def _rights(plan: Plan, standing: Collection[str]) -> list[dict[str, Any]]:
     found = _find_namespace(plan)
-    ours = found is None or is_own_namespace(found)
+    ours = found is None or is_kept_namespace(plan.cluster, found)
     return desired.for_bootstrap(plan.settings, make_namespace=ours, standing=standing)
 
 

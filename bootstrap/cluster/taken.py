@@ -9,6 +9,7 @@ from clinical_ai.errors import NeedsOperator
 from clinical_ai.manifests.kubernetes.metadata import Manifest
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.settings import Settings
+from clinical_ai.steps.cluster.inventory import is_listed
 
 # Of all that the platform makes beside the objects that it applies: each has at least one.
 _MARKS: Final = {
@@ -44,7 +45,7 @@ def _objects(cluster: Cluster, settings: Settings) -> Iterator[Ref]:
         if not cluster.serves(ref.api_version, ref.kind):
             continue
         found = cluster.find(ref)
-        if found is not None and _owner(found) != _owner(each):
+        if found is not None and _owner(found) != _owner(each) and not _is_bare(cluster, found):
             yield ref
 
 
@@ -57,6 +58,12 @@ def _records(cluster: Cluster) -> Iterator[Ref]:
         found = cluster.find(ref)
         if found is not None and not _is_marked(found):
             yield Ref.of(found)
+
+
+def _is_bare(cluster: Cluster, found: Object) -> bool:
+    """Whether it is ours and somebody took the label away, which is put back."""
+    inventories = (names.INVENTORY, names.RIGHTS_INVENTORY)
+    return _owner(found) is None and is_listed(cluster, found, *inventories)
 
 
 def _owner(each: Manifest) -> str | None:

@@ -1159,6 +1159,80 @@ def test_rights_in_the_namespace_are_enough_to_run_what_somebody_with_more_began
     assert enforced(site)
 
 
+def lose_labels(site: DayZero, kind: str, name: str, *, more: str = "") -> None:
+    """Somebody takes away the one that says whose the object is."""
+
+    def take(found: Any) -> None:
+        for each in (names.OWNER_LABEL, *([more] if more else [])):
+            del found["metadata"]["labels"][each]
+
+    site.fake.edit(kind, name, "kubectl-label", take)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("ConfigMap", names.CONFIGURATION),
+        ("Deployment", names.WORKER),
+        ("Role", names.PLATFORM_JOB),
+        ("ServiceAccount", names.SERVER),
+        ("Namespace", SPACE),
+    ],
+)
+def test_an_object_that_lost_the_label_of_its_owner_is_no_strangers_and_gets_it_back(
+    site: DayZero, ask: Ask, kind: str, name: str
+) -> None:
+    assert ask() == 0
+    before = site.fake.look(kind, name)["metadata"]
+    lose_labels(site, kind, name)
+    assert ask(check=True) == 0
+    assert ask() == 0
+    after = site.fake.look(kind, name)["metadata"]
+    assert (after["labels"], after["uid"]) == (before["labels"], before["uid"])
+    site.fake.requests.clear()
+    assert ask() == 0
+    assert site.fake.writes == []
+
+
+@pytest.mark.parametrize("labels", [{}, {names.OWNER_LABEL: "theirs"}])
+def test_an_object_that_somebody_made_in_place_of_one_of_ours_is_his(
+    site: DayZero, ask: Ask, labels: dict[str, str]
+) -> None:
+    assert ask() == 0
+    ref = Ref("v1", "ConfigMap", names.CONFIGURATION)
+    site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
+    site.put("ConfigMap", names.CONFIGURATION, labels=labels)
+    with pytest.raises(ManyFaults, match=f"not of this platform: {ref.kind} {SPACE}/{ref.name}"):
+        ask()
+
+
+def test_an_object_that_somebody_took_over_is_his(site: DayZero, ask: Ask) -> None:
+    assert ask() == 0
+    theirs = {names.OWNER_LABEL: "theirs"}
+    about = "ConfigMap", names.CONFIGURATION, "kubectl-label"
+    site.fake.edit(*about, lambda it: it["metadata"]["labels"].update(theirs))
+    with pytest.raises(ManyFaults, match="not of this platform"):
+        ask()
+
+
+def test_a_namespace_that_lost_its_labels_is_healed_by_whoever_may(
+    site: DayZero, ask: Ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of them: without the one by which it is known, nobody looked at the others."""
+    assert ask() == 0
+    level = "pod-security.kubernetes.io/enforce"
+    lose_labels(site, "Namespace", SPACE, more=level)
+    told = [str(each) for each in site.platform().rights() if each.differs]
+    assert [each for each in told if names.OWNER_LABEL in each and level in each] == told != []
+    site.fake.denied = {("patch", "namespaces")}
+    assert ask() == 0
+    assert f"Namespace {SPACE}: drifted" in capsys.readouterr().out
+    site.fake.denied = set()
+    assert ask() == 0
+    assert enforced(site)
+    assert [each for each in site.platform().rights() if each.differs] == []
+
+
 def test_a_namespace_that_may_not_be_patched_is_not_pruned(site: DayZero) -> None:
     """It is in the inventory, and wanted, although nothing of it is applied."""
     site.up()

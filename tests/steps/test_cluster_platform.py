@@ -328,8 +328,19 @@ def test_labels_that_the_namespace_lost_are_told_with_the_command_that_heals_the
     assert "heal it with bootstrap: `clinical-ai up --runtime kubernetes" in told.detail
 
 
-def test_a_namespace_that_bootstrap_did_not_make_is_not_compared(installed: Installed) -> None:
+def test_a_namespace_that_lost_the_label_of_its_owner_is_compared_still(
+    installed: Installed,
+) -> None:
     unlabel(installed, f"{access.LEVEL}/enforce", names.OWNER_LABEL)
+    [told] = [change for change in bring(installed, write=False) if change.differs]
+    assert told.what == f"Namespace {SPACE}"
+    assert f"{access.LEVEL}/enforce" in told.detail
+
+
+def test_a_namespace_that_bootstrap_did_not_make_is_not_compared(installed: Installed) -> None:
+    """Whatever was there by that name before."""
+    del installed.fake.objects.all["v1", "Namespace", "", SPACE]
+    installed.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
     assert not any(change.differs for change in bring(installed, write=False))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from clinical_ai import names
 from clinical_ai.change import Did
 from clinical_ai.manifests.kubernetes import access
 from clinical_ai.ports_cluster import Object
@@ -107,8 +108,23 @@ def test_a_field_that_somebody_took_away_is_put_back_by_bootstrap_at_once(
 
 
 @pytest.mark.parametrize("kind", ["Role", "RoleBinding", "ServiceAccount"])
+def test_labels_that_an_object_lost_are_told(fake: FakeCluster, kind: str) -> None:
+    """Without its owner's nobody would prune it any more."""
+    edit(fake, kind, lambda it: it["metadata"]["labels"].pop(names.OWNER_LABEL))
+    heal = "heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
+    assert looked(fake) == {kind: f"{names.OWNER_LABEL}; {heal}"}
+
+
+def test_a_label_that_somebody_else_set_is_told_with_who_did(fake: FakeCluster) -> None:
+    theirs = {names.OWNER_LABEL: "theirs"}
+    edit(fake, "Role", lambda it: it["metadata"]["labels"].update(theirs))
+    assert looked(fake)["Role"].startswith(f"{names.OWNER_LABEL}; set by kubectl-edit; unless")
+
+
+@pytest.mark.parametrize("kind", ["Role", "RoleBinding", "ServiceAccount"])
 def test_labels_and_annotations_of_others_are_no_difference(fake: FakeCluster, kind: str) -> None:
     edit(fake, kind, lambda it: it["metadata"].update(annotations={"a": "b"}))
+    edit(fake, kind, lambda it: it["metadata"]["labels"].update(theirs="x"))
     assert looked(fake) == {}
 
 

@@ -50,6 +50,18 @@ def read_inventory(cluster: Cluster, ownership: Ownership) -> Inventory:
     return from_rows((found.get("data") or {}).get(_KEY, ""), f"ConfigMap {ownership.name}")
 
 
+def is_listed(cluster: Cluster, found: Object, *inventories: str) -> bool:
+    """Whether one of these lists this very object: ours, though its labels may be gone.
+
+    Enough to heal it; whoever deletes asks for the labels, too.
+    """
+    for name in inventories:
+        uid = read_inventory(cluster, Ownership({}, 0, name)).uids.get(Ref.of(found))
+        if uid is not None and is_ours(found, uid, {}, names.FIELD_MANAGER):
+            return True
+    return False
+
+
 def write_inventory(
     cluster: Cluster,
     inventory: Inventory,

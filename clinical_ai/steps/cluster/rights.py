@@ -10,7 +10,7 @@ from clinical_ai.deployment_plan import covers
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports_cluster import Cluster, Forbidden, Object, Ref
 from clinical_ai.settings import Settings
-from clinical_ai.steps.cluster.inventory import kept_by_deploy, read_inventory
+from clinical_ai.steps.cluster.inventory import is_listed, kept_by_deploy, read_inventory
 from clinical_ai.steps.cluster.records import Records
 
 _HEAL: Final = "heal it with bootstrap: `clinical-ai up --runtime kubernetes --settings FILE`"
@@ -33,19 +33,24 @@ def look_at_rights(cluster: Cluster, wanted: Sequence[Object]) -> list[Change]:
 
 
 def is_own_namespace(found: Object | None) -> bool:
-    """Whether bootstrap made it; another one is neither labelled nor removed."""
-    labels = (found or {}).get("metadata", {}).get("labels") or {}
-    return bool(labels.get(names.OWNER_LABEL) == names.KEPT_BY_BOOTSTRAP)
+    """Whether bootstrap made it, and nobody took it over; another one is not removed."""
+    return bool(found and _labels(found).get(names.OWNER_LABEL) == names.KEPT_BY_BOOTSTRAP)
+
+
+def is_kept_namespace(cluster: Cluster, found: Object) -> bool:
+    """Whether bootstrap labels it: also one that lost the label by which it is known."""
+    if names.OWNER_LABEL in _labels(found):
+        return is_own_namespace(found)
+    return is_listed(cluster, found, names.RIGHTS_INVENTORY)
 
 
 def look_at_namespace(cluster: Cluster, wanted: Object) -> list[Change]:
     """Whether it has its labels; nothing of one that bootstrap did not make."""
     ref = Ref.of(wanted)
     found = cluster.get(ref)
-    if not is_own_namespace(found):
+    if not is_kept_namespace(cluster, found):
         return []
-    labels = wanted["metadata"]["labels"].items()
-    differing = [name for name, it in labels if found["metadata"]["labels"].get(name) != it]
+    differing = _other_labels(wanted, found)
     if not differing:
         return [Change(str(ref), Did.UNCHANGED)]
     told = f"{', '.join(differing)}; you may not patch it, whoever may can {_HEAL}"
@@ -72,12 +77,22 @@ def _look(wanted: Object, found: Object | None) -> Change:
     what = str(Ref.of(wanted))
     if found is None:
         return Change(what, Did.DRIFTED, f"it is not there; {_HEAL}")
-    differing = [
-        key for key in _COMPARED if key in wanted and not _fits(key, found.get(key), wanted[key])
-    ]
+    compared = [key for key in _COMPARED if key in wanted]
+    fields = [key for key in compared if not _fits(key, found.get(key), wanted[key])]
+    differing = [*fields, *_other_labels(wanted, found)]
     if not differing:
         return Change(what, Did.UNCHANGED)
     return Change(what, Did.DRIFTED, f"{', '.join(differing)}; {_heal(wanted, found, differing)}")
+
+
+def _other_labels(wanted: Object, found: Object) -> list[str]:
+    """Labels that it lacks or has otherwise; those of others are no difference."""
+    there = _labels(found)
+    return [name for name, value in _labels(wanted).items() if there.get(name) != value]
+
+
+def _labels(each: Object) -> dict[str, str]:
+    return each["metadata"].get("labels") or {}
 
 
 def _fits(key: str, found: Any, wanted: Any) -> bool:
@@ -98,7 +113,7 @@ def _heal(wanted: Object, found: Object, differing: Sequence[str]) -> str:
         each["manager"]
         for each in found["metadata"].get("managedFields") or []
         if each["manager"] != names.FIELD_MANAGER
-        and any(f"f:{key}" in each.get("fieldsV1", {}) for key in differing)
+        and any(f"f:{key}" in _set_by(each) for key in differing)
     )
     if not others:
         return _HEAL
@@ -107,3 +122,9 @@ def _heal(wanted: Object, found: Object, differing: Sequence[str]) -> str:
     return (
         f"set by {', '.join(others)}; unless that is meant, remove it with {remove}, then {_HEAL}"
     )
+
+
+def _set_by(manager: Object) -> set[str]:
+    """Fields that it has set, and labels."""
+    fields = manager.get("fieldsV1", {})
+    return {*fields, *fields.get("f:metadata", {}).get("f:labels", {})}
