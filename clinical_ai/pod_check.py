@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.fernet import Fernet, InvalidToken  # by which Prefect encrypts, and it brings it
+from pydantic import SecretStr
+
 from clinical_ai import names
 from clinical_ai.adapters import postgres_address
 from clinical_ai.adapters.mounted_secrets import MountedSecrets
@@ -105,7 +108,50 @@ def _schema(secrets: SecretStore) -> str:
             f"as its owner: CREATE SCHEMA {names.PREFECT_SCHEMA} AUTHORIZATION {row['role']}",
         )
     made = "schema is there" if row["schema"] else "schema may be made"
-    return f"{made}, pg_trgm {_trigrams(row)}, role {row['role']}"
+    blocks = _blocks(database, secrets)
+    return f"{made}, pg_trgm {_trigrams(row)}, role {row['role']}{blocks}"
+
+
+def _blocks(database: PostgresDatabase, secrets: SecretStore) -> str:
+    """How many of the newest blocks the key opens; NeedsOperator when it opens none.
+
+    The database outlives a namespace: where the key went with that, a new one would open nothing,
+    and the server would tell nobody until a block is read.
+    """
+    schema = names.PREFECT_SCHEMA
+    there = database.query(
+        "select relname from pg_class join pg_namespace on pg_namespace.oid = relnamespace"
+        " where nspname = %s and relname = 'block_document'"
+        " and has_table_privilege(pg_class.oid, 'SELECT')",
+        [schema],
+    )
+    if not there:
+        return ""
+    rows = database.query(
+        f"select data #>> '{{}}' as data from {schema}.block_document"
+        " where jsonb_typeof(data) = 'string' order by created desc limit 100"
+    )
+    if not rows:
+        return ""
+    key = secrets.find(names.ENCRYPTION_KEY)
+    opened = sum(_opens(key, row["data"]) for row in rows) if key else 0
+    if not opened:
+        raise NeedsOperator(
+            f"the schema {schema} holds blocks of an earlier platform, and {names.ENCRYPTION_KEY}"
+            f" {'opens none of them' if key else 'is not there'}",
+            "put that Secret back from your backup. When it is lost for good, as the schema's"
+            f" owner: DELETE FROM {schema}.block_document, and blocks go; or DROP SCHEMA {schema}"
+            " CASCADE, and runs go, too",
+        )
+    return f", {opened} of {len(rows)} blocks open"
+
+
+def _opens(key: SecretStr, data: str) -> bool:
+    try:
+        Fernet(key.get_secret_value()).decrypt(data.encode())
+    except (InvalidToken, ValueError):  # another key, or none at all
+        return False
+    return True
 
 
 def _trigrams(row: dict[str, Any]) -> str:

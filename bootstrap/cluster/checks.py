@@ -203,11 +203,18 @@ def check_line_ends(cluster: Cluster, secrets: SecretsSeen) -> str:
 
 def check_key(cluster: Cluster, secrets: SecretsSeen) -> str:
     """The key of an installed platform is there: a new one would open none of its blocks."""
-    installed = cluster.find(Ref("v1", "ConfigMap", names.INVENTORY)) is not None
-    if installed and secrets.find(names.ENCRYPTION_KEY) is None:
+    if secrets.find(names.ENCRYPTION_KEY) is not None:
+        return ""
+    left = (Ref("v1", "ConfigMap", names.INVENTORY), Ref("apps/v1", "Deployment", names.SERVER))
+    if any(cluster.find(each) is not None for each in left):
+        space, (secret, key) = cluster.namespace, parts(names.ENCRYPTION_KEY)
         raise NeedsOperator(
             f"{names.ENCRYPTION_KEY} is gone, without which nobody opens the platform's blocks",
-            "put that Secret back from your backup; when it is lost for good, "
+            "put that Secret back from your backup, or from a server that still runs: "
+            f"kubectl exec -n {space} deploy/{names.SERVER} -- printenv"
+            " PREFECT_SERVER_ENCRYPTION_KEY"
+            f" | tr -d '\\n' | kubectl create secret generic {secret} -n {space}"
+            f" --from-file={key}=/dev/stdin; when it is lost for good, "
             "`clinical-ai uninstall --database` and install anew: runs and blocks go",
         )
     return ""

@@ -8,6 +8,7 @@ from secrets import token_hex
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from clinical_ai import names
@@ -197,6 +198,61 @@ def test_an_extension_where_prefect_does_not_look_is_told_with_what_moves_it(
     code, told = pod.check()
     assert code == 0
     assert "schema is there, pg_trgm is there" in told["Prefect's schema"]
+
+
+@pytest.fixture
+def keep_block(role: str, run: Statements, pod: Pod) -> Callable[[str], None]:
+    """A block in the schema, as Prefect encrypts it with this key."""
+    run(f"create schema {names.PREFECT_SCHEMA} authorization {role}")
+    columns = "data jsonb not null, created timestamptz not null default now()"
+    run(f"create table {names.PREFECT_SCHEMA}.block_document ({columns})")
+    run(f"alter table {names.PREFECT_SCHEMA}.block_document owner to {role}")
+
+    def keep(key: str) -> None:
+        data = Fernet(key).encrypt(b'{"log_level": "INFO"}').decode()
+        run(f"insert into {names.PREFECT_SCHEMA}.block_document values (to_jsonb('{data}'::text))")
+
+    return keep
+
+
+def test_blocks_that_the_key_opens_are_told(pod: Pod, keep_block: Callable[[str], None]) -> None:
+    """One of an older key is no reason to stop."""
+    key = Fernet.generate_key().decode()
+    pod.mount(names.ENCRYPTION_KEY, key)
+    keep_block(key)
+    keep_block(Fernet.generate_key().decode())
+    code, told = pod.check()
+    assert code == 0
+    assert told["Prefect's schema"].endswith(", 1 of 2 blocks open")
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        (None, f"{names.ENCRYPTION_KEY} is not there"),
+        ("another-key-of-a-test-of-32-byte-0123456789=", f"{names.ENCRYPTION_KEY} opens none"),
+        ("not-a-key-of-a-test", f"{names.ENCRYPTION_KEY} opens none"),
+    ],
+)
+def test_blocks_that_no_key_opens_are_told_with_what_to_do(
+    pod: Pod,
+    keep_block: Callable[[str], None],
+    run: Statements,
+    key: str | None,
+    problem: str,
+) -> None:
+    """Of a platform whose namespace went with its key: the database has outlived it."""
+    keep_block(Fernet.generate_key().decode())
+    if key:
+        pod.mount(names.ENCRYPTION_KEY, key)
+    code, told = pod.check()
+    assert code == 1
+    assert told["Prefect's schema"].startswith("FAIL the schema prefect holds blocks of an earlier")
+    assert problem in told["Prefect's schema"]
+    assert "put that Secret back from your backup" in told["Prefect's schema"]
+    [statement] = re.findall(r"DELETE FROM [a-z._]+", told["Prefect's schema"])
+    run(statement)
+    assert pod.check()[0] == 0
 
 
 def test_a_database_of_the_data_by_another_name_is_told(

@@ -499,14 +499,23 @@ def test_a_line_end_that_a_pods_variable_would_keep_is_told(site: Site) -> None:
     assert f"--from-file={key}=FILE" in fault.remedy
 
 
-def test_the_key_of_an_installed_platform_is_never_made_anew(site: Site) -> None:
-    """It opens what is in the database."""
+def list_nothing(site: Site) -> None:
     site.put(labelled(thing("ConfigMap", names.INVENTORY, data={"objects.json": "[]"})))
+
+
+@pytest.mark.parametrize("install", [list_nothing, Site.apply_all])
+def test_the_key_of_an_installed_platform_is_never_made_anew(
+    site: Site, install: Callable[[Site], None]
+) -> None:
+    """It opens what is in the database. Either tells: somebody may have deleted the inventory."""
+    install(site)
     site.check()
     site.remove("Secret", f"{names.PRODUCT}-encryption")
+    site.fake.requests.clear()
     fault = site.fault()
     assert f"{names.ENCRYPTION_KEY} is gone" in fault.problem
     assert "from your backup" in fault.remedy
+    assert f"kubectl exec -n {NAMESPACE} deploy/{names.SERVER} -- printenv" in fault.remedy
     assert "uninstall --database" in fault.remedy
 
 

@@ -791,7 +791,7 @@ def test_a_check_leaves_the_storage_out_while_vault_gives_nothing(site: DayZero,
     assert pod["containers"][0]["args"] == [NO_STORAGE]
     assert "initContainers" not in pod
     folders = {path.split("/")[-2] for _, _, path in read_by(job)}
-    assert folders == {names.SECRETS}
+    assert folders == {names.SECRETS, parts(names.ENCRYPTION_KEY)[0]}
 
 
 @pytest.mark.parametrize("kind", ["production", "vault-agent"])

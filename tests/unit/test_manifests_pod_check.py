@@ -80,15 +80,17 @@ def test_the_kubelet_finds_no_variable_to_replace_in_the_settings() -> None:
 @every_example
 def test_the_pod_mounts_the_secrets_that_it_looks_with_and_no_other(settings: Settings) -> None:
     mounted = {
-        f"secret:{source['secret']['name']}/{item['key']}"
+        f"secret:{source['secret']['name']}/{item['key']}": source["secret"].get("optional", False)
         for volume in pod(settings)["volumes"]
         for source in volume.get("projected", {}).get("sources", [])
         for item in source.get("secret", {}).get("items", [])
     }
+    assert mounted.pop(names.ENCRYPTION_KEY) is True  # `up` makes it
+    assert not any(mounted.values())
     wanted = {names.DATABASE_URL, names.PREFECT_DATABASE_URL}
     if credentials.agent(settings) is None:
         wanted |= set(credentials.storage(settings))
-    assert mounted == wanted
+    assert set(mounted) == wanted
 
 
 def test_an_addition_that_names_a_password_to_come_does_not_stop_the_pod() -> None:

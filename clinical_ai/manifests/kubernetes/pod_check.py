@@ -52,7 +52,7 @@ def pod_check(
 
 
 def reads(settings: Settings) -> list[str]:
-    """References that the pod reads from Secrets."""
+    """References that the pod reads from Secrets, beside the key of blocks that are there."""
     return [names.DATABASE_URL, names.PREFECT_DATABASE_URL, *_of_storage(settings)]
 
 
@@ -110,6 +110,9 @@ def _secrets(settings: Settings, instead: StandIn, name: str) -> pods.Parts:
         item = {"key": _lent_key(each) if lent else key, "path": key}
         source = {"name": name if lent else secret, "items": [item]}
         sources.setdefault(secret, []).append({"secret": source})
+    secret, key = parts(names.ENCRYPTION_KEY)
+    known = {"name": secret, "items": [{"key": key, "path": key}], "optional": True}  # made by `up`
+    sources.setdefault(secret, []).append({"secret": known})
     return pods.Parts(
         mounts=[
             {"name": f"secret-{number}", "mountPath": _folder(secret), "readOnly": True}
