@@ -380,23 +380,9 @@ class ClusterPlatform:
 
     def rights(self) -> list[Change]:
         """What differs of the objects that bootstrap keeps, with the command that heals it."""
-        from clinical_ai.manifests.kubernetes import access
-        from clinical_ai.ports_cluster import Forbidden
-        from clinical_ai.steps.cluster.rights import (
-            blaming,
-            find_standing,
-            look_at_namespace,
-            look_at_rights,
-        )
+        from clinical_ai.steps.cluster.rights import look_at_all
 
-        try:
-            standing = find_standing(self.cluster, self.settings)
-        except Forbidden:  # by rights that differ, or whoever reads it next is told
-            standing = frozenset()
-        kept = [*access.accounts(self.settings), *access.rights(self.settings, standing)]
-        seen = look_at_rights(self.cluster, kept)
-        with blaming(seen):
-            return [*seen, *look_at_namespace(self.cluster, access.namespace(self.settings))]
+        return look_at_all(self.cluster, self.settings)
 
 
 AnyPlatform = Platform | ClusterPlatform

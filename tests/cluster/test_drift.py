@@ -211,7 +211,15 @@ def test_one_run_of_deploy_self_heals_all_that_it_may(healed: Told, site: Cluste
     assert healed.run.completed, healed.run.message
     assert {*DELETED, *TAKEN} <= healed.differing.keys()
     assert site.status()["drift"]["differing"] == []
-    assert site.status()["healthy"]
+
+
+def test_status_tells_of_rights_until_a_person_heals_them(
+    healed: Told, seen: Seen, site: ClusterSite
+) -> None:
+    for told in (seen.status, site.status()):
+        rights = " ".join(told["drift"]["rights"]["differing"])
+        assert all(f"/{what.split()[1]}: drifted" in rights for what in (ACCOUNT, ROLE)), rights
+        assert not told["healthy"]
 
 
 def test_while_somebody_is_asked_nothing_is_changed(asked: Asked) -> None:
@@ -248,4 +256,5 @@ def test_accounts_and_rights_are_healed_by_bootstrap_alone(healed: Told, site: C
         assert f"{what.replace(' ', f' {site.namespace}/')}: created" in difference
     site.up()
     assert site.api.find(account) is not None
+    assert site.status()["healthy"]
     assert ": created" not in site.bootstrap("--diff").stdout

@@ -123,6 +123,61 @@ def test_what_somebody_edited_is_drift_with_its_field(installed: Installed) -> N
     assert "drift        1 of" in told(installed)
 
 
+def remove(site: Installed, kind: str, name: str, version: str = "v1") -> None:
+    ref = Ref(version, kind, name)
+    site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
+
+
+ROLE = ("Role", names.PLATFORM_JOB, "rbac.authorization.k8s.io/v1")
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["settings", "no settings"])
+def test_rights_and_accounts_that_somebody_deleted_are_drift_and_no_health(
+    installed: Installed, *, known: bool
+) -> None:
+    """deploy/self can't heal them, and doesn't run without them."""
+    if known:
+        installed.save_settings()
+    assert look(installed)["healthy"] is True
+    remove(installed, *ROLE)
+    remove(installed, "ServiceAccount", names.MIGRATION)
+    seen, shown = look(installed), told(installed)
+    assert seen["healthy"] is False
+    assert len(seen["drift"]["rights"]["differing"]) == 2
+    assert "drift        2 of accounts and rights differ" in shown
+    assert f"ServiceAccount clinical-ai/{names.MIGRATION}: drifted (it is not there; heal" in shown
+    assert seen["drift"]["differing"] == []
+
+
+def test_rights_that_somebody_edited_are_drift_where_the_settings_are_known(
+    installed: Installed,
+) -> None:
+    installed.fake.edit("Role", names.PLATFORM_JOB, "ann", lambda it: it["rules"].pop())
+    assert look(installed)["drift"]["rights"]["differing"] == []
+    installed.save_settings()
+    seen = look(installed)
+    assert seen["healthy"] is False
+    [differs] = seen["drift"]["rights"]["differing"]
+    assert f"Role clinical-ai/{names.PLATFORM_JOB}: drifted (rules; " in differs
+    assert "drift        1 of accounts and rights differ" in told(installed)
+
+
+def test_rights_that_may_not_be_read_are_told_beside_the_objects(installed: Installed) -> None:
+    installed.save_settings()
+    installed.fake.denied = {("get", "roles")}
+    seen = look(installed)
+    assert seen["healthy"] is True
+    assert seen["drift"]["known"] is True
+    told_of = "drift        none; of accounts and rights not known: a-test may not get roles"
+    assert told_of in told(installed)
+
+
+def test_rights_are_told_also_before_anything_has_proved_good(installed: Installed) -> None:
+    remove(installed, "ConfigMap", names.GOOD_OBJECTS)
+    remove(installed, *ROLE)
+    assert "nothing good yet; 1 of accounts and rights differ" in told(installed)
+
+
 def test_a_change_that_was_taken_back_is_told_beside_the_release_that_runs(
     installed: Installed,
 ) -> None:
@@ -268,7 +323,8 @@ def test_what_may_not_be_read_is_told_as_not_known_and_hides_nothing_else(
     installed.fake.denied = {("get", denied)}
     seen, shown = look(installed), told(installed)
     assert seen["healthy"] is False
-    assert shown.count("not known: ") == len(names.WORKLOADS if parts == {"workloads"} else parts)
+    unseen = [line for line in shown.splitlines() if "not known: " in line]
+    assert len(unseen) == len(names.WORKLOADS if parts == {"workloads"} else parts)
     for part in parts - {"workloads", "drift"}:
         assert seen[part].startswith("not known: ")
         assert f"may not get {denied}" in seen[part]

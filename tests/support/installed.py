@@ -12,7 +12,7 @@ from clinical_ai.manifests.kubernetes import desired
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.ports_cluster import Object
-from clinical_ai.settings import Settings
+from clinical_ai.settings import Settings, dump
 from clinical_ai.steps.cluster.deploy import deploy
 from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.reconcile import reconcile
@@ -91,6 +91,13 @@ class Installed(Namespace):
             chosen=self.settings,
         )
         return replace(made, **more)
+
+    def save_settings(self) -> None:
+        """The block says what its settings are."""
+        kind = self.prefect.post("/block_types/", {"slug": names.SETTINGS_BLOCK_TYPE})["id"]
+        data = {key.replace("-", "_"): value for key, value in dump(self.settings).items()}
+        row = {"name": names.SETTINGS_BLOCK, "block_type_id": kind, "data": data}
+        self.prefect.post("/block_documents/", row)
 
     def there(self) -> set[tuple[str, str]]:
         """Kinds and names of all objects of the namespace."""

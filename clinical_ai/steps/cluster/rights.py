@@ -8,12 +8,19 @@ from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import covers
 from clinical_ai.errors import NeedsOperator
+from clinical_ai.manifests.kubernetes import access, metadata
 from clinical_ai.ports_cluster import Cluster, Forbidden, Object, Ref
 from clinical_ai.settings import Settings
-from clinical_ai.steps.cluster.inventory import is_listed, kept_by_deploy, read_inventory
+from clinical_ai.steps.cluster.inventory import (
+    Ownership,
+    is_listed,
+    kept_by_deploy,
+    read_inventory,
+)
 from clinical_ai.steps.cluster.records import Records
 
 _HEAL: Final = "heal it with bootstrap: `clinical-ai up --runtime kubernetes --settings FILE`"
+_ABSENT: Final = f"it is not there; {_HEAL}"
 _COMPARED: Final = ("rules", "roleRef", "subjects", "automountServiceAccountToken")
 
 
@@ -25,6 +32,28 @@ def find_standing(cluster: Cluster, settings: Settings) -> frozenset[str]:
     except NeedsOperator:
         good = []  # nobody puts back what can't be read
     return frozenset([*(ref.kind for ref in listed), *(each["kind"] for each in good)])
+
+
+def look_at_all(cluster: Cluster, settings: Settings) -> list[Change]:
+    """What differs of all that bootstrap keeps, with the command that heals it."""
+    try:
+        standing = find_standing(cluster, settings)
+    except Forbidden:  # by rights that differ, or whoever reads it next is told
+        standing = frozenset()
+    seen = look_at_rights(cluster, [*access.accounts(settings), *access.rights(settings, standing)])
+    with blaming(seen):
+        return [*seen, *look_at_namespace(cluster, access.namespace(settings))]
+
+
+def look_at_listed(cluster: Cluster) -> list[Change]:
+    """What bootstrap has made and is not there, for whoever does not know the settings."""
+    labels = metadata.ownership(cluster.namespace, names.KEPT_BY_BOOTSTRAP)
+    own = Ownership(labels, limit=0, name=names.RIGHTS_INVENTORY)
+    return [
+        Change(str(ref), Did.DRIFTED, _ABSENT)
+        for ref in read_inventory(cluster, own).uids
+        if ref.kind != "Namespace" and cluster.find(ref) is None
+    ]
 
 
 def look_at_rights(cluster: Cluster, wanted: Sequence[Object]) -> list[Change]:
@@ -76,7 +105,7 @@ def blaming(rights: Sequence[Change]) -> Iterator[None]:
 def _look(wanted: Object, found: Object | None) -> Change:
     what = str(Ref.of(wanted))
     if found is None:
-        return Change(what, Did.DRIFTED, f"it is not there; {_HEAL}")
+        return Change(what, Did.DRIFTED, _ABSENT)
     compared = [key for key in _COMPARED if key in wanted]
     fields = [key for key in compared if not _fits(key, found.get(key), wanted[key])]
     differing = [*fields, *_other_labels(wanted, found)]

@@ -2,22 +2,22 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, PlatformError
-from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.plans import Journal
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Forbidden, Ref
+from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.break_glass import find_stop
-from clinical_ai.steps.cluster.deploy import look
+from clinical_ai.steps.cluster.drift import in_detail, in_short, look_at_drift
 from clinical_ai.steps.cluster.hold import find_open, is_held
-from clinical_ai.steps.cluster.inventory import Ownership
 from clinical_ai.steps.cluster.lease import Holder, find_holder
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import rollout_state
-from clinical_ai.steps.cluster.site import Site
+from clinical_ai.steps.settings_block import find_settings
 from clinical_ai.steps.status import NO_BACKUP, last_runs, run_lines
 
 _MOST_SHOWN: Final = 10
@@ -53,24 +53,26 @@ def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
     holder, stop = _known(lambda: find_holder(cluster)), _known(lambda: find_stop(cluster))
     version = _known(lambda: ".".join(map(str, cluster.version())))
     journal, damaged = _journal(cluster)
-    api, runs, is_paused = _ask(reach, journal)
-    held = _held(journal) if journal and is_paused else damaged
+    told = _ask(reach, journal)
+    held = _held(journal) if journal and told.is_paused else damaged
     killed = isinstance(holder, Holder) and holder.silent
     abandoned = held is not None and not isinstance(held, _NotKnown) and (holder is None or killed)
     unseen = any(isinstance(each, _NotKnown) for each in (ledger, holder, stop, version, held))
-    ready = api == "ready" and all(each["ready"] for each in workloads)
+    drift = look_at_drift(cluster, told.settings)
+    ready = told.api == "ready" and all(each["ready"] for each in workloads)
     return {
-        "healthy": ready and not abandoned and not unseen,
+        # A right that differs nobody heals but a person.
+        "healthy": ready and not abandoned and not unseen and not drift["rights"]["differing"],
         "namespace": cluster.namespace,
         "kubernetes": version,
         **_release(ledger),
-        "api": api,
+        "api": told.api,
         "workloads": workloads,
-        "drift": _drift(cluster),
+        "drift": drift,
         "break_glass": stop,
         "lease": _lease(holder) if holder else None,
         "held": f"{held}{_ABANDONED if abandoned else ''}" if held else None,
-        "runs": runs,
+        "runs": told.runs,
         "backup": NO_BACKUP,
     }
 
@@ -157,36 +159,34 @@ def _held(journal: Journal) -> str:
     return f"{', '.join(journal.paused_before)}, since {journal.started}: {journal.reason}"
 
 
-def _drift(cluster: Cluster) -> dict[str, Any]:
-    """What differs from the objects that were last found good."""
-    try:
-        stage = Records(cluster).find_objects()
-        if not stage:
-            return {"known": False, "why": "deploy/self has proved nothing good yet"}
-        own = Ownership(ownership(cluster.namespace), limit=len(stage))
-        site = Site(cluster, own)
-        seen = look(site, {"all": stage})
-    except PlatformError as error:
-        return {"known": False, "why": str(error)}
-    return {
-        "known": True,
-        "objects": len(stage),
-        "differing": [str(each) for each in seen if each.differs],
-        "contested": [str(each) for each in seen if each.contested and not each.differs],
-    }
-
-
-def _ask(reach: Reach, journal: Journal | None) -> tuple[str, list[dict[str, Any]], bool]:
+@dataclass(frozen=True)
+class _Answers:
     """What Prefect says of itself and its runs, and whether it holds pools as the journal does.
 
-    The journal is believed while nobody can be asked.
+    The journal is believed while nobody can be asked. `settings`: None when they are not known.
     """
+
+    api: str
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    is_paused: bool = True
+    settings: Settings | None = None
+
+
+def _ask(reach: Reach, journal: Journal | None) -> _Answers:
     try:
         with reach() as api:
             ready = "ready" if api.get("/ready") is not None else "what answers is not Prefect"
-            return ready, last_runs(api), journal is not None and is_held(api, journal)
+            held = journal is not None and is_held(api, journal)
+            return _Answers(ready, last_runs(api), held, _settings(api))
     except PlatformError as error:
-        return str(error), [], True
+        return _Answers(str(error))
+
+
+def _settings(api: PrefectApi) -> Settings | None:
+    try:
+        return find_settings(api)
+    except PlatformError:
+        return None  # deploy/self tells what is wrong with them
 
 
 def table(seen: dict[str, Any]) -> list[str]:
@@ -198,8 +198,8 @@ def table(seen: dict[str, Any]) -> list[str]:
         *([f"             {applied}"] if applied else []),
         *([f"{_failed(seen):<12} {seen['failed']}"] if seen["failed"] else []),
         f"API          {seen['api']}",
-        f"drift        {_told(seen['drift'])}",
-        *(f"             {each}" for each in _shown(seen["drift"])),
+        f"drift        {in_short(seen['drift'])}",
+        *(f"             {each}" for each in in_detail(seen["drift"])[:_MOST_SHOWN]),
         f"break-glass  {seen['break_glass'] or 'off'}",
         f"lease        {seen['lease'] or 'free'}",
         *([f"held         {seen['held']}"] if seen["held"] else []),
@@ -212,15 +212,3 @@ def table(seen: dict[str, Any]) -> list[str]:
 
 def _failed(seen: dict[str, Any]) -> str:
     return "taken back" if seen["taken_back"] else "not good"
-
-
-def _shown(drift: dict[str, Any]) -> list[str]:
-    return [*drift.get("differing", []), *drift.get("contested", [])][:_MOST_SHOWN]
-
-
-def _told(drift: dict[str, Any]) -> str:
-    if not drift["known"]:
-        return f"not known: {drift['why']}"
-    count, left = len(drift["differing"]), len(drift["contested"])
-    told = f"{count} of {drift['objects']} objects differ" if count else "none"
-    return f"{told}; {left} have fields that others set otherwise" if left else told
