@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from bootstrap.terminal import Terminal
@@ -34,9 +35,14 @@ def status(options: argparse.Namespace, environ: Mapping[str, str], terminal: Te
 
 
 def verify(options: argparse.Namespace, environ: Mapping[str, str], terminal: Terminal) -> int:
-    """A run of verify/platform, which looks from inside; its table. 1 when a check fails."""
+    """A run of verify/platform, which looks from inside; its table. 1 when a check fails.
+
+    And the Secrets, at which only a person may look.
+    """
+    from clinical_ai.steps import verify as checks
+    from clinical_ai.steps.cluster.needed_secrets import check_secrets
+    from clinical_ai.steps.cluster.status import known_settings
     from clinical_ai.steps.runs import read_table, run_to_end
-    from clinical_ai.steps.verify import from_rows, table
 
     tell, cluster = None if options.json else terminal.note, _open(options, environ)
     with reach_api(cluster, environ, options.context) as api:
@@ -44,13 +50,16 @@ def verify(options: argparse.Namespace, environ: Mapping[str, str], terminal: Te
             api, names.VERIFY, {}, seconds=_SECONDS, tell=tell, watch=watching(cluster)
         )
         rows = read_table(api, run.id, "verify")
+        look = partial(check_secrets, cluster, known_settings(api))
+        own = checks.run("secrets present", look, names.DEPLOY_SELF)
     if not rows:
         raise NeedsOperator(
             f"run {run.name} ended {run.state.lower()} without a table: {run.message}",
             "read its log in the UI",
         )
-    results = from_rows(rows)
-    show(rows, table(results), terminal, as_json=options.json)
+    rows += checks.as_rows([own])
+    results = checks.from_rows(rows)
+    show(rows, checks.table(results), terminal, as_json=options.json)
     return 0 if all(result.passed for result in results) else 1
 
 

@@ -6,11 +6,12 @@ from typing import Final
 from bootstrap.cluster import needs, room, taken
 from bootstrap.cluster.exposure import check_exposure
 from clinical_ai import names
-from clinical_ai.adapters.cluster_secrets import ClusterSecrets, SecretsSeen, replacing
+from clinical_ai.adapters.cluster_secrets import ClusterSecrets, SecretsSeen
 from clinical_ai.errors import ManyFaults, NeedsOperator, all_found
 from clinical_ai.manifests.kubernetes import access, credentials
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
 from clinical_ai.ports_cluster import Cluster, Permission, Ref, group_of, in_namespace
+from clinical_ai.secret_lines import replacing
 from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.inventory import check_prune, kept_by_deploy, read_inventory

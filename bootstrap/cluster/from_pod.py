@@ -10,13 +10,14 @@ from pydantic import SecretStr
 
 from bootstrap.cluster.taken import refuse_foreign
 from clinical_ai import names
-from clinical_ai.adapters.cluster_secrets import ClusterSecrets, replacing
+from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.adapters.secret_text import encoded
 from clinical_ai.errors import Locked, NeedsOperator
 from clinical_ai.manifests.kubernetes import credentials
 from clinical_ai.manifests.kubernetes.pod_check import StandIn, lent_secret, pod_check, reads
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.release import Release
+from clinical_ai.secret_lines import replacing
 from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.ensure import Guard, free
 from clinical_ai.steps.cluster.job import await_job, remove_job

@@ -6,7 +6,6 @@ Pods read theirs as files (see `mounted_secrets`); only a person's rights reach 
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Final
 
 from pydantic import SecretStr
 
@@ -15,9 +14,7 @@ from clinical_ai.adapters.secret_text import encoded, kept, parts_of
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports_cluster import Cluster, Object, Ref
-
-# A pod's variable keeps a line end, and Prefect's address then names no database.
-_FILES: Final = "with each value in a FILE of its own, without a line end"
+from clinical_ai.secret_lines import FILES, absence, listed, replacing
 
 
 class SecretsSeen:
@@ -38,16 +35,10 @@ class SecretsSeen:
 
     def absences(self, references: Iterable[str]) -> list[NeedsOperator]:
         """A fault for each Secret that lacks some of these, with the kubectl line that adds all."""
-        faults = []
-        for name, keys in _by_secret(references).items():
-            line = _making if self._read(name) is None else replacing
-            faults.append(
-                NeedsOperator(
-                    f"{_listed(name, keys)} {'is' if len(keys) == 1 else 'are'} not there",
-                    f"{_FILES}: {line(self._namespace, name, keys)}",
-                )
-            )
-        return faults
+        return [
+            absence(self._namespace, name, keys, there=self._read(name) is not None)
+            for name, keys in _by_secret(references).items()
+        ]
 
     def kept_otherwise(self, given: Mapping[str, SecretStr]) -> list[str]:
         """A sentence for each Secret that holds another value than is given, and goes on to.
@@ -56,8 +47,8 @@ class SecretsSeen:
         """
         other = [each for each in given if self.find(each) not in (None, given[each])]
         return [
-            f"{_listed(name, keys)} {'keeps' if len(keys) == 1 else 'keep'} what the Secret holds,"
-            f" though another value is given; to replace it, {_FILES}:"
+            f"{listed(name, keys)} {'keeps' if len(keys) == 1 else 'keep'} what the Secret holds,"
+            f" though another value is given; to replace it, {FILES}:"
             f" {replacing(self._namespace, name, keys)}"
             for name, keys in _by_secret(other).items()
         ]
@@ -121,29 +112,11 @@ class ClusterSecrets(SecretsSeen):
         return self._cluster.create(secret) is not None
 
 
-def replacing(namespace: str, name: str, keys: Iterable[str]) -> str:
-    """The kubectl line that gives keys of a Secret new values; its other keys stay.
-
-    Neither that nor another one has a value among its arguments, which other users may read.
-    """
-    made = f"{_making(namespace, name, keys)} --dry-run=client -o json"
-    return f"{made} | kubectl patch secret {name} -n {namespace} --patch-file=/dev/stdin"
-
-
-def _making(namespace: str, name: str, keys: Iterable[str]) -> str:
-    files = " ".join(f"--from-file={key}=FILE" for key in keys)
-    return f"kubectl create secret generic {name} -n {namespace} {files}"
-
-
 def _by_secret(references: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, key in map(parts_of, references):
         found.setdefault(name, []).append(key)
     return found
-
-
-def _listed(name: str, keys: Iterable[str]) -> str:
-    return ", ".join(f"secret:{name}/{key}" for key in keys)
 
 
 def _in_base64(reference: str, value: SecretStr) -> str:

@@ -9,10 +9,12 @@ import pytest
 
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, Transient
+from clinical_ai.manifests.kubernetes import credentials
 from clinical_ai.manifests.orchestration import hold_automation
 from clinical_ai.plans import Journal, Stage
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Object, Ref
+from clinical_ai.settings import Connection
 from clinical_ai.steps.cluster.break_glass import stop
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.records import Records
@@ -21,6 +23,14 @@ from clinical_ai.steps.orchestration import ensure_automation
 from clinical_ai.steps.roll import hold, new_journal
 from tests.support.installed import Installed, Prepare
 from tests.support.kubernetes_examples import RELEASE
+
+
+@pytest.fixture
+def installed(installed: Installed) -> Installed:
+    """The platform, with its Secrets."""
+    installed.keep_secrets()
+    return installed
+
 
 LEASE = Ref("coordination.k8s.io/v1", "Lease", names.CLUSTER_LEASE)
 ENTRY = {"at": "2026-11-24T10:00:00+00:00", "release": "1.0.0 good", "run": "a-run", "changes": []}
@@ -178,6 +188,76 @@ def test_rights_are_told_also_before_anything_has_proved_good(installed: Install
     assert "nothing good yet; 1 of accounts and rights differ" in told(installed)
 
 
+# Secrets.
+
+
+def test_secrets_that_are_there_are_present_and_no_value_was_asked_for(
+    installed: Installed,
+) -> None:
+    installed.save_settings()
+    installed.fake.requests.clear()
+    assert "secrets      present" in told(installed)
+    asked = [it for it in installed.fake.requests if it.served.kind == "Secret"]
+    assert {it.name for it in asked} == set(credentials.known(installed.settings))
+    assert all("as=PartialObjectMetadata" in each.accept for each in asked)
+
+
+def test_a_lost_encryption_key_is_told_while_the_server_of_before_runs_on(
+    installed: Installed,
+) -> None:
+    """Also while the API can't be asked: the server's pod names it."""
+    remove(installed, "Secret", f"{names.PRODUCT}-encryption")
+    for down in (False, True):
+        installed.prefect.down = down
+        seen = look(installed)
+        [lost] = seen["secrets"]
+        assert lost.startswith(f"{names.ENCRYPTION_KEY} is not there, without which no server")
+        assert "put it back from your backup" in lost
+        assert "printenv PREFECT_SERVER_ENCRYPTION_KEY | tr -d '\\n' | kubectl create" in lost
+        assert "--from-file=key=/dev/stdin" in lost
+        assert seen["healthy"] is False
+    assert "secrets      1 not as pods need them" in told(installed)
+
+
+def test_a_key_that_somebody_took_away_is_told_with_the_line_that_adds_it(
+    installed: Installed,
+) -> None:
+    def take(found: Object) -> None:
+        del found["data"]["database-url"]
+
+    installed.fake.edit("Secret", names.SECRETS, "ann", take)
+    [lacking] = look(installed)["secrets"]
+    assert lacking.startswith(f"{names.DATABASE_URL} is not there.")
+    assert f"kubectl patch secret {names.SECRETS} -n clinical-ai" in lacking
+
+
+def test_a_secret_that_only_settings_name_is_looked_for_too(installed: Installed) -> None:
+    """No pod waits for that of a connection, and no live one names that of a migration."""
+    lab = {"addresses": ("lab.example.org:1521",), "credentials": "secret:connection-lab/login"}
+    connections = {"lab": Connection.model_validate(lab)}
+    installed.settings = installed.settings.model_copy(update={"connections": connections})
+    installed.save_settings()
+    [absent] = look(installed)["secrets"]
+    assert absent.startswith("secret:connection-lab/login is not there")
+
+
+def test_a_secret_that_vault_fills_is_not_to_be_made_by_hand(prepare: Prepare) -> None:
+    site = prepare("production")
+    site.install()
+    site.keep_secrets()
+    remove(site, "Secret", names.AWS_CREDENTIALS)
+    found = " ".join(look(site)["secrets"])
+    assert f"kubectl describe externalsecret {names.AWS_CREDENTIALS}" in found
+    assert f"generic {names.AWS_CREDENTIALS}" not in found
+
+
+def test_a_secret_of_which_nobody_tells_the_fields_is_not_missed(installed: Installed) -> None:
+    """As one that somebody has restored without them."""
+    [place] = [it for it in installed.fake.objects.all if it[3] == names.SECRETS]
+    installed.fake.objects.all[place].owners.clear()
+    assert look(installed)["secrets"] == []
+
+
 def test_a_change_that_was_taken_back_is_told_beside_the_release_that_runs(
     installed: Installed,
 ) -> None:
@@ -311,7 +391,8 @@ def test_drift_that_can_not_be_seen_hides_nothing_else(installed: Installed, fau
     ("denied", "parts"),
     [
         ("leases", {"lease"}),
-        ("deployments", {"workloads"}),
+        ("deployments", {"workloads", "secrets"}),
+        ("secrets", {"secrets"}),
         ("configmaps", {"release", "break_glass", "held", "drift"}),
     ],
 )
@@ -324,7 +405,7 @@ def test_what_may_not_be_read_is_told_as_not_known_and_hides_nothing_else(
     seen, shown = look(installed), told(installed)
     assert seen["healthy"] is False
     unseen = [line for line in shown.splitlines() if "not known: " in line]
-    assert len(unseen) == len(names.WORKLOADS if parts == {"workloads"} else parts)
+    assert len(unseen) == len(parts - {"workloads"}) + 3 * ("workloads" in parts)
     for part in parts - {"workloads", "drift"}:
         assert seen[part].startswith("not known: ")
         assert f"may not get {denied}" in seen[part]

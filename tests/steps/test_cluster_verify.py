@@ -11,7 +11,7 @@ from clinical_ai.adapters.postgres import PostgresDatabase
 from clinical_ai.manifests.kubernetes import credentials
 from clinical_ai.ports import Database, ObjectStore
 from clinical_ai.ports_cluster import Ref
-from clinical_ai.settings import Settings, parse
+from clinical_ai.settings import Connection, Settings, parse
 from clinical_ai.steps.cluster import network
 from clinical_ai.steps.cluster.verify import verify_cluster
 from clinical_ai.steps.verify import Result
@@ -114,6 +114,47 @@ def test_a_sound_platform_passes_with_evidence(site: Site) -> None:
     assert site.failed() == {}
     assert all(results[check].evidence for check in OWN)
     assert "is not" in results["network policies"].evidence
+
+
+def test_each_secret_that_a_run_is_given_is_looked_at_and_the_others_are_named(
+    site: Site,
+) -> None:
+    """The encryption key is the server's alone."""
+    told = {it.check: it for it in site.verify()}["secrets"].evidence
+    seen, _, unseen = told.partition("; not looked at from inside: ")
+    needed = (
+        names.DATABASE_URL,
+        names.PREFECT_DATABASE_URL,
+        names.API_AUTH,
+        names.MINIO_ACCESS_KEY,
+    )
+    assert all(each in seen for each in needed)
+    assert unseen == names.ENCRYPTION_KEY
+
+
+@pytest.mark.parametrize("reference", [names.PREFECT_DATABASE_URL, names.API_AUTH])
+def test_a_secret_that_a_run_is_given_and_lacks_is_a_fault(site: Site, reference: str) -> None:
+    needed = site.installed.platform().references()
+    held = dict.fromkeys([each for each in needed if each != reference], "not-secret")
+    site.installed.secrets = MemorySecrets(held)
+    assert site.failed()["secrets"].evidence == f"not there: {reference}"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_secret_of_a_connection_is_told_and_its_absence_is_no_fault(
+    site: Site, *, there: bool
+) -> None:
+    lab = {"addresses": ("lab.example.org:1521",), "credentials": "secret:connection-lab/login"}
+    connections = {"lab": Connection.model_validate(lab)}
+    site.installed.settings = site.installed.settings.model_copy(
+        update={"connections": connections}
+    )
+    if there:
+        site.installed.secrets.put("secret:connection-lab/login", SecretStr("not-secret"))
+    told = {it.check: it for it in site.verify()}["secrets"]
+    assert told.passed
+    assert ("of connections secret:connection-lab/login" in told.evidence) is there
+    assert ("which fails runs that need it: secret:connection-lab" in told.evidence) is not there
 
 
 def test_servers_beside_each_other_are_told_what_does_not_work(site: Site) -> None:
@@ -268,7 +309,8 @@ def test_a_fault_fails_its_check_and_no_other_and_says_what_to_do(
 
 def test_what_this_pod_began_too_early_to_have_is_neither_wrong_nor_shown(site: Site) -> None:
     late = credentials.storage(site.installed.settings)
-    site.installed.secrets = MemorySecrets({names.DATABASE_URL: "not-secret"})
+    needed = set(site.installed.platform().references()) - set(late)
+    site.installed.secrets = MemorySecrets(dict.fromkeys(needed, "not-secret"))
     assert list(site.failed()) == ["secrets"]
     unseen = [it for it in site.verify(late=late) if it.check in OWN and not it.shown]
     assert [it.check for it in unseen] == ["secrets", "storage"]

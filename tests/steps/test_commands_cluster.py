@@ -151,6 +151,7 @@ def test_a_command_explains_what_it_takes(
 def test_status_ends_with_zero_when_all_is_up_and_with_one_when_not(
     run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    installed.keep_secrets()
     assert run("status", *KUBERNETES, "--json", "--context", "chosen") == 0
     assert json.loads(capsys.readouterr().out)["namespace"] == SPACE
     installed.prefect.down = True
@@ -185,13 +186,35 @@ def test_verify_shows_the_table_of_a_run_and_ends_by_it(
     passed: bool,
     code: int,
 ) -> None:
+    installed.keep_secrets()
     register(installed, names.VERIFY)
     table = [Result("pods ready", passed, "one pod", "" if passed else "look at it")]
     ends(installed, "COMPLETED" if passed else "FAILED", "", table)
     assert run("verify", *KUBERNETES) == code
     assert "pods ready           one pod" in capsys.readouterr().out
     assert run("verify", *KUBERNETES, "--json") == code
-    assert json.loads(capsys.readouterr().out) == as_rows(table)
+    told = json.loads(capsys.readouterr().out)
+    assert told[:-1] == as_rows(table)
+    assert (told[-1]["check"], told[-1]["result"]) == ("secrets present", "passed")
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_verify_looks_at_secrets_with_a_persons_rights(
+    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str], *, lost: bool
+) -> None:
+    """From inside nobody may; without the right it is no fault, and told."""
+    installed.keep_secrets()
+    register(installed, names.VERIFY)
+    ends(installed, "COMPLETED", "", [Result("pods ready", passed=True, evidence="one pod")])
+    if lost:
+        ref = Ref("v1", "Secret", f"{names.PRODUCT}-encryption")
+        installed.cluster.delete(ref, uid=installed.cluster.get(ref)["metadata"]["uid"])
+    else:
+        installed.fake.denied = {("get", "secrets")}
+    assert run("verify", *KUBERNETES) == int(lost)
+    said = capsys.readouterr().out
+    assert (f"{names.ENCRYPTION_KEY} is not there" in said) is lost
+    assert ("not known: a-test may not get secrets" in said) is not lost
 
 
 def test_a_verify_that_leaves_no_table_is_no_success(

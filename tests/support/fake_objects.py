@@ -133,6 +133,8 @@ class Objects:
         """The object becomes this, as after POST, PUT, merge patch or `kubectl edit`."""
         schema, live = schema_of(*place[:2]), self.all.get(place)
         check_fields(content, place, typed=False)
+        content = copied(content)
+        fill_data(content)
         before = live or Stored(_bare(place))
         now, told = paths(schema, content), values(schema, content)
         was = values(schema, before.content)
@@ -142,7 +144,7 @@ class Objects:
         owners = {who: (fields & now) - set_anew for who, fields in before.owners.items()}
         who = (manager, "Update", subresource)
         owners[who] = owners.get(who, set()) | set_anew
-        return self._store(place, live, Stored(copied(content), owners), dry_run=dry_run)
+        return self._store(place, live, Stored(content, owners), dry_run=dry_run)
 
     def _store(self, place: Place, live: Stored | None, new: Stored, *, dry_run: bool) -> Object:
         check_values(place, new.content)
@@ -235,13 +237,18 @@ def set_defaults(content: Object) -> None:
                 port.setdefault("protocol", "TCP")
                 port.setdefault("targetPort", port["port"])
         case "Secret":
-            from base64 import b64encode
-
-            given = content.pop("stringData", {})
-            encoded = {name: b64encode(value.encode()).decode() for name, value in given.items()}
-            if encoded:
-                content["data"] = {**content.get("data", {}), **encoded}
+            fill_data(content)
             content.setdefault("type", "Opaque")
+
+
+def fill_data(content: Object) -> None:
+    """What stands in `stringData` is `data`: whoever wrote it, but for an apply, owns that."""
+    from base64 import b64encode
+
+    given = content.pop("stringData", {}) if content["kind"] == "Secret" else {}
+    encoded = {name: b64encode(value.encode()).decode() for name, value in given.items()}
+    if encoded:
+        content["data"] = {**content.get("data", {}), **encoded}
 
 
 def _default_pod(spec: Object) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from clinical_ai import names
-from clinical_ai.manifests.kubernetes import desired
+from clinical_ai.manifests.kubernetes import credentials, desired
 from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.manifests.kubernetes.migration import migration
 from clinical_ai.ports_cluster import Object
@@ -24,6 +24,7 @@ from tests.support.fake_cluster import FakeCluster
 from tests.support.fake_objects import Objects
 from tests.support.fakes import MemorySecrets
 from tests.support.kubernetes_examples import RELEASE, TEMPLATE, settings_of
+from tests.support.objects import secret
 from tests.support.platform import CHECKOUT
 
 SPACE: Final = names.NAMESPACE
@@ -98,6 +99,13 @@ class Installed(Namespace):
         data = {key.replace("-", "_"): value for key, value in dump(self.settings).items()}
         row = {"name": names.SETTINGS_BLOCK, "block_type_id": kind, "data": data}
         self.prefect.post("/block_documents/", row)
+
+    def keep_secrets(self) -> None:
+        """Bootstrap and its operator have made those that pods and settings name."""
+        for name, keys in credentials.known(self.settings).items():
+            made = secret(name, **dict.fromkeys(keys, "not-secret-of-a-test"))
+            made["metadata"]["namespace"] = SPACE
+            self.fake.put(made)
 
     def there(self) -> set[tuple[str, str]]:
         """Kinds and names of all objects of the namespace."""

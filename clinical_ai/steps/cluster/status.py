@@ -15,6 +15,7 @@ from clinical_ai.steps.cluster.break_glass import find_stop
 from clinical_ai.steps.cluster.drift import in_detail, in_short, look_at_drift
 from clinical_ai.steps.cluster.hold import find_open, is_held
 from clinical_ai.steps.cluster.lease import Holder, find_holder
+from clinical_ai.steps.cluster.needed_secrets import absent_secrets
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import rollout_state
 from clinical_ai.steps.settings_block import find_settings
@@ -59,16 +60,18 @@ def see(cluster: Cluster, reach: Reach) -> dict[str, Any]:
     abandoned = held is not None and not isinstance(held, _NotKnown) and (holder is None or killed)
     unseen = any(isinstance(each, _NotKnown) for each in (ledger, holder, stop, version, held))
     drift = look_at_drift(cluster, told.settings)
+    secrets = _known(lambda: list(map(str, absent_secrets(cluster, told.settings))))
     ready = told.api == "ready" and all(each["ready"] for each in workloads)
     return {
-        # A right that differs nobody heals but a person.
-        "healthy": ready and not abandoned and not unseen and not drift["rights"]["differing"],
+        # Nobody but a person heals rights that differ, or brings back a Secret.
+        "healthy": ready and not (abandoned or unseen or drift["rights"]["differing"] or secrets),
         "namespace": cluster.namespace,
         "kubernetes": version,
         **_release(ledger),
         "api": told.api,
         "workloads": workloads,
         "drift": drift,
+        "secrets": secrets,
         "break_glass": stop,
         "lease": _lease(holder) if holder else None,
         "held": f"{held}{_ABANDONED if abandoned else ''}" if held else None,
@@ -177,16 +180,18 @@ def _ask(reach: Reach, journal: Journal | None) -> _Answers:
         with reach() as api:
             ready = "ready" if api.get("/ready") is not None else "what answers is not Prefect"
             held = journal is not None and is_held(api, journal)
-            return _Answers(ready, last_runs(api), held, _settings(api))
+            return _Answers(ready, last_runs(api), held, known_settings(api))
     except PlatformError as error:
         return _Answers(str(error))
 
 
-def _settings(api: PrefectApi) -> Settings | None:
+def known_settings(api: PrefectApi) -> Settings | None:
+    """What the block says; None when it says nothing of a cluster: deploy/self tells why."""
     try:
-        return find_settings(api)
+        found = find_settings(api)
     except PlatformError:
-        return None  # deploy/self tells what is wrong with them
+        return None
+    return found if found and found.kubernetes else None
 
 
 def table(seen: dict[str, Any]) -> list[str]:
@@ -200,6 +205,8 @@ def table(seen: dict[str, Any]) -> list[str]:
         f"API          {seen['api']}",
         f"drift        {in_short(seen['drift'])}",
         *(f"             {each}" for each in in_detail(seen["drift"])[:_MOST_SHOWN]),
+        f"secrets      {_of_secrets(seen['secrets'])}",
+        *(f"             {each}" for each in _listed(seen["secrets"])),
         f"break-glass  {seen['break_glass'] or 'off'}",
         f"lease        {seen['lease'] or 'free'}",
         *([f"held         {seen['held']}"] if seen["held"] else []),
@@ -212,3 +219,13 @@ def table(seen: dict[str, Any]) -> list[str]:
 
 def _failed(seen: dict[str, Any]) -> str:
     return "taken back" if seen["taken_back"] else "not good"
+
+
+def _of_secrets(seen: list[str] | str) -> str:
+    if isinstance(seen, str):
+        return seen
+    return f"{len(seen)} not as pods need them" if seen else "present"
+
+
+def _listed(seen: list[str] | str) -> list[str]:
+    return [] if isinstance(seen, str) else seen

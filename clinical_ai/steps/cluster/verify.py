@@ -11,7 +11,12 @@ from typing import Final, Protocol
 from clinical_ai import names
 from clinical_ai.conditions import is_ready
 from clinical_ai.errors import NeedsOperator, TimedOut
-from clinical_ai.manifests.kubernetes.credentials import agent, external_secrets
+from clinical_ai.manifests.kubernetes.credentials import (
+    agent,
+    connections,
+    external_secrets,
+    known,
+)
 from clinical_ai.ports import SecretStore
 from clinical_ai.ports_cluster import Cluster, Ref, in_namespace
 from clinical_ai.steps import verify
@@ -185,7 +190,8 @@ def _secrets(parts: Parts, late: Sequence[str]) -> str:
             "run deploy/self when the settings name them for the first time, else add them with"
             " kubectl",
         )
-    evidence = "; ".join([", ".join(needed), *_from_vault(parts)])
+    seen = [", ".join(needed), *_from_vault(parts), *_of_connections(parts), *_unseen(parts)]
+    evidence = "; ".join(seen)
     if late:
         raise NotShown(f"{evidence}; not in this run's pod yet: {', '.join(late)}")
     return evidence
@@ -200,6 +206,24 @@ def _from_vault(parts: Parts) -> list[str]:
         for each in external_secrets(parts.settings)
         if each["kind"] == KIND
     ]
+
+
+def _of_connections(parts: Parts) -> Iterator[str]:
+    """They may be absent: that is the fault of the runs that name them."""
+    named = connections(parts.settings)
+    absent = [each for each in named if parts.secrets.find(each) is None]
+    if len(absent) < len(named):
+        yield f"of connections {', '.join(each for each in named if each not in absent)}"
+    if absent:
+        yield f"not in this run's pod, which fails runs that need it: {', '.join(absent)}"
+
+
+def _unseen(parts: Parts) -> Iterator[str]:
+    """What no run is given, and no account of the platform may look at."""
+    every = [f"secret:{name}/{key}" for name, keys in known(parts.settings).items() for key in keys]
+    looked_at = {*parts.references(), *connections(parts.settings)}
+    if unseen := sorted(set(every) - looked_at):
+        yield f"not looked at from inside: {', '.join(unseen)}"
 
 
 def _storage(parts: Parts, late: Sequence[str]) -> str:
