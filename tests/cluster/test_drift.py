@@ -186,7 +186,7 @@ def test_a_report_tells_what_was_deleted_edited_or_left_over(seen: Seen, what: s
 def test_a_report_tells_how_to_heal_what_deploy_self_may_not(seen: Seen) -> None:
     for what in (ACCOUNT, ROLE):
         assert "drifted" in seen.table[what]
-        assert "bootstrap --runtime kubernetes" in seen.table[what]
+        assert "clinical-ai up --runtime kubernetes" in seen.table[what]
     assert "2 differ and need bootstrap" in seen.report
 
 

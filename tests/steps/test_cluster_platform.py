@@ -23,9 +23,10 @@ from clinical_ai.manifests.kubernetes.metadata import ownership
 from clinical_ai.ports_cluster import Forbidden, Ref, group_of
 from clinical_ai.settings import Connection, Settings, parse
 from clinical_ai.steps.cluster.break_glass import resume, stop
-from clinical_ai.steps.cluster.deploy import Site, deploy
+from clinical_ai.steps.cluster.deploy import deploy
 from clinical_ai.steps.cluster.lease import find_holder
 from clinical_ai.steps.cluster.rollout import RolloutFailed
+from clinical_ai.steps.cluster.site import Site
 from clinical_ai.steps.progress import unheard
 from clinical_ai.steps.verify import CANARIES, Result
 from tests.support.clock import Clock

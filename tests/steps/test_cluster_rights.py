@@ -14,6 +14,7 @@ from tests.support.fake_cluster import FakeCluster
 from tests.support.kubernetes_examples import settings_of
 
 SETTINGS = settings_of("development")
+HEAL = "heal it with bootstrap: `clinical-ai up --runtime kubernetes --settings FILE`"
 WANTED = [*access.accounts(SETTINGS), *access.rights(SETTINGS)]
 
 
@@ -92,8 +93,7 @@ def test_what_is_not_there_is_told(fake: FakeCluster) -> None:
         del fake.objects.all[place]
     told = looked(fake)
     assert list(told) == ["RoleBinding"]
-    heal = "heal it with bootstrap: `clinical-ai up --runtime kubernetes --settings FILE`"
-    assert told["RoleBinding"] == f"it is not there; {heal}"
+    assert told["RoleBinding"] == f"it is not there; {HEAL}"
 
 
 def test_a_field_that_somebody_took_away_is_put_back_by_bootstrap_at_once(
@@ -101,18 +101,14 @@ def test_a_field_that_somebody_took_away_is_put_back_by_bootstrap_at_once(
 ) -> None:
     edit(fake, "Role", lambda it: it.pop("rules"))
     told = looked(fake)
-    assert (
-        told["Role"]
-        == "rules; heal it with bootstrap: `clinical-ai up --runtime kubernetes --settings FILE`"
-    )
+    assert told["Role"] == f"rules; {HEAL}"
 
 
 @pytest.mark.parametrize("kind", ["Role", "RoleBinding", "ServiceAccount"])
 def test_labels_that_an_object_lost_are_told(fake: FakeCluster, kind: str) -> None:
     """Without its owner's nobody would prune it any more."""
     edit(fake, kind, lambda it: it["metadata"]["labels"].pop(names.OWNER_LABEL))
-    heal = "heal it with `python -m bootstrap --runtime kubernetes --settings FILE`"
-    assert looked(fake) == {kind: f"{names.OWNER_LABEL}; {heal}"}
+    assert looked(fake) == {kind: f"{names.OWNER_LABEL}; {HEAL}"}
 
 
 def test_a_label_that_somebody_else_set_is_told_with_who_did(fake: FakeCluster) -> None:
