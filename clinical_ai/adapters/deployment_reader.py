@@ -95,7 +95,7 @@ def _answer(child: "_Child", seconds: float) -> dict[str, Any]:
     except ValueError:
         why = f"exit code {child.process.returncode}"
         if "Traceback" in child.words:
-            why = without_secrets(f"{child.words.strip().splitlines()[-1]:.200}")
+            why = f"{without_secrets(child.words.strip().splitlines()[-1]):.200}"
         return _failed(f"its flows ended the process that imports them: {why}", "mend them")
     return answer
 

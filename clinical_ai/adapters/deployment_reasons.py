@@ -5,8 +5,8 @@ from clinical_ai.secret_forms import without_secrets
 
 def first_line(error: BaseException) -> str:
     """Type and first line of an error, shortened and without what looks like a secret."""
-    told = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.200}"
-    return without_secrets(told)
+    told = without_secrets(str(error).strip().partition("\n")[0])
+    return f"{type(error).__name__}: {told:.200}"
 
 
 def reasons(error: BaseException, key: str) -> str:

@@ -261,6 +261,10 @@ def write_again(folder: Path, text: str) -> Path:
     [
         ("", ""),
         ("os._exit(3)", "1: its flows ended the process that imports them: exit code 3"),
+        (
+            "os.write(2, b'Traceback\\nE: postgresql://u:' + b'hunter2' * 40 + b'@d'); os._exit(1)",
+            "1: its flows ended the process that imports them: E: postgresql://***@d",
+        ),
         ("os.kill(os.getpid(), 9)", "1: its flows ended the process that imports them"),
         ("os.system('sleep 70')", "1: its flows took more than 1 s to import"),
     ],
