@@ -1,5 +1,6 @@
 """A difference names the field, shows both values, and never a secret."""
 
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -101,8 +102,75 @@ def test_which_secret_is_meant_is_shown() -> None:
 
 
 def test_a_long_value_is_cut() -> None:
-    [found] = differences({"a": "x" * 1000}, {"a": "y" * 1000})
-    assert len(str(found)) < 450
+    [found] = differences({"a": "x" * 5000}, {"a": "y" * 5000})
+    assert len(str(found)) < 2050
+    assert len(str(found.short)) < 450
+    assert str(found.short).startswith('.a: "xxx')
+
+
+def test_of_long_texts_the_part_that_differs_is_shown() -> None:
+    lines = [f"line {number}" for number in range(100)]
+    before, after = "\n".join(lines), "\n".join([*lines[:50], "another", *lines[51:]])
+    [found] = differences(config({"c": before}), config({"c": after}))
+    assert (found.before or "").startswith("...")
+    assert (found.before or "").endswith("...")
+    assert str(found.before).replace("line 50", "another") == found.after
+    assert len(str(found)) < 250
+    assert found.short == found
+
+
+def policy(*rules: Any) -> Object:
+    return {"kind": "NetworkPolicy", "spec": {"ingress": list(rules)}}
+
+
+def rule(*addresses: str, port: int = 4200) -> Object:
+    clients = [{"ipBlock": {"cidr": each}} for each in addresses]
+    return {"from": clients, "ports": [{"port": port, "protocol": "TCP"}]}
+
+
+MANY = [f"10.0.{number}.0/24" for number in range(30)]
+
+
+def test_of_a_list_without_keys_the_items_that_go_and_are_new_are_told() -> None:
+    one, other = rule("10.0.0.0/24"), rule("10.1.0.0/24")
+    new = '{"from": [{"ipBlock": {"cidr": "10.1.0.0/24"}}], '
+    assert told(policy(one), policy(one, other)) == [
+        f'.spec.ingress[1]: {new}"ports": [{{"port": 4200, "protocol": "TCP"}}]}} is new'
+    ]
+    assert told(policy(other, one), policy(one)) == [
+        f'.spec.ingress[0]: {new}"ports": [{{"port": 4200, "protocol": "TCP"}}]}} goes'
+    ]
+    assert told(policy(rule(*MANY)), policy(rule(*MANY, "0.0.0.0/0"))) == [
+        '.spec.ingress[0].from[30]: {"ipBlock": {"cidr": "0.0.0.0/0"}} is new'
+    ]
+
+
+def test_of_a_list_without_keys_an_item_that_changed_is_told_by_its_fields() -> None:
+    before = policy(rule("10.0.0.0/24"), rule(*MANY), rule("10.1.0.0/24"))
+    after = policy(rule("10.0.0.0/24"), rule(*MANY[:-1], "0.0.0.0/0"), rule("10.1.0.0/24", port=1))
+    assert told(before, after) == [
+        '.spec.ingress[1].from[29].ipBlock.cidr: "10.0.29.0/24" becomes "0.0.0.0/0"',
+        '.spec.ingress[2].ports[port=4200]: {"port": 4200, "protocol": "TCP"} goes',
+        '.spec.ingress[2].ports[port=1]: {"port": 1, "protocol": "TCP"} is new',
+    ]
+
+
+def test_a_list_without_keys_in_another_order_shows_it() -> None:
+    rules = [rule(each) for each in MANY]
+    [found] = differences(policy(*rules), policy(*rules[:20], *rules[:19:-1]))
+    assert found.path == ".spec.ingress (order)"
+    assert found.before != found.after
+
+
+def test_of_a_text_that_holds_a_secret_the_rest_is_compared() -> None:
+    one, other = (f'{{"a": {n}, "password": "{CANARY}"}}' for n in (1, 2))
+    assert told(config({"c": one}), config({"c": other})) == [
+        r'.data.c: "{\"a\": 1, \"password\": \"***\"}" becomes "{\"a\": 2, \"password\": \"***\"}"'
+    ]
+    address = "postgresql://u:{}@db/x"
+    assert told(config({"c": address.format("a")}), config({"c": address.format("b")})) == [
+        ".data.c: (hidden) becomes (hidden)"
+    ]
 
 
 _values = some.recursive(
@@ -112,6 +180,21 @@ _values = some.recursive(
         | some.dictionaries(some.sampled_from(["name", "a", "b.c"]), inner, max_size=3)
     ),
     max_leaves=8,
+)
+_long = some.lists(some.sampled_from(["a" * 300, "b" * 50, '"\n', "c"]), max_size=9).map("".join)
+_secrets = some.sampled_from(
+    [
+        {"name": "T_PASSWORD", "value": CANARY},
+        {"api-token": CANARY, "value": "x"},
+        {"credentials": {"value": CANARY}},
+        {"passwords": [CANARY, "x"]},
+        ["--password", CANARY, "--port", "1"],
+        [f"--password={CANARY}"],
+        f"postgresql://u:{CANARY}@db/x",
+        f"http://x?token={CANARY}",
+        f"password: {CANARY}",
+        f"{'a' * 300} password='a {CANARY}'",
+    ]
 )
 _objects = some.dictionaries(some.sampled_from(["spec", "data", "kind"]), _values, max_size=3)
 
@@ -129,3 +212,36 @@ def test_two_objects_that_differ_show_it_in_both_directions(one: Object, other: 
     assert sorted((it.path, str(it.before)) for it in there) == sorted(
         (it.path, str(it.after)) for it in back
     )
+
+
+def _documents(leaves: some.SearchStrategy[Any]) -> some.SearchStrategy[Object]:
+    names = some.sampled_from(["a", "b.c", "name", "data", "value"])
+    values = some.recursive(
+        leaves | _values,
+        lambda inner: some.lists(inner, max_size=4) | some.dictionaries(names, inner, max_size=3),
+        max_leaves=8,
+    )
+    return some.dictionaries(some.sampled_from(["spec", "data"]), values, max_size=2)
+
+
+@given(_documents(_long), _documents(_long))
+def test_of_each_field_both_texts_differ(one: Object, other: Object) -> None:
+    for found in differences(one, other):
+        assert found.before != found.after
+        assert found.short.before != found.short.after
+
+
+@given(_documents(_secrets | _long), _documents(_secrets | _long))
+def test_a_secret_is_never_shown_wherever_it_stands(one: Object, other: Object) -> None:
+    found = differences(one, other)
+    assert found or one == other
+    assert CANARY not in repr(found)
+    for each in found:
+        assert each.before != each.after or each.before == "(hidden)"
+
+
+@given(_documents(_long), _documents(_long))
+def test_of_a_secret_no_value_is_shown(one: Object, other: Object) -> None:
+    for each in differences({**one, "kind": "Secret"}, {**other, "kind": "Secret"}):
+        if each.path.startswith(".data"):
+            assert not re.search("a{9}|b{9}", str(each))
