@@ -12,9 +12,15 @@ _TAKE_BACK = "to take back what is left alone, delete the object and run this ag
 _GREEN, _GREY, _RED, _PLAIN = "\033[32m", "\033[90m", "\033[31m", "\033[0m"
 
 
-def with_remedy(change: Change) -> str:
+def _with_remedy(change: Change) -> str:
     """The change as a person reads it; with the way out when it is contested."""
     return f"{change}; {_TAKE_BACK}" if change.contested else str(change)
+
+
+def field_by_field(change: Change) -> str:
+    """The change with all of its details, each on a line of its own."""
+    rest = [_TAKE_BACK] if change.contested else []
+    return "\n    ".join([f"{change.what}: {change.did}", *change.details, *rest])
 
 
 class Terminal:
@@ -44,7 +50,7 @@ class Terminal:
                 shown.append(f"and {len(wrote) - _SHOWN} more")
             self.line(name, "; ".join(shown), _GREEN)
         for change in left:
-            self.line(name, with_remedy(change))
+            self.line(name, _with_remedy(change))
         return flat
 
     def line(self, name: str, text: str, colour: str = _PLAIN) -> None:

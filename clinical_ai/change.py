@@ -20,12 +20,17 @@ class Did(StrEnum):
 class Change:
     """One thing that a step looked at, and what became of it.
 
-    `detail` never holds a secret or a clinical value.
+    `detail` fits on a line, and never holds a secret or a clinical value.
     """
 
     what: str
     did: Did
     detail: str = ""
+
+    @property
+    def details(self) -> list[str]:
+        """All that there is to say of it, for a report: `detail` may leave some out."""
+        return [self.detail] if self.detail else []
 
     @property
     def wrote(self) -> bool:

@@ -20,7 +20,7 @@ from bootstrap.cluster.from_pod import check_beside, check_from_pod, is_left
 from bootstrap.cluster.image import Found, ensure_release, look_for_release, render
 from bootstrap.request import Request
 from bootstrap.runs import demand, ensure_deployed, ensure_run, start_deploy
-from bootstrap.terminal import Terminal, with_remedy
+from bootstrap.terminal import Terminal, field_by_field
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.adapters.guarded_api import GuardedApi
@@ -327,7 +327,7 @@ def show_difference(plan: Plan, terminal: Terminal) -> int:
         changes = [*rights.changes, *look(_site(plan), stages)]
     for change in changes:
         if change.wrote or change.left:
-            terminal.plain(with_remedy(change))
+            terminal.plain(field_by_field(change))
     would = sum(change.wrote for change in changes)
     terminal.plain(f"{would} of {len(changes)} objects would change")
     return 0

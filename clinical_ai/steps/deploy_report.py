@@ -41,7 +41,7 @@ def rows(changes: Sequence[Change]) -> list[dict[str, Any]]:
     """One row a thing, changed ones first."""
     ordered = sorted(changes, key=lambda change: not (change.differs or change.contested))
     return [
-        {"what": change.what, "result": str(change.did), "detail": change.detail}
+        {"what": change.what, "result": str(change.did), "detail": _whole(change)}
         for change in ordered
     ]
 
@@ -57,8 +57,17 @@ def markdown(changes: Sequence[Change], told: str, *, report_only: bool, failed:
     wrote = [change for change in changes if change.differs or change.contested]
     if wrote:
         lines += ["| what | result | detail |", "| --- | --- | --- |"]
-        lines += [f"| {c.what} | {c.did} | {c.detail} |" for c in wrote]
+        lines += [f"| {c.what} | {c.did} | {_cell(_whole(c))} |" for c in wrote]
     return "\n".join(lines) + "\n"
+
+
+def _whole(change: Change) -> str:
+    return "; ".join(change.details)
+
+
+def _cell(text: str) -> str:
+    """Of a table in Markdown, which a bar or a line end in a value would end."""
+    return " ".join(text.split("\n")).replace("|", "\\|")
 
 
 def cause(error: object) -> str:

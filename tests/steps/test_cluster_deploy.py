@@ -218,6 +218,7 @@ def test_what_is_written_and_put_back_is_noted_at_once(namespace: Namespace) -> 
     assert written[-2:] == [server, worker]
     assert back == [worker, server, *reversed(written[:-2])]
     assert all(each.did is Did.UPDATED for each in noted)
+    assert all(it.details == [it.detail] for it in noted if "put back" in it.detail)
 
 
 def test_what_is_pruned_is_noted(namespace: Namespace) -> None:

@@ -85,6 +85,25 @@ def test_a_change_names_the_fields_and_no_value_of_a_secret(world: World) -> Non
     assert told[1] == "Secret credentials: updated (.data.key: (hidden) becomes (hidden))"
 
 
+def test_a_line_tells_the_first_fields_and_a_report_all_of_them() -> None:
+    cluster = FakeCluster().open()
+    names = [f"a{number}" for number in range(9)]
+    ensure_objects(cluster, [config(**dict.fromkeys(names, "1"))], write=True)
+    [change] = ensure_objects(cluster, [config(**dict.fromkeys(names, "2"))], write=False)
+    assert sorted(change.details) == [f'.data.{name}: "1" becomes "2"' for name in names]
+    assert change.detail == "; ".join([*change.details[:5], "and 4 more fields"])
+
+
+def test_a_report_of_very_many_fields_ends_with_how_many_more_there_are() -> None:
+    cluster, names = FakeCluster().open(), [f"a{number}" for number in range(2000)]
+    ensure_objects(cluster, [config(**dict.fromkeys(names, "x" * 500))], write=True)
+    [change] = ensure_objects(cluster, [config(**dict.fromkeys(names, "y" * 500))], write=False)
+    assert 1 < len(change.details) < len(names)
+    assert change.details[-1] == f"and {len(names) - len(change.details) + 1} more fields"
+    assert len("".join(change.details)) < 21_000
+    assert len(change.detail) < 2200
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -124,6 +143,7 @@ def test_a_field_of_somebody_else_is_left_alone_and_told_and_the_rest_is_applied
         image = '.spec.template.spec.containers[name="web"].image'
         assert change.conflicts == (FieldConflict(image, "kubectl-set"),)
         assert f"left alone: {image} belongs to kubectl-set" in change.detail
+        assert change.details[-1] == f"left alone: {image} belongs to kubectl-set"
     found = world.api.get(WEB)
     assert found["spec"]["template"]["spec"]["containers"][0]["image"] == "other:1"
     assert found["spec"]["minReadySeconds"] == 7
@@ -158,6 +178,7 @@ def test_an_object_in_which_somebody_excludes_a_field_of_ours_is_left_alone_and_
         assert (left.did, left.contested) == (Did.UNCHANGED, True)
         assert [each.manager for each in left.conflicts] == ["kubectl-set"]
         assert "left alone: beside fields of kubectl-set it is not valid: " in left.detail
+        assert left.details == [left.detail]
         assert "env[0].valueFrom: Invalid value, may not be specified when" in left.detail
         assert other.did is Did.UPDATED
     assert world.api.get(WEB)["spec"] == before["spec"]

@@ -3,7 +3,9 @@
 from datetime import datetime
 
 from clinical_ai.change import Change, Did
+from clinical_ai.object_diff import FieldChange
 from clinical_ai.steps import deploy_report
+from clinical_ai.steps.cluster.ensure import ObjectChange
 
 CHANGES = [
     Change("work pool default", Did.UNCHANGED),
@@ -29,6 +31,17 @@ def test_rows_of_a_report_are_all_things_with_changed_ones_first() -> None:
         "result": "updated",
         "detail": "concurrency_limit",
     }
+
+
+def test_a_report_tells_all_fields_of_an_object_and_the_ledger_a_line() -> None:
+    fields = tuple(FieldChange(f".data.a{number}", "1", '"a|b"') for number in range(9))
+    change = ObjectChange("ConfigMap web", Did.UPDATED, "a line", fields=fields)
+    whole = "; ".join(map(str, fields))
+    assert deploy_report.rows([change])[0]["detail"] == whole
+    cell = whole.replace("|", r"\|")
+    text = deploy_report.markdown([change], "", report_only=False)
+    assert f"| ConfigMap web | updated | {cell} |\n" in text
+    assert deploy_report.ledger_entry("r", [change], [], "run")["changes"] == [str(change)]
 
 
 def test_what_an_attempt_before_has_done_is_told_and_the_last_of_it_alone() -> None:

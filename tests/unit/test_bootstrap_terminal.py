@@ -15,9 +15,11 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from bootstrap.__main__ import guarded, main
-from bootstrap.terminal import Terminal
+from bootstrap.terminal import Terminal, field_by_field
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import ManyFaults, NeedsOperator, Transient
+from clinical_ai.object_diff import FieldChange
+from clinical_ai.steps.cluster.ensure import ObjectChange
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MADE = Change("pool default", Did.CREATED)
@@ -91,6 +93,16 @@ def test_a_step_that_only_left_things_alone_does_not_say_that_all_is_well(
     Terminal().step("rights", Contested("Role a", Did.UNCHANGED), Change("b", Did.UNCHANGED))
     [line] = capsys.readouterr().out.splitlines()
     assert "Role a: unchanged" in line
+
+
+def test_a_difference_is_told_field_by_field() -> None:
+    fields = tuple(FieldChange(f".data.a{number}", "1", "2") for number in range(9))
+    change = ObjectChange("ConfigMap web", Did.UPDATED, "a line", fields=fields)
+    lines = field_by_field(change).splitlines()
+    assert lines == ["ConfigMap web: updated", *(f"    {each}" for each in fields)]
+    assert field_by_field(MADE) == str(MADE)
+    contested = field_by_field(Contested("Role a", Did.UNCHANGED, "why"))
+    assert "delete the object and run this again" in contested.splitlines()[-1]
 
 
 def test_exactly_three_changes_fit_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:

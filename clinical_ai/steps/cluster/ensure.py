@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 from clinical_ai.change import Change, Did
@@ -23,7 +24,8 @@ from clinical_ai.ports_cluster import (
 Guard = Callable[[], None]
 BY_NAME: Final = frozenset({"Secret", "ConfigMap"})  # never listed: they may be anybody's
 _SCALED: Final = frozenset({"Deployment", "StatefulSet"})
-_MOST_SHOWN: Final = 5
+_MOST_SHOWN: Final = 5  # fields in a line
+_MOST_TOLD: Final = 20_000  # characters of an object's fields in a report
 _MOST_LOOKS: Final = 3
 _NOBODY_ELSE: Final = frozenset({FIELD_MANAGER, SCALE_MANAGER, "kube-controller-manager"})
 _WHOLE: Final = "."
@@ -37,6 +39,15 @@ class ObjectChange(Change):
     uid: str = ""
     fields: tuple[FieldChange, ...] = ()
     conflicts: tuple[FieldConflict, ...] = ()
+
+    @property
+    def details(self) -> list[str]:
+        """Each field that differs, as far as a report has room, and each that was left alone."""
+        if not self.fields:
+            return super().details
+        texts = [str(each) for each in self.fields]
+        told = sum(size <= _MOST_TOLD for size in accumulate(map(len, texts)))
+        return _told(texts[:told], len(texts), self.conflicts)
 
     @property
     def contested(self) -> bool:
@@ -239,7 +250,11 @@ def _is_scaled(live: Object) -> bool:
 
 
 def _detail(fields: Sequence[FieldChange], conflicts: Sequence[FieldConflict]) -> str:
-    told = [str(each) for each in fields[:_MOST_SHOWN]]
-    if len(fields) > _MOST_SHOWN:
-        told.append(f"and {len(fields) - _MOST_SHOWN} more fields")
-    return "; ".join([*told, *(f"left alone: {each}" for each in conflicts)])
+    """A line of it, in which long values are cut."""
+    told = [str(each.short) for each in fields[:_MOST_SHOWN]]
+    return "; ".join(_told(told, len(fields), conflicts))
+
+
+def _told(fields: Sequence[str], of: int, conflicts: Sequence[FieldConflict]) -> list[str]:
+    more = [f"and {of - len(fields)} more fields"] if of > len(fields) else []
+    return [*fields, *more, *(f"left alone: {each}" for each in conflicts)]

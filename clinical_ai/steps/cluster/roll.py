@@ -123,7 +123,7 @@ class Roll:
             if back.wrote:
                 [back] = ensure_objects(site.cluster, [before], write=True, guard=site.guard)
                 log.warning("%s is put back as it was last found good", ref)
-                site.note(replace(back, detail="put back as it was last found good"))
+                site.note(replace(back, fields=(), detail="put back as it was last found good"))
             _settle(site, ref, back)
 
 
