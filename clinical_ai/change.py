@@ -14,6 +14,8 @@ class Did(StrEnum):
     REMOVED = "removed"
     STOPPED = "stopped"
     DRIFTED = "drifted"  # and left to somebody with more rights
+    TIDIED = "tidied"  # what was left over, and no settings name
+    LEFT_OVER = "left over"  # the same, and still there
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,18 @@ class Change:
 
     @property
     def wrote(self) -> bool:
-        """Whether something was written."""
-        return self.did not in {Did.UNCHANGED, Did.DRIFTED}
+        """Whether something was written of what settings name."""
+        return self.differs and self.did is not Did.DRIFTED
 
     @property
     def differs(self) -> bool:
         """Whether it was not as wanted."""
-        return self.did is not Did.UNCHANGED
+        return self.did is not Did.UNCHANGED and not self.leftover
+
+    @property
+    def leftover(self) -> bool:
+        """Whether it is nothing that anybody wants otherwise: no drift, gone by now or not."""
+        return self.did in {Did.TIDIED, Did.LEFT_OVER}
 
     @property
     def contested(self) -> bool:

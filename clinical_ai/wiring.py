@@ -197,6 +197,7 @@ class Platform:
         *,
         write: bool,
         tell: "Tell",  # noqa: ARG002
+        tidy: bool,  # noqa: ARG002
         run: str,  # noqa: ARG002
         note: Note,  # noqa: ARG002
         agreed: "Sequence[Ref]" = (),  # noqa: ARG002

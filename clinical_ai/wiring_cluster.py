@@ -278,6 +278,7 @@ class ClusterPlatform:
         *,
         write: bool,
         tell: "Tell",
+        tidy: bool = False,
         run: str = "",
         note: Note = unnoted,
         agreed: "Sequence[Ref]" = (),
@@ -285,8 +286,9 @@ class ClusterPlatform:
         """The namespace's objects are as wanted, in order, each workload up; or what differs.
 
         Objects that deploy/self may not write are looked at first: without its rights it is refused
-        the others. `run`: id of the flow run that this is part of. `note`: see `Site`. `agreed`:
-        what a person has said may go, however much that is; see `large_prune`.
+        the others. `tidy`: what is left over goes, also where nothing else is written. `run`: id of
+        the flow run that this is part of. `note`: see `Site`. `agreed`: what a person has said may
+        go, however much that is; see `large_prune`.
         """
         from clinical_ai.steps.cluster.deploy import look
         from clinical_ai.steps.cluster.rights import blaming
@@ -296,26 +298,28 @@ class ClusterPlatform:
             if write:
                 own = replace(self.ownership, agreed=frozenset(agreed))
                 site = replace(self.site(), ownership=own, tell=tell, run=run, note=note)
-                return [*self._bring(who, site), *rights]
-            return [*look(self.site(), self.stages), *rights]
+                changes = self._bring(who, site)
+            else:
+                changes = [*look(self.site(), self.stages)]
+            return [*changes, *self._tidy(who, write=write or tidy), *rights]
 
     def _bring(self, who: str, site: "Site") -> list[Change]:
-        from clinical_ai.manifests.kubernetes.metadata import cluster_of
         from clinical_ai.manifests.kubernetes.migration import migration
         from clinical_ai.steps.cluster.break_glass import guarded
         from clinical_ai.steps.cluster.deploy import deploy
-        from clinical_ai.steps.cluster.leaked_slots import free_leaked_slots
         from clinical_ai.steps.cluster.lease import cluster_lease
-        from clinical_ai.steps.cluster.workers import forget_workers
 
         with cluster_lease(self.cluster, who) as lease:
             site = replace(site, guard=guarded(self.cluster, lease.renew))
             with self._recording_failure(who):
-                changes = deploy(site, self.stages, migration(self.settings, self.own_release))
-            changes += forget_workers(self.cluster, self.managed)
-            if not cluster_of(self.settings).lease_claim:
-                changes += free_leaked_slots(self.cluster, self.managed)
-        return changes
+                return deploy(site, self.stages, migration(self.settings, self.own_release))
+
+    def _tidy(self, who: str, *, write: bool) -> list[Change]:
+        from clinical_ai.manifests.kubernetes.metadata import cluster_of
+        from clinical_ai.steps.cluster.housekeeping import tidy
+
+        slots = not cluster_of(self.settings).lease_claim
+        return tidy(self.cluster, self.managed, who, slots=slots, write=write)
 
     @contextmanager
     def _recording_failure(self, who: str) -> Iterator[None]:

@@ -32,10 +32,12 @@ def deploy(
 
     Args:
         report_only: only tell what differs, change nothing
-        drift_check: for the schedule: the settings say whether drift is reported or healed
+        drift_check: for the schedule: the settings say whether drift is reported or healed; what is
+            left over goes in either case
         confirm_removal: remove many objects of a cluster at once without asking
     """
     platform = open_here()
+    tidy = drift_check and not report_only
     report_only = report_only or (drift_check and not platform.heals_drift)
     told = report_last_change(platform)
     changes: list[Change] = []
@@ -51,7 +53,7 @@ def deploy(
         changes += ensure_deployments(platform, report_only)
         done: list[Change] = []  # also by an attempt that Prefect has to try again
         try:
-            seen = ensure_runtime(platform, report_only, done.append, agreed)
+            seen = ensure_runtime(platform, report_only, tidy, done.append, agreed)
             changes += deploy_report.together(done, seen)
         except PlatformError:
             changes += deploy_report.together(done, [])
@@ -147,12 +149,17 @@ def ensure_deployments(platform: AnyPlatform, report_only: bool) -> list[Change]
 
 @acting
 def ensure_runtime(
-    platform: AnyPlatform, report_only: bool, note: Note, agreed: list[Ref]
+    platform: AnyPlatform, report_only: bool, tidy: bool, note: Note, agreed: list[Ref]
 ) -> list[Change]:
-    """Processes, or the namespace's objects, are as wanted. `agreed`: what may go for it."""
-    run, write = str(runtime.flow_run.id), not report_only
+    """Processes, or the namespace's objects, are as wanted; what is left over beside them goes.
+
+    `agreed`: what else may go for it.
+    """
+    who, run, write = _who(), str(runtime.flow_run.id), not report_only
     with progress(platform.api, "deploy-self-progress", run) as tell:
-        return platform.bring(_who(), write=write, tell=tell, run=run, note=note, agreed=agreed)
+        return platform.bring(
+            who, write=write, tidy=tidy, tell=tell, run=run, note=note, agreed=agreed
+        )
 
 
 @acting

@@ -26,20 +26,32 @@ def together(done: Sequence[Change], seen: Sequence[Change]) -> list[Change]:
 
 def sentence(changes: Sequence[Change], *, report_only: bool) -> str:
     """What a run did."""
+    looked_at = sum(not change.leftover for change in changes)
     left = sum(change.did is Did.DRIFTED for change in changes)
     wrote = sum(change.wrote for change in changes)
     contested = sum(change.contested for change in changes)
-    rest = f" {left} differ and need bootstrap." if left else ""
+    told = []
+    if wrote:
+        told.append(f"{wrote} of {looked_at} things {'differ' if report_only else 'changed'}.")
+    if left:
+        told.append(f"{left} differ and need bootstrap.")
     if contested:
-        rest += f" {contested} have fields that others set otherwise, which are left alone."
-    if not wrote:
-        return rest.strip() or f"As wanted: {len(changes)} things looked at, nothing differs."
-    return f"{wrote} of {len(changes)} things {'differ' if report_only else 'changed'}.{rest}"
+        told.append(f"{contested} have fields that others set otherwise, which are left alone.")
+    told = told or [f"As wanted: {looked_at} things looked at, nothing differs."]
+    return " ".join([*told, *_leftovers(changes)])
+
+
+def _leftovers(changes: Sequence[Change]) -> list[str]:
+    """How many things nobody wants any more are gone, and how many are still there."""
+    counts = {
+        did: sum(change.did is did for change in changes) for did in (Did.TIDIED, Did.LEFT_OVER)
+    }
+    return [f"{did.capitalize()}: {count}." for did, count in counts.items() if count]
 
 
 def rows(changes: Sequence[Change]) -> list[dict[str, Any]]:
     """One row a thing, changed ones first."""
-    ordered = sorted(changes, key=lambda change: not (change.differs or change.contested))
+    ordered = sorted(changes, key=lambda change: not _is_told(change))
     return [
         {"what": change.what, "result": str(change.did), "detail": _whole(change)}
         for change in ordered
@@ -54,10 +66,10 @@ def markdown(changes: Sequence[Change], told: str, *, report_only: bool, failed:
         lines += [f"Then it failed: {failed}", ""]
     if told:
         lines += [told, ""]
-    wrote = [change for change in changes if change.differs or change.contested]
-    if wrote:
+    shown = [change for change in changes if _is_told(change)]
+    if shown:
         lines += ["| what | result | detail |", "| --- | --- | --- |"]
-        lines += [f"| {c.what} | {c.did} | {_cell(_whole(c))} |" for c in wrote]
+        lines += [f"| {c.what} | {c.did} | {_cell(_whole(c))} |" for c in shown]
     return "\n".join(lines) + "\n"
 
 
@@ -68,6 +80,10 @@ def _whole(change: Change) -> str:
 def _cell(text: str) -> str:
     """Of a table in Markdown, which a bar or a line end in a value would end."""
     return " ".join(text.split("\n")).replace("|", "\\|")
+
+
+def _is_told(change: Change) -> bool:
+    return change.differs or change.contested or change.leftover
 
 
 def cause(error: object) -> str:

@@ -21,7 +21,7 @@ import flows.deploy
 import flows.verify
 from clinical_ai import names
 from clinical_ai.adapters.postgres import PostgresDatabase
-from clinical_ai.change import Change
+from clinical_ai.change import Change, Did
 from clinical_ai.deployment_plan import Wanted, from_rendered
 from clinical_ai.errors import ManyFaults, NeedsOperator, TimedOut, Transient
 from clinical_ai.instance import Instance
@@ -294,6 +294,39 @@ def test_a_check_for_drift_heals_it_where_the_settings_say_so(
     assert flows.deploy.deploy(drift_check=True, return_state=True).is_completed()
     assert sorted(platform.api.pools) == [names.POOL, names.PLATFORM_POOL]
     assert list(events) == ["clinical-ai.deploy.finished"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "tidied"),
+    [
+        ({"drift_check": True}, True),
+        ({"report_only": True}, False),
+        ({"report_only": True, "drift_check": True}, False),
+    ],
+    ids=str,
+)
+def test_what_is_left_over_goes_by_schedule_and_not_by_a_report(
+    platform: FakePlatform,
+    events: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    parameters: dict[str, bool],
+    *,
+    tidied: bool,
+) -> None:
+    worker = Change("worker a", Did.TIDIED if tidied else Did.LEFT_OVER, "its pod is gone")
+
+    def bring(_who: str, *, write: bool, tidy: bool, **_: object) -> list[Change]:
+        assert not write
+        assert tidy is tidied
+        return [worker]
+
+    flows.deploy.deploy()
+    events.clear()
+    monkeypatch.setattr(platform, "bring", bring)
+    state = flows.deploy.deploy(**parameters, return_state=True)
+    assert f"{worker.did.capitalize()}: 1." in str(state.message)
+    assert f"| worker a | {worker.did} | its pod is gone |" in left()["deploy-self"]
+    assert events == {}
 
 
 def test_a_report_stays_one_where_drift_is_healed(

@@ -40,8 +40,8 @@ class Site(Namespace):
     def taken(self) -> dict[str, int]:
         return {name: row["active_slots"] for name, row in self.prefect.limits.items()}
 
-    def free(self) -> list[tuple[str, Did]]:
-        changes = free_leaked_slots(self.cluster, self.prefect)
+    def free(self, *, write: bool = True) -> list[tuple[str, Did]]:
+        changes = free_leaked_slots(self.cluster, self.prefect, write=write)
         return [(change.what.rpartition(" ")[2], change.did) for change in changes]
 
 
@@ -54,7 +54,9 @@ def test_slots_taken_before_the_servers_pod_began_are_free(site: Site) -> None:
     site.limit("old", 2)
     site.limit("new", 2, AFTER)
     site.limit("unused", 0)
-    assert site.free() == [("old", Did.UPDATED)]
+    assert site.free(write=False) == [("old", Did.LEFT_OVER)]
+    assert site.taken() == {"old": 2, "new": 2, "unused": 0}
+    assert site.free() == [("old", Did.TIDIED)]
     assert site.taken() == {"old": 0, "new": 2, "unused": 0}
     assert site.free() == []
 
@@ -79,14 +81,14 @@ def test_nothing_is_free_while_an_older_run_sleeps_in_its_process(site: Site, st
     site.end(*asleep.values())
     assert site.free() == []
     site.end(run)
-    assert site.free() == [("old", Did.UPDATED)]
+    assert site.free() == [("old", Did.TIDIED)]
 
 
 def test_a_run_that_left_its_process_holds_no_slot(site: Site) -> None:
     site.limit("old", 1)
     for run in runs_without_process(site.prefect, names.POOL).values():
         site.prefect.runs[run] |= {"start_time": BEFORE, "expected_start_time": BEFORE}
-    assert site.free() == [("old", Did.UPDATED)]
+    assert site.free() == [("old", Did.TIDIED)]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def test_a_run_that_is_younger_or_has_ended_holds_no_old_slot(
 ) -> None:
     site.limit("old", 1)
     site.active(state, began, began)
-    assert site.free() == [("old", Did.UPDATED)]
+    assert site.free() == [("old", Did.TIDIED)]
 
 
 def test_the_oldest_pod_counts_while_two_servers_overlap(site: Site) -> None:
@@ -140,10 +142,10 @@ def test_a_limit_that_vanishes_between_two_looks_is_no_fault(
         return real(path)
 
     monkeypatch.setattr(site.prefect, "get", gone)
-    assert site.free() == [("old", Did.UNCHANGED), ("older", Did.UPDATED)]
+    assert site.free() == [("old", Did.UNCHANGED), ("older", Did.TIDIED)]
 
 
 def test_a_name_with_a_slash_is_no_hindrance(site: Site) -> None:
     site.limit("tag/with space?", 1)
-    assert [did for _, did in site.free()] == [Did.UPDATED]
+    assert [did for _, did in site.free()] == [Did.TIDIED]
     assert site.taken() == {"tag/with space?": 0}

@@ -24,7 +24,7 @@ from clinical_ai.ports_cluster import Forbidden, Ref, group_of
 from clinical_ai.settings import Connection, Settings, parse
 from clinical_ai.steps.cluster.break_glass import resume, stop
 from clinical_ai.steps.cluster.deploy import deploy
-from clinical_ai.steps.cluster.lease import find_holder
+from clinical_ai.steps.cluster.lease import cluster_lease, find_holder
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.cluster.site import Site
 from clinical_ai.steps.progress import unheard
@@ -39,8 +39,23 @@ from tests.support.objects import config
 BETTER: Final = replace(RELEASE, image=RELEASE.image.replace("0", "f"))
 
 
-def bring(site: Installed, *, write: bool = True, who: str = "flow run a-run") -> list[Change]:
-    return site.platform().bring(who, write=write, tell=unheard)
+def bring(site: Installed, *, write: bool = True, tidy: bool = False) -> list[Change]:
+    return site.platform().bring("flow run a-run", write=write, tidy=tidy, tell=unheard)
+
+
+def leave_over(site: Installed) -> None:
+    """A worker's pod is gone, and the server's was replaced while a slot was taken."""
+    name = f"{names.WORKER}-gone"
+    site.prefect.post(f"/work_pools/{names.POOL}/workers/heartbeat", {"name": name})
+    site.prefect.workers[names.POOL, name]["status"] = "OFFLINE"
+    site.prefect.post("/v2/concurrency_limits/", {"name": "l", "limit": 1, "active_slots": 1})
+    site.prefect.limits["l"]["updated"] = "2026-01-01T00:00:00Z"
+    site.put("Pod", "server-1", labels={"app": names.SERVER})
+
+
+def left_over(site: Installed) -> tuple[int, int]:
+    """How many workers are known, and how many slots are taken."""
+    return len(site.prefect.workers), site.prefect.limits["l"]["active_slots"]
 
 
 def with_cluster(**more: Any) -> Settings:
@@ -226,16 +241,16 @@ def test_what_the_platform_changes_of_prefect_asks_the_switch_first(installed: I
 # What is brought.
 
 
+@pytest.mark.parametrize("tidy", [False, True])
 def test_a_report_tells_what_differs_and_writes_nothing_not_even_a_lease(
-    spoiled: Installed,
+    spoiled: Installed, *, tidy: bool
 ) -> None:
     role = Ref("rbac.authorization.k8s.io/v1", "Role", names.PLATFORM_JOB)
     spoiled.cluster.delete(role, uid=spoiled.cluster.get(role)["metadata"]["uid"])
     before = spoiled.there()
     spoiled.fake.requests.clear()
-    differing = {
-        change.what: change.did for change in bring(spoiled, write=False) if change.differs
-    }
+    changes = bring(spoiled, write=False, tidy=tidy)
+    differing = {change.what: change.did for change in changes if change.differs}
     assert spoiled.fake.writes == []
     assert spoiled.there() == before
     assert {what.rpartition("/")[2]: did for what, did in differing.items()} == {
@@ -274,8 +289,9 @@ def test_its_role_grants_each_verb_that_it_asks_for(prepare: Prepare, example: s
     }
     ref = Ref("v1", "ConfigMap", names.CONFIGURATION)
     site.cluster.delete(ref, uid=site.cluster.get(ref)["metadata"]["uid"])
+    leave_over(site)
     site.fake.requests.clear()
-    bring(site, write=False)
+    bring(site, write=False, tidy=True)
     bring(site)
     site.broken = {names.WORKER}
     with pytest.raises(RolloutFailed):
@@ -370,13 +386,48 @@ def test_what_is_forbidden_although_rights_are_as_wanted_is_told_as_it_is(
         bring(installed, write=False)
 
 
-def test_a_worker_whose_pod_is_gone_is_forgotten_with_it(installed: Installed) -> None:
-    worker = f"{names.WORKER}-gone"
-    path = f"/work_pools/{names.POOL}/workers/heartbeat"
-    installed.prefect.post(path, {"name": worker})
-    installed.prefect.workers[names.POOL, worker]["status"] = "OFFLINE"
-    bring(installed)
-    assert installed.prefect.workers == {}
+@pytest.mark.parametrize("write", [True, False])
+def test_what_is_left_over_goes_by_schedule_also_where_drift_is_only_told(
+    installed: Installed, *, write: bool
+) -> None:
+    leave_over(installed)
+    changes = bring(installed, write=write, tidy=True)
+    assert left_over(installed) == (0, 0)
+    assert [change.did for change in changes if change.leftover] == [Did.TIDIED] * 2
+    assert not any(change.differs for change in changes)
+    assert find_holder(installed.cluster) is None
+
+
+def test_a_report_tells_what_is_left_over_and_leaves_it(installed: Installed) -> None:
+    leave_over(installed)
+    installed.fake.requests.clear()
+    changes = bring(installed, write=False)
+    assert left_over(installed) == (1, 1)
+    assert installed.fake.writes == []
+    assert [change.did for change in changes if change.leftover] == [Did.LEFT_OVER] * 2
+    assert not any(change.differs for change in changes)
+
+
+def test_what_is_left_over_is_told_and_stays_while_self_management_is_stopped(
+    installed: Installed,
+) -> None:
+    leave_over(installed)
+    stop(installed.cluster, "ann", "incident 12")
+    told = [each for each in bring(installed, write=False, tidy=True) if each.leftover]
+    assert left_over(installed) == (1, 1)
+    assert {each.did for each in told} == {Did.LEFT_OVER}
+    assert all("incident 12" in each.detail for each in told)
+
+
+def test_what_is_left_over_is_told_and_stays_while_somebody_else_changes_the_platform(
+    installed: Installed,
+) -> None:
+    leave_over(installed)
+    with cluster_lease(installed.cluster, "deploy by ann"):
+        told = [each for each in bring(installed, write=False, tidy=True) if each.leftover]
+    assert left_over(installed) == (1, 1)
+    assert {each.did for each in told} == {Did.LEFT_OVER}
+    assert all("deploy by ann" in each.detail for each in told)
 
 
 @pytest.mark.parametrize("claim", ["", "clinical-ai-leases"])

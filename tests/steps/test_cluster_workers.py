@@ -35,10 +35,12 @@ def test_a_worker_is_forgotten_when_it_is_offline_and_its_pod_is_gone(namespace:
     beat(namespace, gone)
     beat(namespace, there)
     beat(namespace, online, status="ONLINE")
-    [change] = forget_workers(namespace.cluster, namespace.prefect)
-    assert (change.did, gone in change.what) == (Did.REMOVED, True)
+    [told] = forget_workers(namespace.cluster, namespace.prefect, write=False)
+    assert (told.did, known(namespace)) == (Did.LEFT_OVER, {gone, there, online})
+    [change] = forget_workers(namespace.cluster, namespace.prefect, write=True)
+    assert (change.did, gone in change.what) == (Did.TIDIED, True)
     assert known(namespace) == {there, online}
-    assert forget_workers(namespace.cluster, namespace.prefect) == []
+    assert forget_workers(namespace.cluster, namespace.prefect, write=True) == []
 
 
 def test_an_evicted_pod_counts_as_gone(namespace: Namespace) -> None:
@@ -49,7 +51,7 @@ def test_an_evicted_pod_counts_as_gone(namespace: Namespace) -> None:
     namespace.fake.edit("Pod", evicted, "kubelet", lambda it: it.update(status={"phase": "Failed"}))
     assert [it["metadata"]["name"] for it in pods_of(namespace.cluster, names.WORKER)] == [there]
     beat(namespace, evicted)
-    [change] = forget_workers(namespace.cluster, namespace.prefect)
+    [change] = forget_workers(namespace.cluster, namespace.prefect, write=True)
     assert evicted in change.what
 
 
@@ -57,9 +59,9 @@ def test_each_pool_has_the_workers_of_its_own_pods(namespace: Namespace) -> None
     lost = f"{names.PLATFORM_WORKER}-1"
     pod(namespace, lost, names.WORKER)  # of that name, but none of the platform worker's
     beat(namespace, lost, names.PLATFORM_POOL)
-    assert [change.did for change in forget_workers(namespace.cluster, namespace.prefect)] == [
-        Did.REMOVED
-    ]
+    assert [
+        change.did for change in forget_workers(namespace.cluster, namespace.prefect, write=True)
+    ] == [Did.TIDIED]
     assert known(namespace) == set()
 
 
@@ -70,7 +72,7 @@ def test_a_worker_that_is_not_named_like_our_pods_is_left_alone(
     namespace: Namespace, theirs: str
 ) -> None:
     beat(namespace, theirs)
-    assert forget_workers(namespace.cluster, namespace.prefect) == []
+    assert forget_workers(namespace.cluster, namespace.prefect, write=True) == []
     assert known(namespace) == {theirs}
 
 
@@ -80,7 +82,7 @@ def test_a_pod_that_is_being_deleted_keeps_no_worker(namespace: Namespace) -> No
     found = namespace.fake.look("Pod", ending)["metadata"]["uid"]
     namespace.cluster.delete(Ref("v1", "Pod", ending), uid=found)
     beat(namespace, ending)
-    forget_workers(namespace.cluster, namespace.prefect)
+    forget_workers(namespace.cluster, namespace.prefect, write=True)
     assert known(namespace) == set()
 
 
@@ -89,7 +91,7 @@ def test_a_name_that_an_address_would_cut_off_is_forgotten_all_the_same(
 ) -> None:
     odd = f"{names.WORKER}-a b?c#d%2F"
     beat(namespace, odd)
-    forget_workers(namespace.cluster, namespace.prefect)
+    forget_workers(namespace.cluster, namespace.prefect, write=True)
     assert known(namespace) == set()
 
 
@@ -97,10 +99,10 @@ def test_without_an_answer_of_the_cluster_no_worker_is_forgotten(namespace: Name
     beat(namespace, f"{names.WORKER}-1")
     namespace.fake.denied = {("list", "pods")}
     with pytest.raises(NeedsOperator, match="list pods"):
-        forget_workers(namespace.cluster, namespace.prefect)
+        forget_workers(namespace.cluster, namespace.prefect, write=True)
     namespace.prefect.down = True
     with pytest.raises(Transient):
-        forget_workers(namespace.cluster, namespace.prefect)
+        forget_workers(namespace.cluster, namespace.prefect, write=True)
     assert known(namespace) == {f"{names.WORKER}-1"}
 
 

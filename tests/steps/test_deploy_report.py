@@ -23,6 +23,22 @@ def test_a_report_says_first_how_much_changed() -> None:
     assert deploy_report.sentence(CHANGES, report_only=True) == "1 of 3 things differ."
 
 
+def test_what_was_left_over_is_told_apart_from_what_differs() -> None:
+    gone, there = Change("worker a", Did.TIDIED, "gone"), Change("worker b", Did.LEFT_OVER, "stays")
+    same = [CHANGES[0], gone, there]
+    assert deploy_report.sentence(same, report_only=True) == (
+        "As wanted: 1 things looked at, nothing differs. Tidied: 1. Left over: 1."
+    )
+    told = deploy_report.sentence([*CHANGES, gone], report_only=True)
+    assert told == "1 of 3 things differ. Tidied: 1."
+    assert [row["what"] for row in deploy_report.rows(same)][:2] == ["worker a", "worker b"]
+    report = deploy_report.markdown(same, "", report_only=True)
+    assert "| worker a | tidied | gone |" in report
+    assert "| worker b | left over | stays |" in report
+    entry = deploy_report.ledger_entry("0123", same, [], "run-id")
+    assert entry["changes"] == []
+
+
 def test_rows_of_a_report_are_all_things_with_changed_ones_first() -> None:
     rows = deploy_report.rows(CHANGES)
     assert [row["what"] for row in rows] == [CHANGES[i].what for i in (1, 0, 2)]

@@ -17,11 +17,12 @@ from clinical_ai.steps.runs import active_runs
 _LIMITS: Final = "/v2/concurrency_limits"
 
 
-def free_leaked_slots(cluster: Cluster, api: PrefectApi) -> list[Change]:
+def free_leaked_slots(cluster: Cluster, api: PrefectApi, *, write: bool) -> list[Change]:
     """Slots taken before the oldest pod of the server began are free, once no holder can be left.
 
     A run that is older than the pod may still hold one, and go on without its lease, also when it
-    waits for its retry or is paused: as long as there is such a run, nothing is freed.
+    waits for its retry or is paused: as long as there is such a run, nothing is freed. Without
+    `write` they are only told.
     """
     since = _oldest(cluster)
     if since is None:
@@ -29,7 +30,7 @@ def free_leaked_slots(cluster: Cluster, api: PrefectApi) -> list[Change]:
     leaked = [row for row in api.pages(f"{_LIMITS}/filter") if _is_leaked(row, since)]
     if not leaked or _goes_on(api, since):
         return []
-    return [_free(api, row) for row in leaked]
+    return [_free(api, row) if write else _told(row, Did.LEFT_OVER) for row in leaked]
 
 
 def _oldest(cluster: Cluster) -> datetime | None:
@@ -50,12 +51,16 @@ def _goes_on(api: PrefectApi, since: datetime) -> bool:
 
 
 def _free(api: PrefectApi, row: dict[str, Any]) -> Change:
-    what, taken = f"concurrency limit {row['name']}", row["active_slots"]
     found = api.get(f"{_LIMITS}/{row['id']}")
     if found is None or found["updated"] != row["updated"]:
-        return Change(what, Did.UNCHANGED)  # somebody has just taken one or given one back
+        return _told(row, Did.UNCHANGED)  # somebody has just taken one or given one back
     api.patch(f"{_LIMITS}/{row['id']}", {"active_slots": 0})
-    return Change(what, Did.UPDATED, f"{taken} slots freed that nobody holds")
+    return _told(row, Did.TIDIED)
+
+
+def _told(row: dict[str, Any], did: Did) -> Change:
+    detail = "" if did is Did.UNCHANGED else f"{row['active_slots']} slots that nobody holds"
+    return Change(f"concurrency limit {row['name']}", did, detail)
 
 
 def _moment(text: str) -> datetime:

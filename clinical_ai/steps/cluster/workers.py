@@ -29,8 +29,11 @@ def lives(cluster: Cluster, worker: str) -> bool:
     return True
 
 
-def forget_workers(cluster: Cluster, api: PrefectApi) -> list[Change]:
-    """Rows of offline workers whose pod is gone are removed; others' workers are left alone."""
+def forget_workers(cluster: Cluster, api: PrefectApi, *, write: bool) -> list[Change]:
+    """Rows of offline workers whose pod is gone are removed; others' workers are left alone.
+
+    Without `write` they are only told.
+    """
     changes = []
     for pool, name in names.WORKERS.items():
         lost = [
@@ -42,8 +45,8 @@ def forget_workers(cluster: Cluster, api: PrefectApi) -> list[Change]:
             continue
         there = {pod["metadata"]["name"] for pod in pods_of(cluster, name)}
         for worker in sorted(set(lost) - there):
-            api.delete(f"/work_pools/{pool}/workers/{quote(worker, safe='')}")
-            changes.append(
-                Change(f"worker {worker} of pool {pool}", Did.REMOVED, "its pod is gone")
-            )
+            if write:
+                api.delete(f"/work_pools/{pool}/workers/{quote(worker, safe='')}")
+            did = Did.TIDIED if write else Did.LEFT_OVER
+            changes.append(Change(f"worker {worker} of pool {pool}", did, "its pod is gone"))
     return changes
