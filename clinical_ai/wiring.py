@@ -36,6 +36,7 @@ class Platform:
 
     repair: ClassVar = "`make up`"
     heals_drift: ClassVar = False
+    unhealed: ClassVar = ""
 
     @cached_property
     def secrets(self) -> SecretStore:

@@ -217,9 +217,18 @@ class ClusterPlatform:
 
     def record(self, entry: Mapping[str, Any]) -> None:
         """The ledger ends with this entry."""
+        from clinical_ai.steps.cluster.healing import completed
         from clinical_ai.steps.cluster.records import Records
 
-        Records(self.cluster, self.guard).write_ledger(entry)
+        records = Records(self.cluster, self.guard)
+        records.write_ledger(completed(entry, records, self.mark, heals=self._is_to_heal))
+
+    @cached_property
+    def mark(self) -> str:
+        """Of all that is wanted, as records keep it."""
+        from clinical_ai.steps.cluster.healing import mark_of
+
+        return mark_of(self._objects, self.pools())
 
     @cached_property
     def stages(self) -> "dict[str, list[Manifest]]":
@@ -227,6 +236,10 @@ class ClusterPlatform:
         from clinical_ai.manifests.kubernetes.desired import stages
 
         return stages(self.settings, self.own_release)
+
+    @property
+    def _objects(self) -> "list[Manifest]":
+        return [each for stage in self.stages.values() for each in stage]
 
     @cached_property
     def ownership(self) -> "Ownership":
@@ -237,16 +250,23 @@ class ClusterPlatform:
 
     @property
     def heals_drift(self) -> bool:
-        """Whether the scheduled run mends what it finds.
+        """Whether the scheduled run mends what it finds."""
+        return self._is_to_heal and not self.unhealed
 
-        Not after a change that had to be taken back: it would be tried, and taken back, each hour.
-        """
+    @property
+    def _is_to_heal(self) -> bool:
         from clinical_ai.manifests.kubernetes.metadata import cluster_of
+
+        return cluster_of(self.settings).drift == "heal"
+
+    @property
+    def unhealed(self) -> str:
+        """Why the scheduled run mends nothing although the settings want it; else empty."""
+        from clinical_ai.steps.cluster.healing import WAITS, waits
         from clinical_ai.steps.cluster.records import Records
 
-        if cluster_of(self.settings).drift != "heal":
-            return False
-        return not any("failed" in entry for entry in Records(self.cluster).read_ledger()[-1:])
+        waiting = self._is_to_heal and waits(Records(self.cluster), self.mark)
+        return WAITS if waiting else ""
 
     def guard(self) -> None:
         """Stopped while somebody has stopped self-management."""
@@ -346,8 +366,8 @@ class ClusterPlatform:
     def prove(self, changes: "Sequence[Change]") -> "list[Result]":
         """Every check of how it is now; without a canary run when nothing is new.
 
-        New is also what came up in a run that was killed before its proof. What passes is what a
-        later undo restores, once a canary had room to fly. No history: one error of a server long
+        New is also what was brought in a run that was killed before its proof. What passes is what
+        a later undo restores, once a canary had room to fly. No history: one error of a server long
         before would fail each change after it.
         """
         from clinical_ai.steps.cluster.records import Records
@@ -356,12 +376,12 @@ class ClusterPlatform:
         late = self._late()
         self._await_mounted(late)
         records = Records(self.cluster, self.guard)
-        objects = [each for stage in self.stages.values() for each in stage]
-        proved = records.find_objects() == objects
+        objects = self._objects
+        proved = records.find_objects() == objects and records.find_mark() == self.mark
         new = not proved or any(each.wrote for each in changes)
         results = verify_cluster(self, fly=new, history=False, late=late)
         if not proved and all(each.passed and each.shown for each in results):
-            records.write_objects(objects)
+            records.write_objects(objects, self.mark)
         return results
 
     def _await_mounted(self, late: Sequence[str]) -> None:

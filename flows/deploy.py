@@ -39,7 +39,7 @@ def deploy(
     platform = open_here()
     tidy = drift_check and not report_only
     report_only = report_only or (drift_check and not platform.heals_drift)
-    told = report_last_change(platform)
+    told = report_last_change(platform, report_only)
     changes: list[Change] = []
     with telling_failure(changes, told, report_only):
         check_settings(platform)
@@ -63,7 +63,7 @@ def deploy(
     if starts_no_run(proof):
         put_back_templates(platform, templates)
     publish(platform, changes, proof, told, report_only)
-    message = deploy_report.proved(changes, proof, report_only=report_only)
+    message = deploy_report.proved(changes, proof, told, report_only=report_only)
     if all(result.passed for result in proof):
         return Completed(message=message)
     return Failed(message=f"{message} It does not prove good: {sentence(proof)}.")
@@ -84,9 +84,10 @@ def telling_failure(changes: list[Change], told: str, report_only: bool) -> Iter
 
 
 @acting
-def report_last_change(platform: AnyPlatform) -> str:
-    """What a change that outlived its run has done, told once."""
-    return platform.last_change()
+def report_last_change(platform: AnyPlatform, report_only: bool) -> str:
+    """What a change that outlived its run has done, told once; why drift is not healed after it."""
+    unhealed = platform.unhealed if report_only else ""
+    return f"{platform.last_change()} {unhealed}".strip()
 
 
 @acting

@@ -9,11 +9,13 @@ from clinical_ai.steps.verify import Result, not_shown, starts_no_run
 from clinical_ai.steps.verify import sentence as verify_sentence
 
 
-def proved(changes: Sequence[Change], proof: Sequence[Result], *, report_only: bool) -> str:
+def proved(
+    changes: Sequence[Change], proof: Sequence[Result], told: str, *, report_only: bool
+) -> str:
     """The final message of a run whose checks passed."""
     missed = not_shown(proof)
     rest = f" Not shown, which the next run tries: {', '.join(missed)}." if missed else ""
-    return f"{sentence(changes, report_only=report_only)}{rest}"
+    return f"{sentence(changes, report_only=report_only)}{rest} {told}".rstrip()
 
 
 def together(done: Sequence[Change], seen: Sequence[Change]) -> list[Change]:

@@ -68,6 +68,7 @@ class FakePlatform:
     files: Files = field(default_factory=Files)
     faults: list[NeedsOperator] = field(default_factory=list)
     heals_drift: bool = Platform.heals_drift
+    unhealed: str = Platform.unhealed
     proof: list[Result] = field(default_factory=list)
 
     @property
@@ -294,6 +295,18 @@ def test_a_check_for_drift_heals_it_where_the_settings_say_so(
     assert flows.deploy.deploy(drift_check=True, return_state=True).is_completed()
     assert sorted(platform.api.pools) == [names.POOL, names.PLATFORM_POOL]
     assert list(events) == ["clinical-ai.deploy.finished"]
+
+
+def test_a_report_tells_why_drift_is_not_healed_and_a_change_does_not(
+    platform: FakePlatform, events: dict[str, Any]
+) -> None:
+    platform.unhealed = "Scheduled runs heal nothing until the block is corrected."
+    state = flows.deploy.deploy(drift_check=True, return_state=True)
+    assert str(state.message).endswith(platform.unhealed)
+    assert platform.unhealed in left()["deploy-self"]
+    state = flows.deploy.deploy(return_state=True)
+    assert platform.unhealed not in str(state.message)
+    assert platform.unhealed not in left()["deploy-self"]
 
 
 @pytest.mark.parametrize(

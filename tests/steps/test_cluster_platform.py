@@ -58,6 +58,17 @@ def left_over(site: Installed) -> tuple[int, int]:
     return len(site.prefect.workers), site.prefect.limits["l"]["active_slots"]
 
 
+def fail(site: Installed, **more: Any) -> None:
+    """A change that does not come up; without `more` nothing is wanted that was not good."""
+    site.broken = {names.WORKER}
+    for (_, kind, _, name), stored in site.fake.objects.all.items():
+        if (kind, name) == ("Deployment", names.WORKER):
+            stored.content["status"] = {}
+    with pytest.raises((RolloutFailed, TimedOut)):
+        site.platform(**more).bring("flow run a-run", write=True, tell=unheard)
+    site.broken = set()
+
+
 def with_cluster(**more: Any) -> Settings:
     return parse({"kubernetes": {**DEVELOPMENT["kubernetes"], **more}})
 
@@ -225,6 +236,56 @@ def test_drift_is_healed_when_the_settings_say_so(
 ) -> None:
     installed.settings = with_cluster(drift=drift)
     assert installed.platform().heals_drift is heals
+    assert installed.platform().unhealed == ""
+
+
+def test_healing_goes_on_after_a_failure_of_what_was_good_before(installed: Installed) -> None:
+    """As while Vault or a node was away."""
+    installed.settings = with_cluster(drift="heal")
+    fail(installed)
+    [entry] = installed.records.read_ledger()
+    assert names.WORKER in entry["failed"]
+    assert "healing" not in entry
+    assert installed.platform().heals_drift
+    assert installed.platform().unhealed == ""
+
+
+def test_a_change_that_failed_is_not_tried_each_hour_and_the_good_one_is_still_healed(
+    installed: Installed,
+) -> None:
+    installed.settings = with_cluster(drift="heal")
+    fail(installed, release=BETTER)
+    better = installed.platform(release=BETTER)
+    assert not better.heals_drift
+    assert "until the block is corrected, or deploy/self is run" in better.unhealed
+    assert installed.records.read_ledger()[-1]["healing"] == better.unhealed
+    assert installed.platform().heals_drift
+
+
+def test_a_corrected_block_is_healed_to(installed: Installed) -> None:
+    wrong, right = ({"environment": {"A": value}} for value in ("wrong", "right"))
+    installed.settings = with_cluster(drift="heal", components={"worker": wrong})
+    fail(installed)
+    assert not installed.platform().heals_drift
+    installed.settings = with_cluster(drift="heal", components={"worker": right})
+    assert installed.platform().heals_drift
+
+
+def test_a_job_template_with_which_no_run_starts_is_not_tried_each_hour(
+    installed: Installed,
+) -> None:
+    jobs = {"environment": {"PYTHONHOME": "/nonexistent"}}
+    installed.settings = with_cluster(drift="heal", components={"jobs": jobs})
+    platform = installed.platform()
+    assert each_of(platform.stages) == installed.records.find_objects()
+    platform.record({"release": "1", "changes": ["pool"], "failed": "it starts no run"})
+    assert not platform.heals_drift
+
+
+def test_where_drift_is_only_told_nothing_is_said_of_healing(installed: Installed) -> None:
+    fail(installed, release=BETTER)
+    assert installed.platform(release=BETTER).unhealed == ""
+    assert "healing" not in installed.records.read_ledger()[-1]
 
 
 def test_what_the_platform_changes_of_prefect_asks_the_switch_first(installed: Installed) -> None:
@@ -628,6 +689,16 @@ def test_what_a_killed_run_brought_and_did_not_prove_the_next_one_proves(
     better.prove(again)
     assert proof.flown == [True, False]
     assert installed.fake.writes == []
+
+
+def test_a_job_template_that_a_killed_run_brought_and_did_not_prove_the_next_one_proves(
+    installed: Installed, proof: Proof
+) -> None:
+    jobs = {"environment": {"A": "new"}}
+    installed.settings = with_cluster(components={"jobs": jobs})
+    for _ in range(2):
+        installed.platform().prove([])
+    assert proof.flown == [True, False]
 
 
 def test_nothing_is_good_yet_when_the_first_install_does_not_prove_good(

@@ -116,6 +116,15 @@ def test_objects_that_were_good_before_are_not_written_again() -> None:
     assert fake.writes == []
 
 
+def test_the_same_objects_of_something_else_that_was_wanted_are_written_with_its_mark(
+    records: Records,
+) -> None:
+    assert records.find_mark() == ""
+    records.write_objects([config(a="1")], "one")
+    records.write_objects([config(a="1")], "other")
+    assert (records.find_mark(), records.find_objects()) == ("other", [config(a="1")])
+
+
 def test_many_objects_fit_into_one_config_map(records: Records) -> None:
     """A ConfigMap holds a megabyte."""
     several = [config(f"c{n}", text="policy " * 1000) for n in range(200)]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from clinical_ai.manifests.orchestration import hold_automation
 from clinical_ai.plans import Journal, Stage
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Object, Ref
-from clinical_ai.settings import Connection
+from clinical_ai.settings import Connection, parse
 from clinical_ai.steps.cluster.break_glass import stop
 from clinical_ai.steps.cluster.lease import cluster_lease
 from clinical_ai.steps.cluster.records import Records
@@ -22,7 +23,7 @@ from clinical_ai.steps.cluster.status import see, table
 from clinical_ai.steps.orchestration import ensure_automation
 from clinical_ai.steps.roll import hold, new_journal
 from tests.support.installed import Installed, Prepare
-from tests.support.kubernetes_examples import RELEASE
+from tests.support.kubernetes_examples import DEVELOPMENT, RELEASE
 
 
 @pytest.fixture
@@ -288,6 +289,19 @@ def test_a_release_that_came_up_and_starts_no_run_is_there_and_told_as_not_good(
     assert "taken back" not in told(installed)
 
 
+def test_that_nothing_is_healed_after_a_change_that_failed_is_told_with_what_ends_it(
+    installed: Installed,
+) -> None:
+    installed.settings = parse({"kubernetes": DEVELOPMENT["kubernetes"] | {"drift": "heal"}})
+    failed = {"at": "later", "release": "2.0.0 bad", "run": "b-run", "failed": "it is pending"}
+    installed.platform().record(failed)
+    assert look(installed)["healing"] is None
+    assert "healing " not in told(installed)
+    installed.platform(release=replace(RELEASE, content="ba9876543210")).record(failed)
+    assert "until the block is corrected, or deploy/self is run" in look(installed)["healing"]
+    assert "healing      The last change failed" in told(installed)
+
+
 def test_who_changes_it_and_who_stopped_that_is_told(installed: Installed) -> None:
     with cluster_lease(installed.cluster, "deploy by ann", seconds=1):
         stop(installed.cluster, "ann", "incident 12")
@@ -429,8 +443,9 @@ def entry_with(**fields: object) -> str:
         entry_with(run=None),
         entry_with(failed=True, verified="all"),
         entry_with(failed=None),
+        entry_with(healing=1),
     ],
-    ids=["no JSON", "no whole entry", "at", "release", "run", "failed", "failed null"],
+    ids=["no JSON", "no whole entry", "at", "release", "run", "failed", "failed null", "healing"],
 )
 def test_a_damaged_ledger_hides_nothing_else(installed: Installed, text: str) -> None:
     installed.platform().record(ENTRY)

@@ -78,7 +78,7 @@ class Installed(Namespace):
         reconcile(self.cluster, rights, Ownership(own, 9, names.RIGHTS_INVENTORY), write=True)
         site = Site(self.cluster, Ownership(ownership(SPACE), 9), lambda: None)
         deploy(site, self.stages, migration(self.settings, RELEASE))
-        self.records.write_objects(each_of(self.stages))
+        self.records.write_objects(each_of(self.stages), self.platform().mark)
 
     def platform(self, **more: Any) -> ClusterPlatform:
         """It, as its own runs open it."""

@@ -23,6 +23,7 @@ _MOST: Final = 500_000  # characters; a ConfigMap that holds twice as many is re
 _JOURNAL: Final = "journal.json"
 _LEDGER: Final = "entries.json"
 _OBJECTS: Final = "objects.json.gz"
+_MARK: Final = "wanted"
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,20 @@ class Records:
             raise self.damaged(names.GOOD_OBJECTS)
         return rows
 
-    def write_objects(self, objects: list[Object]) -> None:
-        """These are good together; nothing is written when they were so before."""
-        if self.find_objects() == objects:
+    def find_mark(self) -> str:
+        """Of all that was wanted when the objects were last found good; empty before."""
+        return self._data(names.GOOD_OBJECTS).get(_MARK, "")
+
+    def write_objects(self, objects: list[Object], mark: str = "") -> None:
+        """These are good together; nothing is written when they were so before.
+
+        `mark`: of all that was wanted with them, see `healing`.
+        """
+        if self.find_objects() == objects and self.find_mark() == mark:
             return
         text = json.dumps(objects, sort_keys=True).encode()
         packed = b64encode(gzip.compress(text, mtime=0)).decode()
-        self._write(names.GOOD_OBJECTS, binary={_OBJECTS: packed})
+        self._write(names.GOOD_OBJECTS, data={_MARK: mark}, binary={_OBJECTS: packed})
 
     def _rows(self, text: str | bytes, name: str) -> list[dict[str, Any]]:
         try:
@@ -110,7 +118,7 @@ class Records:
     ) -> None:
         about = {"name": name, "labels": {"app.kubernetes.io/part-of": names.PRODUCT}}
         record: Object = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about}
-        record |= {"data": data} if data else {"binaryData": binary}
+        record |= {key: it for key, it in (("data", data), ("binaryData", binary)) if it}
         self.guard()
         self.cluster.apply(record)
 

@@ -22,7 +22,7 @@ from clinical_ai.steps.settings_block import find_settings
 from clinical_ai.steps.status import NO_BACKUP, last_runs, run_lines
 
 _MOST_SHOWN: Final = 10
-_SHOWN_OF_ENTRY: Final = ("at", "release", "run", "failed")
+_SHOWN_OF_ENTRY: Final = ("at", "release", "run", "failed", "healing")
 _ABANDONED: Final = (
     "; whoever began that is gone: run `clinical-ai deploy --runtime kubernetes`, which opens them"
 )
@@ -107,8 +107,8 @@ def _workload(cluster: Cluster, name: str) -> dict[str, Any]:
 def _release(ledger: list[dict[str, Any]] | _NotKnown) -> dict[str, Any]:
     """What runs by the ledger, and whether the last change failed."""
     if isinstance(ledger, _NotKnown):
-        unseen = {"applied": None, "by": None, "failed": None, "taken_back": False}
-        return {"release": ledger, **unseen}
+        unseen = dict.fromkeys(("applied", "by", "failed", "healing"))
+        return {"release": ledger, **unseen, "taken_back": False}
     # What came up and was proved is there, also when it was found to start no run.
     done = [entry for entry in ledger if "failed" not in entry or "verified" in entry]
     last = ledger[-1] if ledger else {}
@@ -117,6 +117,7 @@ def _release(ledger: list[dict[str, Any]] | _NotKnown) -> dict[str, Any]:
         "applied": done[-1]["at"] if done else None,
         "by": done[-1]["run"] if done else None,
         "failed": last.get("failed"),
+        "healing": last.get("healing"),
         "taken_back": "failed" in last and "verified" not in last,
     }
 
@@ -130,7 +131,7 @@ def _ledger(cluster: Cluster) -> list[dict[str, Any]] | _NotKnown:
         return _NotKnown.since(error)
     except NeedsOperator as error:
         return [{"failed": str(error)}]
-    whole = [{"failed": ""} | entry for entry in entries]  # only what failed tells why
+    whole = [{"failed": "", "healing": ""} | entry for entry in entries]  # of what failed alone
     shown = [entry.get(field) for entry in whole for field in _SHOWN_OF_ENTRY]
     if not all(isinstance(value, str) for value in shown):
         return [{"failed": str(records.damaged(names.LEDGER))}]
@@ -202,6 +203,7 @@ def table(seen: dict[str, Any]) -> list[str]:
         f"release      {seen['release'] or 'none yet'}",
         *([f"             {applied}"] if applied else []),
         *([f"{_failed(seen):<12} {seen['failed']}"] if seen["failed"] else []),
+        *([f"healing      {seen['healing']}"] if seen["healing"] else []),
         f"API          {seen['api']}",
         f"drift        {in_short(seen['drift'])}",
         *(f"             {each}" for each in in_detail(seen["drift"])[:_MOST_SHOWN]),
