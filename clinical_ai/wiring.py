@@ -173,8 +173,11 @@ class Platform:
         return self.instance.release
 
     def record(self, entry: Mapping[str, Any]) -> None:
-        """The ledger ends with this entry."""
-        self.files.write_ledger(entry)
+        """The ledger ends with this entry, unless it tells nothing new."""
+        from clinical_ai.steps.deploy_report import is_news
+
+        if is_news(entry, self.files.ledger()):
+            self.files.write_ledger(entry)
 
     def guard(self) -> None:
         """Nobody stops changes on one machine: they are started by hand, or only report."""

@@ -216,12 +216,15 @@ class ClusterPlatform:
         return f"{self.own_release.version} {self.own_release.image}"
 
     def record(self, entry: Mapping[str, Any]) -> None:
-        """The ledger ends with this entry."""
+        """The ledger ends with this entry, unless it tells nothing new."""
         from clinical_ai.steps.cluster.healing import completed
         from clinical_ai.steps.cluster.records import Records
+        from clinical_ai.steps.deploy_report import is_news
 
         records = Records(self.cluster, self.guard)
-        records.write_ledger(completed(entry, records, self.mark, heals=self._is_to_heal))
+        whole = completed(entry, records, self.mark, heals=self._is_to_heal)
+        if is_news(whole, records.read_ledger()):
+            records.write_ledger(whole)
 
     @cached_property
     def mark(self) -> str:

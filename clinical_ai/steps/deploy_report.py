@@ -1,6 +1,6 @@
 """What a run of deploy/self tells: pure, from the changes it made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -117,3 +117,17 @@ def ledger_entry(
         "changes": [str(change) for change in changes if change.wrote],
         **verified,
     }
+
+
+def is_news(entry: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a ledger learns of a change, or of an outcome that its last entry had not.
+
+    Hourly runs that find all as it was would soon have pushed the history out of it.
+    """
+    return not before or bool(entry.get("changes")) or _outcome(entry) != _outcome(before[-1])
+
+
+def _outcome(entry: Mapping[str, Any]) -> list[str]:
+    """What was wanted and how it went; not how many checks passed, with canaries or without."""
+    verified = str(entry.get("verified", "")).lstrip("0123456789")
+    return [*(entry.get(field, "") for field in ("release", "wanted", "failed")), verified]

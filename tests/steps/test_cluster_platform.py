@@ -541,6 +541,25 @@ def test_runs_that_do_not_end_in_time_end_no_healing(installed: Installed) -> No
     assert installed.platform().heals_drift
 
 
+def test_a_run_that_finds_all_as_it_was_leaves_no_entry(installed: Installed) -> None:
+    """Else the history of two days would be all that is kept."""
+    entry = {"at": "1", "release": "1.0.0", "run": "a", "changes": ["web: created"]}
+    same = {"at": "2", "release": "1.0.0", "run": "b", "changes": []}
+    installed.platform().record(entry)
+    installed.fake.requests.clear()
+    installed.platform().record(same)
+    assert installed.fake.writes == []
+    assert [it["run"] for it in installed.records.read_ledger()] == ["a"]
+    installed.platform(release=BETTER).record(same)
+    assert [it["run"] for it in installed.records.read_ledger()] == ["a", "b"]
+
+
+def test_a_fault_that_lasts_is_in_the_ledger_once(installed: Installed) -> None:
+    fail(installed)
+    fail(installed)
+    assert len(installed.records.read_ledger()) == 1
+
+
 def test_a_ledger_that_is_damaged_hides_no_bad_rollout(
     installed: Installed, caplog: pytest.LogCaptureFixture
 ) -> None:

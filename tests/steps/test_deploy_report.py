@@ -1,6 +1,9 @@
 """What a run of deploy/self tells: sentence, table, report and ledger."""
 
 from datetime import datetime
+from typing import Any
+
+import pytest
 
 from clinical_ai.change import Change, Did
 from clinical_ai.object_diff import FieldChange
@@ -95,3 +98,33 @@ def test_the_ledger_keeps_who_changed_what_and_when() -> None:
     assert entry["changes"] == ["work pool platform: updated (concurrency_limit)"]
     assert (entry["release"], entry["run"]) == ("0123", "run-id")
     assert datetime.fromisoformat(entry["at"]).tzinfo is not None
+
+
+ENTRY: dict[str, Any] = {"release": "1", "run": "a", "verified": "20 checks passed"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_news"),
+    [
+        ({}, False),
+        ({"run": "b", "verified": "22 checks passed", "changes": []}, False),
+        ({"changes": ["web: created"]}, True),
+        ({"release": "2"}, True),
+        ({"wanted": "other settings"}, True),
+        ({"failed": "web does not come up"}, True),
+        ({"verified": "failed: storage"}, True),
+        ({"verified": "19 checks passed, not shown: canary runs"}, True),
+    ],
+    ids=str,
+)
+def test_a_ledger_learns_only_of_changes_and_of_other_outcomes(
+    entry: dict[str, Any], *, is_news: bool
+) -> None:
+    assert deploy_report.is_news(ENTRY | entry, [{"run": "before"}, ENTRY]) is is_news
+    assert deploy_report.is_news(ENTRY | entry, [])
+
+
+def test_the_end_of_a_fault_is_news_and_its_lasting_is_not() -> None:
+    failed = ENTRY | {"failed": "web does not come up"}
+    assert deploy_report.is_news(ENTRY, [ENTRY, failed])
+    assert not deploy_report.is_news(failed | {"run": "b"}, [ENTRY, failed])
