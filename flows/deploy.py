@@ -32,8 +32,7 @@ def deploy(
 
     Args:
         report_only: only tell what differs, change nothing
-        drift_check: for the schedule: the settings say whether drift is reported or healed; what is
-            left over goes in either case
+        drift_check: for the schedule: as settings say, drift is told or healed; leftovers go
         confirm_removal: remove many objects of a cluster at once without asking
     """
     platform = open_here()

@@ -1116,9 +1116,10 @@ def test_rights_that_somebody_else_set_are_left_alone_and_told_with_the_remedy(
     assert "delete the object and run this again" in line
     site.fake.requests.clear()
     assert install.show_difference(site.plan(), Terminal()) == 0
-    first, last = capsys.readouterr().out.splitlines()
-    assert left in first
-    assert "delete the object and run this again" in first
+    first, why, then, last = capsys.readouterr().out.splitlines()
+    assert first == f"Role {SPACE}/{names.PLATFORM_JOB}: unchanged"
+    assert why.startswith("    left alone: .rules belongs to kubectl")
+    assert "delete the object and run this again" in then
     assert last.startswith("0 of ")
     assert site.fake.writes == []
 
@@ -1138,6 +1139,7 @@ def test_rights_in_the_namespace_are_enough_to_run_what_somebody_with_more_began
     site: DayZero, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As long as it is as it has to be; what is not is told, and healed by whoever may."""
+    theirs = "you may not patch it, whoever may can heal it with"
     site.up()
     site.fake.denied = {("create", "namespaces"), ("patch", "namespaces")}
     capsys.readouterr()
@@ -1147,12 +1149,13 @@ def test_rights_in_the_namespace_are_enough_to_run_what_somebody_with_more_began
     assert "drifted" not in capsys.readouterr().out
     loosen(site)
     assert site.up() == 0
+    [line] = [it for it in capsys.readouterr().out.splitlines() if "drifted" in it]
+    assert f"Namespace {SPACE}: drifted (pod-security.kubernetes.io/enforce; {theirs}" in line
     assert install.show_difference(site.plan(), Terminal()) == 0
-    told = capsys.readouterr().out.splitlines()
-    lines = [it for it in told if f"Namespace {SPACE}: drifted (pod-security.k" in it]
-    assert len(lines) == 2
-    assert all("you may not patch it, whoever may can heal it with" in it for it in lines)
-    assert told[-1].startswith("0 of ")
+    first, why, last = capsys.readouterr().out.splitlines()
+    assert first == f"Namespace {SPACE}: drifted"
+    assert why.startswith(f"    pod-security.kubernetes.io/enforce; {theirs}")
+    assert last.startswith("0 of ")
     site.fake.denied = set()
     assert not enforced(site)
     assert site.up() == 0
