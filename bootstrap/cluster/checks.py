@@ -15,6 +15,7 @@ from clinical_ai.secret_lines import replacing
 from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
 from clinical_ai.steps.cluster.inventory import check_prune, kept_by_deploy, read_inventory
+from clinical_ai.steps.cluster.needed_secrets import putting_key_back
 from clinical_ai.steps.cluster.rights import find_standing
 from clinical_ai.steps.cluster.scale import check_scale
 from clinical_ai.steps.cluster.synced import STORE, against_store
@@ -208,14 +209,11 @@ def check_key(cluster: Cluster, secrets: SecretsSeen) -> str:
         return ""
     left = (Ref("v1", "ConfigMap", names.INVENTORY), Ref("apps/v1", "Deployment", names.SERVER))
     if any(cluster.find(each) is not None for each in left):
-        space, (secret, key) = cluster.namespace, parts(names.ENCRYPTION_KEY)
+        secret, _ = parts(names.ENCRYPTION_KEY)
+        there = cluster.find_metadata(Ref("v1", "Secret", secret)) is not None
         raise NeedsOperator(
             f"{names.ENCRYPTION_KEY} is gone, without which nobody opens the platform's blocks",
-            "put that Secret back from your backup, or from a server that still runs: "
-            f"kubectl exec -n {space} deploy/{names.SERVER} -- printenv"
-            " PREFECT_SERVER_ENCRYPTION_KEY"
-            f" | tr -d '\\n' | kubectl create secret generic {secret} -n {space}"
-            f" --from-file={key}=/dev/stdin; when it is lost for good, "
+            f"{putting_key_back(cluster.namespace, there=there)}; when it is lost for good, "
             "`clinical-ai uninstall --database` and install anew: runs and blocks go",
         )
     return ""

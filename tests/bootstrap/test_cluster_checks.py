@@ -515,8 +515,20 @@ def test_the_key_of_an_installed_platform_is_never_made_anew(
     fault = site.fault()
     assert f"{names.ENCRYPTION_KEY} is gone" in fault.problem
     assert "from your backup" in fault.remedy
-    assert f"kubectl exec -n {NAMESPACE} deploy/{names.SERVER} -- printenv" in fault.remedy
+    assert f"kubectl exec deployment/{names.SERVER} -n {NAMESPACE} -- printenv" in fault.remedy
     assert "uninstall --database" in fault.remedy
+
+
+def test_the_line_that_puts_the_key_back_keeps_a_secret_that_is_there(site: Site) -> None:
+    """`kubectl create` alone would be refused where the Secret has lost its key only."""
+    list_nothing(site)
+    secret = f"{names.PRODUCT}-encryption"
+    site.remove("Secret", secret)
+    line = f"kubectl create secret generic {secret} -n {NAMESPACE} --from-file=key=/dev/stdin"
+    assert f"{line};" in site.fault().remedy
+    site.put(thing("Secret", secret, data={}))
+    patched = f"{line} --dry-run=client -o json | kubectl patch secret {secret} -n {NAMESPACE} "
+    assert patched in site.fault().remedy
 
 
 def test_secrets_that_external_secrets_bring_may_be_absent(site: Site) -> None:

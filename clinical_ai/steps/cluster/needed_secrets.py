@@ -45,6 +45,19 @@ def check_secrets(cluster: Cluster, settings: Settings | None) -> str:
     return f"{len(needed)} Secrets are there, with each key that is needed"
 
 
+def putting_key_back(space: str, *, there: bool) -> str:
+    """How the encryption key comes back: while a server runs, its pod is the backup that is left.
+
+    `there`: the Secret is, and lacks the key.
+    """
+    line = (replacing if there else making)(space, _KEY[0], _KEY[1:]).replace("FILE", "/dev/stdin")
+    read = f"kubectl exec deployment/{names.SERVER} -n {space} -- printenv {_VARIABLE}"
+    return (
+        "put it back from your backup, or from the server's pod while that still runs:"
+        f" {read} | tr -d '\\n' | {line}"
+    )
+
+
 def _faults(cluster: Cluster, needed: Mapping[str, set[str]]) -> list[NeedsOperator]:
     faults = (_fault(cluster, *each) for each in sorted(needed.items()))
     return [each for each in faults if each is not None]
@@ -102,12 +115,8 @@ def _keys(found: Object, otherwise: set[str]) -> set[str]:
 
 
 def _without_key(space: str, *, there: bool) -> NeedsOperator:
-    """While a server runs, its pod is the backup that is left."""
-    line = (replacing if there else making)(space, _KEY[0], _KEY[1:]).replace("FILE", "/dev/stdin")
-    read = f"kubectl exec deployment/{names.SERVER} -n {space} -- printenv {_VARIABLE}"
     return NeedsOperator(
         f"{names.ENCRYPTION_KEY} is not there, without which no server starts again and nobody"
         " opens the platform's blocks",
-        "put it back from your backup, or from the server's pod while that still runs:"
-        f" {read} | tr -d '\\n' | {line}",
+        putting_key_back(space, there=there),
     )
