@@ -72,7 +72,7 @@ def refuse_options_elsewhere(options: argparse.Namespace) -> None:
     """NeedsOperator for an option of the other runtime: whoever gives it means that one."""
     others: tuple[str, ...]
     if options.runtime == "local":
-        others = ("namespace", "context", "image")
+        others = ("namespace", "context", "image", "confirm")
         problem, remedy = "is of a cluster", "add --runtime kubernetes"
     else:
         others = ("state", "port")

@@ -65,7 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     deploy = either("deploy", "run deploy/self and follow it: the platform gets its settings")
     deploy.add_argument("--report-only", action="store_true", help="only tell what differs")
     deploy.add_argument(
-        "--confirm", action="store_true", help="kubernetes: remove many objects at once, unasked"
+        "--confirm",
+        action="store_const",
+        const=True,
+        help="kubernetes: remove many objects at once, unasked",
     )
     run = command("run", "start the connector pipeline and follow it")
     run.add_argument("source", metavar="SOURCE", help="a name of cai_defined_sources")

@@ -122,6 +122,14 @@ def test_an_option_of_the_other_runtime_reaches_no_platform(
     assert capsys.readouterr().err.startswith(told)
 
 
+def test_a_confirmed_removal_without_its_runtime_reaches_no_platform(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("deploy", "--confirm") == 1
+    told = "--confirm is of a cluster. add --runtime kubernetes."
+    assert capsys.readouterr().err.startswith(told)
+
+
 @pytest.mark.parametrize(
     ("command", "options"),
     [
