@@ -37,7 +37,7 @@ def deploy(
     """
     platform = open_here()
     tidy = drift_check and not report_only
-    report_only = report_only or (drift_check and not platform.heals_drift)
+    report_only = report_only or (drift_check and not find_whether_it_heals(platform))
     told = report_last_change(platform, report_only)
     changes: list[Change] = []
     with telling_failure(changes, told, report_only):
@@ -83,6 +83,12 @@ def telling_failure(changes: list[Change], told: str, report_only: bool) -> Iter
 
 
 @acting
+def find_whether_it_heals(platform: AnyPlatform) -> bool:
+    """Whether the scheduled run mends what it finds: by the settings, and after what failed."""
+    return platform.heals_drift
+
+
+@acting
 def report_last_change(platform: AnyPlatform, report_only: bool) -> str:
     """What a change that outlived its run has done, told once; why drift is not healed after it."""
     unhealed = platform.unhealed if report_only else ""
@@ -97,7 +103,11 @@ def check_settings(platform: AnyPlatform) -> None:
 
 @acting
 def find_large_prune(platform: AnyPlatform) -> list[Ref]:
-    """Objects that are wanted no more, when a person has to agree before so many go."""
+    """Objects that are wanted no more, when a person has to agree before so many go.
+
+    While self-management is stopped nobody is asked for what is refused then.
+    """
+    platform.guard()
     return platform.large_prune()
 
 

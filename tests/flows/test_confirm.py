@@ -16,6 +16,7 @@ from prefect.flow_engine import run_flow
 import flows.deploy
 from clinical_ai import names
 from clinical_ai.change import Change
+from clinical_ai.errors import NeedsOperator
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
 from clinical_ai.steps.runs import get_run
@@ -152,6 +153,18 @@ def test_a_removal_that_is_not_confirmed_changes_nothing(
     assert carry_out(api, run) == "Cancelled"
     assert "the removal was not confirmed" in get_run(api, run).message
     assert (asking.written(), asking.agreed) == (before, [])
+
+
+def test_nobody_is_asked_for_what_is_stopped(
+    api: PrefectApi, deployment: str, asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped() -> None:
+        raise NeedsOperator("self-management is stopped", "wait")
+
+    monkeypatch.setattr(asking, "guard", stopped, raising=False)
+    run = create(api, deployment)
+    assert carry_out(api, run) == "Failed"
+    assert "self-management is stopped" in get_run(api, run).message
 
 
 def test_another_list_is_asked_for_anew(api: PrefectApi, deployment: str, asking: Asking) -> None:

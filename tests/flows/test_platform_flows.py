@@ -300,6 +300,26 @@ def test_a_check_for_drift_heals_it_where_the_settings_say_so(
     assert list(events) == ["clinical-ai.deploy.finished"]
 
 
+def test_a_check_for_drift_is_not_lost_when_nobody_tells_at_once_whether_it_heals(
+    platform: FakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a cluster that is in records of it."""
+    faults = [Transient("no answer")]
+
+    class Away:
+        @property
+        def heals_drift(self) -> bool:
+            if faults:
+                raise faults.pop()
+            return False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(platform, name)
+
+    monkeypatch.setattr(flows.deploy, "open_here", Away)
+    assert flows.deploy.deploy(drift_check=True, return_state=True).is_completed()
+
+
 def test_a_report_tells_why_drift_is_not_healed_and_a_change_does_not(
     platform: FakePlatform, events: dict[str, Any]
 ) -> None:
