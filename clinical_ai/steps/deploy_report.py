@@ -130,4 +130,5 @@ def is_news(entry: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> bo
 def _outcome(entry: Mapping[str, Any]) -> list[str]:
     """What was wanted and how it went; not how many checks passed, with canaries or without."""
     verified = str(entry.get("verified", "")).lstrip("0123456789")
-    return [*(entry.get(field, "") for field in ("release", "wanted", "failed")), verified]
+    fields = ("release", "wanted", "failed", "healing")
+    return [*(entry.get(field, "") for field in fields), verified]

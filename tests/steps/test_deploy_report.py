@@ -112,6 +112,7 @@ ENTRY: dict[str, Any] = {"release": "1", "run": "a", "verified": "20 checks pass
         ({"release": "2"}, True),
         ({"wanted": "other settings"}, True),
         ({"failed": "web does not come up"}, True),
+        ({"healing": "waits"}, True),  # `status` tells it by the last entry
         ({"verified": "failed: storage"}, True),
         ({"verified": "19 checks passed, not shown: canary runs"}, True),
     ],
