@@ -142,9 +142,12 @@ class Cluster(Protocol):
         *,
         labels: Mapping[str, str] | None = None,
         fields: Mapping[str, str] | None = None,
-        namespace: str = "",
+        namespace: str | None = "",
     ) -> list[Object]:
-        """All objects of a kind in one namespace with these labels and values of fields."""
+        """All objects of a kind with these labels and values of fields.
+
+        `namespace` as of a Permission: empty is that of the connection, None the whole cluster.
+        """
 
     def apply(self, wanted: Object, *, dry_run: bool = False, manager: str = "") -> Object:
         """The object has these fields, and they are ours. The whole object, as the server has it.

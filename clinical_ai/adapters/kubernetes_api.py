@@ -89,12 +89,13 @@ class KubernetesApi:
         *,
         labels: Mapping[str, str] | None = None,
         fields: Mapping[str, str] | None = None,
-        namespace: str = "",
+        namespace: str | None = "",
     ) -> list[Object]:
         """All objects of a kind with these labels and fields, read page by page."""
         known = self._kinds.get(api_version, kind)
-        place = (namespace or self.namespace) if known.namespaced else ""
-        asked = Asked("list", known.plural, f"all {known.plural}", place)
+        everywhere = namespace is None or not known.namespaced
+        place = None if everywhere else (namespace or self.namespace)
+        asked = Asked("list", known.plural, f"all {known.plural}", place or "")
         query = {
             "limit": str(_PAGE),
             "labelSelector": _pairs(labels),

@@ -17,9 +17,10 @@ class Kind:
     plural: str
     namespaced: bool
 
-    def collection(self, namespace: str) -> str:
-        """The path of all its objects in a namespace."""
-        within = f"/namespaces/{quote(namespace, safe='')}" if self.namespaced else ""
+    def collection(self, namespace: str | None) -> str:
+        """The path of all its objects in a namespace; None: in the whole cluster."""
+        inside = self.namespaced and namespace is not None
+        within = f"/namespaces/{quote(namespace or '', safe='')}" if inside else ""
         return f"{self.root}{within}/{self.plural}"
 
     def path(self, name: str, namespace: str, subresource: str = "") -> str:

@@ -14,6 +14,7 @@ from clinical_ai.ports_cluster import (
     Cluster,
     Conflicts,
     FieldConflict,
+    Forbidden,
     Invalid,
     NotServed,
     Object,
@@ -101,6 +102,26 @@ def test_a_list_longer_than_a_page_comes_whole(
         cluster.apply(config(f"c{number}"))
     found = cluster.find_all("v1", "ConfigMap", labels={"app": "contract"})
     assert [Ref.of(each).name for each in found] == [f"c{number}" for number in range(5)]
+
+
+def test_a_list_of_the_whole_cluster_holds_what_is_in_other_namespaces(world: World) -> None:
+    if world.fake is not None:
+        about = {"name": "kubernetes", "namespace": "default"}
+        world.fake.put({"apiVersion": "v1", "kind": "Service", "metadata": about})
+    named = {"metadata.name": "kubernetes"}
+    found = world.api.find_all("v1", "Service", fields=named, namespace=None)
+    assert Ref("v1", "Service", "kubernetes", "default") in map(Ref.of, found)
+    assert world.api.find_all("v1", "Service", fields=named) == []
+
+
+def test_who_may_list_in_a_namespace_may_not_therefore_list_the_whole_cluster(
+    world: World,
+) -> None:
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]
+    little = world.may_only(rules, set())
+    little.find_all("v1", "ConfigMap")
+    with pytest.raises(Forbidden, match="may not list configmaps in the whole cluster"):
+        little.find_all("v1", "ConfigMap", namespace=None)
 
 
 def test_kinds_that_are_not_served_are_told(cluster: Cluster) -> None:

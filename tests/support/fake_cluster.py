@@ -30,8 +30,9 @@ class FakeCluster(httpx.BaseTransport):
     """An API server. `down`: it can't be reached. `requests`: what was asked, in order.
 
     `first`: what it answers to the next requests instead, None for its own answer. `denied`: verb
-    and plural that nobody may. `admit`: called with each object before it is stored, may raise
-    Refusal. `logs`: by pod, container and whether of the run before.
+    and plural that nobody may. `confined`: nobody may list across namespaces. `admit`: called with
+    each object before it is stored, may raise Refusal. `logs`: by pod, container and whether of the
+    run before.
     """
 
     def __init__(self, *namespaces: str) -> None:
@@ -44,6 +45,7 @@ class FakeCluster(httpx.BaseTransport):
         self.down = False
         self.first: list[httpx.Response | None] = []
         self.denied: set[tuple[str, str]] = set()
+        self.confined = False
         self.admit: Callable[[Object], None] = lambda _: None
         self.on_write: Callable[[Request], None] = lambda _: None
         self.logs: dict[tuple[str, str, bool], str] = {}
@@ -131,7 +133,8 @@ class FakeCluster(httpx.BaseTransport):
 
     def _authorize(self, asked: Request) -> None:
         plural = f"{asked.served.plural}/{asked.subresource}".rstrip("/")
-        if (asked.verb, plural) in self.denied:
+        across = asked.verb == "list" and asked.served.namespaced and not asked.namespace
+        if (asked.verb, plural) in self.denied or (across and self.confined):
             where = (
                 f' in the namespace "{asked.namespace}"'
                 if asked.namespace

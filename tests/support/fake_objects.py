@@ -201,9 +201,9 @@ class Objects:
             self.delete(place, {}, "Background")
 
     def select(self, api_version: str, kind: str, namespace: str) -> Iterator[Object]:
-        """Objects of a kind in a namespace, by name."""
+        """Objects of a kind in a namespace, by name; without one, in all of them."""
         for place in sorted(self.all):
-            if place[:3] == (api_version, kind, namespace):
+            if place[:2] == (api_version, kind) and namespace in {"", place[2]}:
                 yield self.all[place].shown()
 
 

@@ -27,10 +27,13 @@ class World:
         return again
 
     def may_only(self, rules: list[Object], denied: set[tuple[str, str]]) -> KubernetesApi:
-        """The same as an account sees it that may do this; `denied`: what the tests ask for."""
+        """The same as an account sees it that may do this in its namespace.
+
+        `denied`: what of the rest the tests ask for there.
+        """
         if self.fake is None:
             return as_account(self.api, rules)
-        self.fake.denied = denied
+        self.fake.denied, self.fake.confined = denied, True
         return self.api
 
 
