@@ -5,6 +5,7 @@ from typing import Final
 
 from bootstrap.cluster import needs, room, taken
 from bootstrap.cluster.exposure import check_exposure
+from bootstrap.cluster.external_secrets import check_operator, check_store
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets, SecretsSeen
 from clinical_ai.errors import ManyFaults, NeedsOperator, all_found
@@ -18,7 +19,6 @@ from clinical_ai.steps.cluster.inventory import check_prune, kept_by_deploy, rea
 from clinical_ai.steps.cluster.needed_secrets import putting_key_back
 from clinical_ai.steps.cluster.rights import find_standing
 from clinical_ai.steps.cluster.scale import check_scale
-from clinical_ai.steps.cluster.synced import STORE, against_store
 
 _LEAST: Final = (1, 24)
 _SHOWN: Final = (1, 25)
@@ -65,6 +65,7 @@ def _looks(
     yield lambda: check_volumes(cluster, settings)
     yield lambda: check_trust(cluster, settings)
     yield lambda: check_exposure(cluster, settings)
+    yield lambda: check_operator(cluster, settings)
     yield lambda: check_store(cluster, settings)
 
 
@@ -257,18 +258,4 @@ def check_trust(cluster: Cluster, settings: Settings) -> str:
     ]
     if faults:
         raise ManyFaults(faults)
-    return ""
-
-
-def check_store(cluster: Cluster, settings: Settings) -> str:
-    """What External Secrets last said against our SecretStore, when it is there.
-
-    No fault: Vault may have been mended since, and the operator looks again when `up` asks it to.
-    That waits for the Secret before anything is started, and fails with the same words.
-    """
-    for each in credentials.external_secrets(settings):
-        ref = Ref.of(each)
-        if ref.kind == STORE and cluster.serves(ref.api_version, ref.kind):
-            told = against_store(cluster, ref)
-            return f"{ref.short} was not ready when last looked at ({told})" if told else ""
     return ""

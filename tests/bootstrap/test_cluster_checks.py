@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from bootstrap.cluster import needs
+from bootstrap.cluster.external_secrets import check_operator
 from clinical_ai import names
 from clinical_ai.errors import NeedsOperator, Transient
 from clinical_ai.inventory import Inventory
@@ -23,7 +24,7 @@ from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.roll import new_journal
 from tests.support.cluster_to_install import NAMESPACE, Site, gateway, labelled, thing
 from tests.support.kubernetes_examples import ALL, RELEASE, settings_of
-from tests.support.objects import config
+from tests.support.objects import config, deployment
 
 PULLING: Final = {"image-pull-secrets": ["registry-credentials"]}
 
@@ -327,6 +328,77 @@ def test_a_store_that_was_not_ready_is_told_and_stops_nothing(site: Site) -> Non
     [told] = [each for each in site.check() if "SecretStore" in each]
     assert f"{names.VAULT} was not ready" in told
     assert "InvalidProviderConfig: permission denied" in told
+
+
+def operator(available: int = 0, name: str = "eso", space: str = "tools") -> Any:
+    made = deployment()
+    made["metadata"] |= {"name": name, "namespace": space}
+    made["status"] = {"availableReplicas": available}
+    return labelled(made, **{"app.kubernetes.io/name": "external-secrets"})
+
+
+def told_of_operator(site: Site) -> str:
+    [told] = [each for each in site.check() if each.startswith("External Secrets' operator")]
+    return told
+
+
+def without_its_secret(site: Site) -> None:
+    site.remove("Secret", "clinical-ai-aws-credentials")
+
+
+def test_an_operator_of_external_secrets_that_runs_is_told_wherever_it_is(site: Site) -> None:
+    site.put(operator(0, space="of-another-team"))
+    site.put(operator(1))
+    assert told_of_operator(site) == "External Secrets' operator runs in namespace tools"
+
+
+def test_an_operator_that_has_no_label_is_known_by_its_name(site: Site) -> None:
+    site.put(labelled(operator(1, "external-secrets"), app="external-secrets"))
+    assert told_of_operator(site) == "External Secrets' operator runs in namespace tools"
+
+
+def test_a_dead_operator_is_told_with_where_to_look_before_anything_is_written(site: Site) -> None:
+    without_its_secret(site)
+    site.put(operator(0))
+    fault = site.fault()
+    assert "External Secrets' operator (Deployment tools/eso) has no pod" in fault.problem
+    assert "`kubectl get pods -n tools`" in fault.remedy
+    site.put(operator(1))
+    site.check()
+
+
+def test_a_dead_operator_stops_nothing_where_its_secret_is_there(site: Site) -> None:
+    """An installed platform goes on with what it holds."""
+    site.put(operator(0))
+    told = told_of_operator(site)
+    assert "has no pod that is available" in told
+    assert told.endswith("Secret clinical-ai-aws-credentials is there and stays as it is")
+
+
+def test_an_operator_that_nobody_sees_is_told_as_not_seen(site: Site) -> None:
+    assert told_of_operator(site) == "External Secrets' operator was not seen"
+
+
+def test_who_may_not_look_everywhere_looks_where_the_operator_usually_is(site: Site) -> None:
+    site.fake.confined = True
+    usual = "External Secrets' operator was not seen in namespace external-secrets"
+    assert told_of_operator(site) == usual
+    site.put(operator(1, space="external-secrets"))
+    assert told_of_operator(site).endswith("runs in namespace external-secrets")
+
+
+def test_who_may_look_nowhere_is_told_that_the_operator_was_not_looked_at(site: Site) -> None:
+    site.put(operator(0))
+    site.fake.denied = {("list", "deployments")}
+    told = check_operator(site.fake.open(site.namespace), site.settings)
+    assert "was not looked at: you may not list Deployments" in told
+
+
+@pytest.mark.parametrize("name", ["development", "vault-agent"])
+def test_of_an_operator_that_nobody_asks_for_nothing_is_told(name: str) -> None:
+    site = Site(settings_of(name))
+    site.put(operator(0))
+    assert not any("operator" in each for each in site.check())
 
 
 def test_an_exposure_whose_class_is_missing_and_that_nobody_may_use_is_told_as_both() -> None:

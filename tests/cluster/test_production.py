@@ -122,6 +122,7 @@ def test_bootstrap_tells_that_vault_is_not_ready_and_starts_no_server(
     installed_production: Installed,
 ) -> None:
     refusal = installed_production.refusal
+    assert "External Secrets' operator runs in namespace external-secrets" in refusal.looked
     assert f"ExternalSecret {_AWS} is not in step with Vault" in refusal.told
     assert f"SecretStore {names.VAULT}" in refusal.told
     assert "check that Vault is up, and its address, role, audience, path" in refusal.told

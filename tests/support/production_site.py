@@ -166,9 +166,10 @@ class ProductionSite(ClusterSite):
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a bootstrap told that failed, and whether it left a server."""
+    """What a bootstrap told that failed, what it had looked at, and whether it left a server."""
 
     told: str
+    looked: str
     server: bool
 
 
@@ -193,7 +194,7 @@ def installed_production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[I
         if site.api.find(Ref("v1", "Namespace", site.data)) is None:
             yield _install(site)
         else:
-            yield Installed(site, Refusal("", server=False))
+            yield Installed(site, Refusal("", "", server=False))
     finally:
         if not kept:
             site.remove()
@@ -208,7 +209,7 @@ def _install(site: ProductionSite) -> Installed:
     site.prepare_vault()
     site.up()
     site.quiet_schedules()
-    return Installed(site, Refusal(early.stderr, server))
+    return Installed(site, Refusal(early.stderr, early.stdout, server))
 
 
 @pytest.fixture(scope="session")
