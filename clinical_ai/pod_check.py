@@ -1,8 +1,8 @@
-"""What only a pod can tell: whether the database and the storage are reached from the cluster.
+"""What only a pod can tell: whether database, storage and Vault are reached from the cluster.
 
 Run as `python -m clinical_ai.pod_check` by the Job that bootstrap starts and removes. Prints one
 line a check; exit code 1 when one failed. No value of a secret, a row or an object is told. With
-`--no-storage` the storage is left out.
+`--no-storage` the storage is left out. With `--vault` Vault is asked whether it serves.
 """
 
 import json
@@ -20,10 +20,12 @@ from clinical_ai.adapters import postgres_address
 from clinical_ai.adapters.mounted_secrets import MountedSecrets
 from clinical_ai.adapters.postgres import PostgresDatabase
 from clinical_ai.errors import NeedsOperator, PlatformError
-from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE
+from clinical_ai.manifests.kubernetes import credentials
+from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE, VAULT
 from clinical_ai.ports import SecretStore
 from clinical_ai.settings import Settings, parse
 from clinical_ai.wiring import open_storage
+from clinical_ai.wiring_cluster import open_vault
 
 
 def main() -> int:
@@ -49,11 +51,13 @@ def _looks(settings: Settings, secrets: SecretStore) -> list[tuple[str, Callable
     ]
     if not _without_storage():
         looks.append(("storage", lambda: _storage(settings, secrets)))
+    if VAULT in sys.argv[1:]:
+        looks.append(("Vault", lambda: _vault(settings)))
     return looks
 
 
 def _without_storage() -> bool:
-    return sys.argv[1:] == [NO_STORAGE]
+    return NO_STORAGE in sys.argv[1:]
 
 
 def _database(secrets: SecretStore) -> str:
@@ -184,6 +188,12 @@ def _trigrams(row: dict[str, Any]) -> str:
 
 def _storage(settings: Settings, secrets: SecretStore) -> str:
     return f"{len(open_storage(settings, secrets, None).buckets())} bucket(s) listed"
+
+
+def _vault(settings: Settings) -> str:
+    """By the way that pods will take to it: Vault's agent is told of no proxy."""
+    environ = {} if credentials.agent(settings) else os.environ
+    return open_vault(settings, environ).check_health()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from clinical_ai.settings import Settings
 from clinical_ai.wiring import Platform, open_platform, open_storage
 
 if TYPE_CHECKING:
+    from clinical_ai.adapters.vault_secrets import VaultSecrets
     from clinical_ai.deployment_plan import Wanted
     from clinical_ai.manifests.kubernetes.metadata import Manifest
     from clinical_ai.ports import Database, ObjectStore, PrefectApi, SecretStore
@@ -447,7 +448,7 @@ def _told_release(environ: Mapping[str, str], rendered: Mapping[str, Any]) -> "R
     return release_of(image, environ.get(names.CONTENT_VARIABLE, ""), rendered) if image else None
 
 
-def open_vault(settings: Settings, environ: Mapping[str, str]) -> "SecretStore":
+def open_vault(settings: Settings, environ: Mapping[str, str]) -> "VaultSecrets":
     """What runs of this pod may read of Vault, through the proxy that its environment names."""
     from clinical_ai.adapters.vault_secrets import VaultSecrets
     from clinical_ai.manifests.kubernetes.metadata import cluster_of

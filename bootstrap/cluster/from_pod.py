@@ -14,7 +14,13 @@ from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.adapters.secret_text import encoded
 from clinical_ai.errors import Locked, NeedsOperator
 from clinical_ai.manifests.kubernetes import credentials
-from clinical_ai.manifests.kubernetes.pod_check import StandIn, lent_secret, pod_check, reads
+from clinical_ai.manifests.kubernetes.pod_check import (
+    StandIn,
+    asks_vault,
+    lent_secret,
+    pod_check,
+    reads,
+)
 from clinical_ai.ports_cluster import Cluster, Object, Ref
 from clinical_ai.release import Release
 from clinical_ai.secret_lines import replacing
@@ -82,6 +88,8 @@ def _stand_in(cluster: Cluster, settings: Settings, given: Mapping[str, SecretSt
         account=names.PLATFORM_JOB if account else _ANY_ACCOUNT,
         lent=frozenset(absent & given.keys()),
         storage=storage,
+        # Policies come after accounts: from then on they may not let this pod reach Vault.
+        vault=account is None and asks_vault(settings),
     )
 
 

@@ -33,6 +33,7 @@ from clinical_ai.manifests.kubernetes import access, desired
 from clinical_ai.manifests.kubernetes.exposure import find_address
 from clinical_ai.manifests.kubernetes.metadata import cluster_of, ownership
 from clinical_ai.manifests.kubernetes.migration import migration
+from clinical_ai.manifests.kubernetes.pod_check import asks_vault
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Cluster, Object, Permission, Ref
 from clinical_ai.release import Release
@@ -291,8 +292,10 @@ def check_only(plan: Plan, terminal: Terminal) -> int:
     terminal.line("image", str(would) if release else f"{_NOT_BUILT} {would.what}")
     missing = _missing_for_a_pod(plan)
     if release is None or missing:
-        told = f"database and storage are not tried: {'; '.join(missing)}"
-        terminal.line("from a pod", told)
+        what = (
+            "database, storage and Vault" if asks_vault(plan.settings) else "database and storage"
+        )
+        terminal.line("from a pod", f"{what} are not tried: {'; '.join(missing)}")
         return 0
     for line in check_beside(plan.cluster, plan.settings, release, plan.kept):
         terminal.line("from a pod", line)

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 # A standby that is not caught up, and limits of rates; what is down or sealed answers 5xx.
 _TRY_AGAIN: Final = {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.TOO_MANY_REQUESTS}
 
+# A standby hands requests on, or answers those that read.
+_STANDBYS: Final = {"standbyok": "true", "perfstandbyok": "true"}
+_UNREADY: Final[dict[int, str]] = {
+    HTTPStatus.NOT_IMPLEMENTED: "not initialised",
+    HTTPStatus.SERVICE_UNAVAILABLE: "sealed",
+}
+
 
 class VaultSecrets:
     """A SecretStore that can be read only, by the account of this pod.
@@ -66,6 +73,16 @@ class VaultSecrets:
         if found is None:
             raise NeedsOperator(f"{reference} is not there", self._to_write(reference))
         return found
+
+    def check_health(self) -> str:
+        """Vault serves, which it tells without a login; NeedsOperator while it is sealed."""
+        client = self._rootward
+        answer = self._sent(lambda: client.adapter.get("/v1/sys/health", params=_STANDBYS))
+        if answer.status_code != HTTPStatus.OK:
+            raise self._unready(answer.status_code)
+        if "sealed" not in self._table(answer):
+            raise self._no_vault()
+        return f"{self._access.vault_address} answers, unsealed"
 
     def ensure(self, reference: str, value: SecretStr) -> Change:  # noqa: ARG002
         """Refused: see `put`."""
@@ -152,9 +169,17 @@ class VaultSecrets:
 
     @cached_property
     def _client(self) -> "Client":
+        return self._open(self._access)
+
+    @property
+    def _rootward(self) -> "Client":
+        """For what only the root namespace answers."""
+        return self._open(self._access.model_copy(update={"vault_namespace": None}))
+
+    def _open(self, access: VaultAccess) -> "Client":
         from clinical_ai.adapters.vault_client import open_client
 
-        return open_client(self._access, self._ca_bundle, self._proxy)
+        return open_client(access, self._ca_bundle, self._proxy)
 
     def _sent(self, send: "Callable[[], Response]") -> "Response":
         """The answer. Raises Transient or NeedsOperator when there is none."""
@@ -205,6 +230,14 @@ class VaultSecrets:
         return NeedsOperator(
             f"what answers as {self._named} is not Vault",
             "correct vault-address in kubernetes.aws-credentials",
+        )
+
+    def _unready(self, status: int) -> PlatformError:
+        told = _UNREADY.get(status)
+        return NeedsOperator(
+            f"{self._named} answers HTTP {status}{f', as when {told}' if told else ''}",
+            "have its administrator make it ready (`vault status`, `vault operator unseal`), or"
+            " correct vault-address in kubernetes.aws-credentials",
         )
 
     def _not_let_in(self, status: int) -> PlatformError:

@@ -12,11 +12,12 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from clinical_ai import names
-from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE
+from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE, VAULT
 from clinical_ai.pod_check import main
 from clinical_ai.secret_references import parts
 from tests.support.postgres import PostgresServer
 from tests.support.s3 import S3Server
+from tests.support.vault_server import Given, VaultTestServer
 
 Statements = Callable[[str], None]
 
@@ -132,6 +133,44 @@ def test_a_storage_whose_credentials_are_still_to_come_is_left_out_and_told(
     code, told = pod.check()
     assert code == 0
     assert told["storage"].startswith("skip its credentials come from Vault")
+
+
+def of_vault(vault: VaultTestServer, kind: str, **more: Any) -> str:
+    """Settings whose pods ask this Vault."""
+    chosen = {"kind": kind, "vault-address": vault.address}
+    lab = {"addresses": ["https://lab.test"], "credentials": "vault:secret/clinical-ai/lab#token"}
+    kubernetes = {"registry": "registry.test", "aws-credentials": chosen}
+    base = {"storage-environment": "production", "connections": {"lab": lab}}
+    return json.dumps({**base, "kubernetes": kubernetes, **more})
+
+
+@pytest.mark.parametrize("kind", ["external-secrets", "vault-agent"])
+def test_vault_is_asked_whether_it_serves_before_anybody_may_log_in(
+    pod: Pod, vault: VaultTestServer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv(names.SETTINGS_VARIABLE, of_vault(vault, kind))
+    monkeypatch.setattr("sys.argv", ["pod_check", NO_STORAGE, VAULT])
+    code, told = pod.check()
+    assert (code, told["Vault"]) == (0, f"ok {vault.address} answers, unsealed")
+    assert told["storage"].startswith("skip")
+    vault.answers = [Given(503, {"sealed": True})]
+    code, told = pod.check()
+    assert code == 1
+    assert "HTTP 503, as when sealed" in told["Vault"]
+    assert told["database"].startswith("ok")
+
+
+@pytest.mark.parametrize("kind", ["external-secrets", "vault-agent"])
+def test_vault_is_asked_through_a_proxy_where_runs_do_so_and_not_where_its_agent_does(
+    pod: Pod, vault: VaultTestServer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv(names.SETTINGS_VARIABLE, of_vault(vault, kind))
+    monkeypatch.setattr("sys.argv", ["pod_check", NO_STORAGE, VAULT])
+    with monkeypatch.context() as during:  # what cleans up after the test takes no proxy
+        during.setenv("HTTP_PROXY", "http://127.0.0.1:1")  # where nobody listens
+        during.delenv("NO_PROXY", raising=False)
+        _, told = pod.check()
+    assert told["Vault"].startswith("ok" if kind == "vault-agent" else "FAIL no answer from Vault")
 
 
 @pytest.mark.parametrize("place", [names.PREFECT_SCHEMA, "pg_catalog"])

@@ -286,6 +286,42 @@ def test_a_refusal_of_another_kind_names_the_path(lab: VaultTestServer, pod_toke
     assert f"Vault at {lab.address} refuses secret/clinical-ai/lab: HTTP 405" in str(told)
 
 
+# Whether it serves.
+
+
+def test_a_vault_that_serves_tells_so_without_a_login_and_outside_any_namespace(
+    vault: VaultTestServer, tmp_path: Path
+) -> None:
+    """Its root namespace alone answers; a standby serves, too."""
+    store = store_of(vault, tmp_path / "no-token", vault_namespace="clinical")
+    assert store.check_health() == f"{vault.address} answers, unsealed"
+    assert [(it.token, it.namespace) for it in vault.asked] == [(None, None)]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(501, ", as when not initialised"), (503, ", as when sealed"), (472, ""), (404, "")],
+)
+def test_a_vault_that_does_not_serve_is_told_with_what_an_administrator_does(
+    vault: VaultTestServer, pod_token: Path, status: int, told: str
+) -> None:
+    vault.answers = [Given(status, {"initialized": status != 501, "sealed": True})]
+    with pytest.raises(NeedsOperator) as unready:
+        store_of(vault, pod_token).check_health()
+    assert unready.value.problem == f"Vault at {vault.address} answers HTTP {status}{told}"
+    assert "vault operator unseal" in unready.value.remedy
+
+
+@pytest.mark.parametrize("body", [f"<p>{CANARY}</p>", {"status": CANARY}, [CANARY]])
+def test_what_answers_otherwise_to_the_question_is_not_vault(
+    vault: VaultTestServer, pod_token: Path, body: object
+) -> None:
+    vault.answers = [Given(200, body)]
+    with pytest.raises(NeedsOperator, match="is not Vault") as refusal:
+        store_of(vault, pod_token).check_health()
+    assert CANARY not in str(refusal.value)
+
+
 # TLS and proxies.
 
 

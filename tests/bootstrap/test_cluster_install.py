@@ -24,7 +24,7 @@ from bootstrap.terminal import Terminal
 from clinical_ai import names
 from clinical_ai.errors import Locked, ManyFaults, NeedsOperator, Transient
 from clinical_ai.manifests.kubernetes.metadata import cluster_of
-from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE, pod_check, reads
+from clinical_ai.manifests.kubernetes.pod_check import NO_STORAGE, VAULT, pod_check, reads
 from clinical_ai.plans import Stage
 from clinical_ai.ports import PrefectApi
 from clinical_ai.ports_cluster import Ref
@@ -788,10 +788,20 @@ def test_a_check_leaves_the_storage_out_while_vault_gives_nothing(site: DayZero,
     site.fake.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}})
     job, _ = made_by_a_check(site, GIVEN)
     pod = job["spec"]["template"]["spec"]
-    assert pod["containers"][0]["args"] == [NO_STORAGE]
+    assert pod["containers"][0]["args"] == [NO_STORAGE, VAULT]
     assert "initContainers" not in pod
     folders = {path.split("/")[-2] for _, _, path in read_by(job)}
     assert folders == {names.SECRETS, parts(names.ENCRYPTION_KEY)[0]}
+
+
+def test_a_check_beside_rights_that_are_there_asks_no_vault(site: DayZero) -> None:
+    """Policies come with them, those of other settings too, and need not let its pod do so."""
+    site.settings = settings_of("vault-agent")
+    site.install()
+    uid = site.fake.look("ConfigMap", names.VAULT_AGENT)["metadata"]["uid"]
+    site.cluster.delete(Ref("v1", "ConfigMap", names.VAULT_AGENT), uid=uid)
+    job, *_ = made_by_a_check(site, GIVEN)
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == [NO_STORAGE]
 
 
 @pytest.mark.parametrize("kind", ["production", "vault-agent"])
@@ -811,7 +821,7 @@ def test_a_check_without_image_or_namespace_tells_what_makes_them(
     plan.__dict__["found"] = replace(plan.found, release=None)
     assert install.check_only(plan, Terminal()) == 0
     [line] = [it for it in capsys.readouterr().out.splitlines() if "from a pod" in it]
-    assert "there is no image, which `up` builds" in line
+    assert "database and storage are not tried: there is no image, which `up` builds" in line
     assert f"which `kubectl create namespace {SPACE}` makes" in line
     assert site.fake.writes == []
 

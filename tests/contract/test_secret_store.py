@@ -4,6 +4,7 @@ Some can be read only: what is in them somebody else has written, in the form th
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -218,3 +219,15 @@ def test_one_that_pods_read_writes_nothing_and_repeats_nothing(
             write(found.one, SecretStr(CANARY))
         assert CANARY not in f"{refused.value!r} {refused.value}"
     assert found.store.find(found.one) is None
+
+
+@pytest.mark.parametrize("place", ["fake", pytest.param("real", marks=REAL)])
+def test_vault_tells_without_a_login_that_it_serves(
+    place: str, tmp_path: Path, vault: VaultTestServer
+) -> None:
+    with ExitStack() as stack:
+        access = VaultAccess(vault_address=vault.address)
+        if place == "real":
+            access, _, _ = stack.enter_context(own_part(tmp_path, "v2"))
+        told = VaultSecrets(access, tmp_path / "no-token").check_health()
+        assert told == f"{access.vault_address} answers, unsealed"

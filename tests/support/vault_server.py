@@ -1,4 +1,5 @@
-"""Vault on the loopback, as far as a pod asks it: Kubernetes authentication and key-value secrets.
+"""Vault on the loopback, as far as a pod asks it: health, Kubernetes authentication and key-value
+secrets.
 
 tests/contract asks a real Vault the same, by `make e2e`.
 """
@@ -11,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -76,11 +77,15 @@ class VaultTestServer:
         self.asked.append(asked)
         if self.answers:
             return self.answers.pop(0)
+        path = urlsplit(asked.path)
+        if path.path == "/v1/sys/health" and asked.namespace is None:  # of the root one alone
+            active = parse_qs(path.query).get("standbyok") == ["true"]
+            return Given(200 if active else 429, {"initialized": True, "sealed": False})
         if asked.method == "POST":
             return self._login(asked.path, body)
         if asked.token not in self.tokens:
             return _refused(403, "permission denied", "invalid token")
-        return self._read(urlsplit(asked.path).path.removeprefix("/v1/"))
+        return self._read(path.path.removeprefix("/v1/"))
 
     def _login(self, path: str, body: dict[str, Any]) -> Given:
         if urlsplit(path).path != "/v1/auth/kubernetes/login":  # a proxy is asked by an address

@@ -13,6 +13,7 @@ from clinical_ai.secret_references import LONGEST, parts, told_apart
 from clinical_ai.settings import Settings, dump
 
 NO_STORAGE: Final = "--no-storage"
+VAULT: Final = "--vault"
 _SECONDS: Final = 300
 
 
@@ -21,12 +22,18 @@ class StandIn:
     """What a check has in place of what only an installation makes.
 
     `lent`: references whose values are in the check's own Secret, of the Job's name. `storage` off:
-    nobody has its credentials yet.
+    nobody has its credentials yet. `vault`: whether Vault serves is asked, as nobody logs in yet.
     """
 
     account: str = names.PLATFORM_JOB
     lent: frozenset[str] = frozenset()
     storage: bool = True
+    vault: bool = False
+
+    @property
+    def arguments(self) -> list[str]:
+        """Of the program in the pod."""
+        return [*([] if self.storage else [NO_STORAGE]), *([VAULT] if self.vault else [])]
 
 
 def pod_check(
@@ -56,6 +63,11 @@ def reads(settings: Settings) -> list[str]:
     return [names.DATABASE_URL, names.PREFECT_DATABASE_URL, *_of_storage(settings)]
 
 
+def asks_vault(settings: Settings) -> bool:
+    """Whether pods do, once there is a platform: for the storage, or for connections."""
+    return bool(credentials.agent(settings) or credentials.asked_by_runs(settings))
+
+
 def lent_secret(job: Manifest, values: Mapping[str, str]) -> Manifest:
     """The check's own Secret: it goes with the Job. `values`: in base64, by reference."""
     owner = {key: job[key] for key in ("apiVersion", "kind")}
@@ -78,7 +90,7 @@ def _work(settings: Settings, release: Release, instead: StandIn, name: str) -> 
     container = {
         "name": "check",
         "command": ["python", "-m", "clinical_ai.pod_check"],
-        **({} if instead.storage else {"args": [NO_STORAGE]}),
+        **({"args": instead.arguments} if instead.arguments else {}),
         "env": [*environment.python(settings), *environment.plain(given)],
     }
     parts_of_pod = [_secrets(settings, instead, name)]
