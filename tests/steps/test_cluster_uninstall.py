@@ -17,7 +17,7 @@ from clinical_ai.steps.cluster.uninstall import Options, plan_removal, remove
 from clinical_ai.steps.roll import new_journal
 from tests.support import kubernetes_examples as examples
 from tests.support.clock import Clock
-from tests.support.deploying import container_of
+from tests.support.deploying import GOOD, SLOW, container_of
 from tests.support.fake_cluster import Request
 from tests.support.installed import SPACE, Installed, Prepare
 
@@ -310,6 +310,23 @@ def test_without_a_job_that_knows_the_database_nothing_goes(site: Installed) -> 
     with pytest.raises(NeedsOperator, match="leave out --database"):
         uninstall(site, ALL)
     assert site.there() == before
+
+
+def test_the_schema_is_given_all_the_time_that_its_job_has(
+    site: Installed, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop = plan_removal(site.cluster, ALL).drop
+    assert drop is not None
+    end = clock.now + drop["spec"]["activeDeadlineSeconds"] - 60
+
+    def behaviour(found: Object) -> str:
+        if found["metadata"]["name"] != DROP or clock.now > end:
+            return GOOD
+        clock.now += 30  # fewer looks
+        return SLOW
+
+    monkeypatch.setattr(site, "behaviour", behaviour)
+    assert uninstall(site, ALL)["schema prefect"] is Did.REMOVED
 
 
 def test_a_drop_that_failed_is_tried_anew_the_next_time(site: Installed) -> None:

@@ -20,6 +20,7 @@ _JOB: Final = "batch.kubernetes.io/job-name"
 _OLD_JOB: Final = "job-name"  # before Kubernetes 1.27
 _RUN: Final = "prefect.io/flow-run-id"  # as Prefect's worker labels the Job of a run
 _FINISHED: Final = frozenset({"Complete", "Failed"})
+_MARGIN: Final = 120  # for Kubernetes to stop a Job whose time is up, and to say so
 
 
 def await_job(
@@ -58,6 +59,12 @@ def await_job(
             f"read `kubectl logs job/{name} -n {job['metadata']['namespace']}`",
         )
     return lines
+
+
+def allowed(job: Object) -> float:
+    """Seconds after which the Job has ended: all that it may take, for nobody stops it before."""
+    seconds: int = job["spec"]["activeDeadlineSeconds"]
+    return seconds + _MARGIN
 
 
 def watching(cluster: Cluster) -> RunWatch:

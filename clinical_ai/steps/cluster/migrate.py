@@ -1,16 +1,12 @@
 """Prefect's database has the revision of a release: a Job of its own, that runs to its end."""
 
-from typing import Final
-
 from clinical_ai import names
 from clinical_ai.change import Change, Did
 from clinical_ai.errors import StillRunning, TimedOut
 from clinical_ai.ports_cluster import Object, Ref
-from clinical_ai.steps.cluster.job import await_job, has_failed, has_succeeded, remove_job
+from clinical_ai.steps.cluster.job import allowed, await_job, has_failed, has_succeeded, remove_job
 from clinical_ai.steps.cluster.rollout import RolloutFailed
 from clinical_ai.steps.cluster.site import Site
-
-_MARGIN: Final = 120  # for Kubernetes to stop a Job whose time is up, and to say so
 
 
 def migrate(site: Site, migration: Object, *, anew: bool = False) -> Change:
@@ -36,13 +32,13 @@ def migrate(site: Site, migration: Object, *, anew: bool = False) -> Change:
 
 
 def _await_migration(site: Site, migration: Object) -> None:
-    """It has succeeded. It is given all the time that its Job has, for nobody may stop it before.
+    """It has succeeded.
 
     One that can't begin is taken away: it might later, below a server that was put back.
     """
-    name, longest = migration["metadata"]["name"], migration["spec"]["activeDeadlineSeconds"]
+    name = migration["metadata"]["name"]
     try:
-        await_job(site.cluster, name, seconds=longest + _MARGIN, beat=site.guard)
+        await_job(site.cluster, name, seconds=allowed(migration), beat=site.guard)
     except TimedOut as error:
         raise StillRunning(f"{error}; nothing is put back, since it may still go on") from error
     except RolloutFailed:

@@ -17,7 +17,7 @@ from clinical_ai.secret_references import parts
 from clinical_ai.steps.cluster.exposure import INGRESS, ROUTE
 from clinical_ai.steps.cluster.hold import find_open
 from clinical_ai.steps.cluster.inventory import Ownership, find_served, read_inventory
-from clinical_ai.steps.cluster.job import await_job, remove_job
+from clinical_ai.steps.cluster.job import allowed, await_job, remove_job
 from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.cluster.rollout import await_gone
 from clinical_ai.steps.cluster.synced import KIND, OPERATOR, STORE
@@ -220,7 +220,7 @@ def _carry_out(cluster: Cluster, job: Object, guard: Callable[[], None]) -> Chan
         remove_job(cluster, old, seconds=_SECONDS, beat=guard)
     guard()
     cluster.create(job)
-    await_job(cluster, name, seconds=_SECONDS, beat=guard)
+    await_job(cluster, name, seconds=allowed(job), beat=guard)
     remove_job(cluster, cluster.get(ref), seconds=_SECONDS, beat=guard)
     return Change(f"schema {names.PREFECT_SCHEMA}", Did.REMOVED)
 
