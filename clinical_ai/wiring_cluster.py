@@ -525,5 +525,4 @@ def _mounted(settings: Settings) -> list[str]:
     """References that runs of the platform need; connections are the runs' own affair."""
     from clinical_ai.manifests.kubernetes.credentials import storage
 
-    password = [names.API_AUTH] if settings.auth == "basic" else []
-    return [names.DATABASE_URL, names.PREFECT_DATABASE_URL, *password, *storage(settings)]
+    return [names.DATABASE_URL, names.PREFECT_DATABASE_URL, names.API_AUTH, *storage(settings)]

@@ -433,9 +433,10 @@ def _ensure_secrets(plan: Plan, guard: Guard) -> list[Change]:
 
 def _to_keep(plan: Plan) -> dict[str, SecretStr]:
     """Values for references that have none yet."""
-    made = {names.ENCRYPTION_KEY: SecretStr(urlsafe_b64encode(token_bytes(32)).decode())}
-    if plan.settings.auth == "basic":
-        made[names.API_AUTH] = SecretStr(f"admin:{token_hex(16)}")
+    made = {
+        names.ENCRYPTION_KEY: SecretStr(urlsafe_b64encode(token_bytes(32)).decode()),
+        names.API_AUTH: SecretStr(f"admin:{token_hex(16)}"),
+    }
     return {**plan.kept, **made}
 
 

@@ -293,6 +293,19 @@ def test_the_platform_workers_own_settings_hold_no_secret_that_it_would_copy() -
     assert f"secret:{named[f'{prefix}_NAME']}/{named[f'{prefix}_KEY']}" == names.API_AUTH
 
 
+def test_whether_the_api_asks_for_its_password_is_the_servers_alone() -> None:
+    """Clients have it always: running work, deploy/self's own too, outlives such a change."""
+    asking = settings_of("development")
+    silent = asking.model_copy(update={"auth": "none"})
+    changed = [
+        (one["kind"], one["metadata"]["name"])
+        for one, other in zip(objects(asking), objects(silent), strict=True)
+        if one != other
+    ]
+    assert changed == [("Deployment", names.SERVER)]
+    assert pools.job(asking, RELEASE) == pools.job(silent, RELEASE)
+
+
 def test_only_the_server_and_the_migration_know_prefects_database() -> None:
     pods = dict(pod_templates(settings_of("production")))
     url = "PREFECT_SERVER_DATABASE_CONNECTION_URL"

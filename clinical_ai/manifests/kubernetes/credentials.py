@@ -18,8 +18,7 @@ from clinical_ai.settings_vault import ExternalSecrets, VaultAccess, VaultAgent
 def known(settings: Settings) -> dict[str, set[str]]:
     """Keys by Secret that pods refer to; the values are made by bootstrap or by the operator."""
     references = [
-        *(names.DATABASE_URL, names.PREFECT_DATABASE_URL, names.ENCRYPTION_KEY),
-        *([names.API_AUTH] if settings.auth == "basic" else []),
+        *(names.DATABASE_URL, names.PREFECT_DATABASE_URL, names.ENCRYPTION_KEY, names.API_AUTH),
         *storage(settings),
         *connections(settings),
         *_extra(settings),

@@ -90,14 +90,10 @@ def client(settings: Settings) -> list[Variable]:
             }
         ),
         configured("PREFECT_API_URL", "prefect-api-url"),
-        *password(settings, "PREFECT_API_AUTH_STRING"),
+        # Also for a server that asks for none: when that changes, running work goes on.
+        secret("PREFECT_API_AUTH_STRING", names.API_AUTH),
         of_pod("POD_NAME", "metadata.name"),
     ]
-
-
-def password(settings: Settings, variable: str) -> list[Variable]:
-    """The API's password in this variable, when it asks for one."""
-    return [secret(variable, names.API_AUTH)] if settings.auth == "basic" else []
 
 
 def clinical(settings: Settings, *, needed: bool = True) -> list[Variable]:

@@ -98,7 +98,7 @@ def job(settings: Settings, release: Release) -> dict[str, Any]:
 
 def work(settings: Settings, release: Release) -> pods.Work:
     """What a run of the platform's own flows is given."""
-    own = [names.PREFECT_DATABASE_URL, *([names.API_AUTH] if settings.auth == "basic" else [])]
+    own = (names.PREFECT_DATABASE_URL, names.API_AUTH)
     volumes, mounts = credentials.mounted(settings, *own, heals=True)
     return pods.Work(
         name=names.PLATFORM_JOB,

@@ -80,7 +80,7 @@ def _variables(settings: Settings) -> list[environment.Variable]:
     return [
         *database(settings),
         environment.secret("PREFECT_SERVER_ENCRYPTION_KEY", names.ENCRYPTION_KEY),
-        *environment.password(settings, "PREFECT_SERVER_API_AUTH_STRING"),
+        *_password(settings),
         *environment.plain(
             {
                 # Leases in memory are lost with the server, and their slots stay taken for good.
@@ -95,6 +95,12 @@ def _variables(settings: Settings) -> list[environment.Variable]:
             }
         ),
     ]
+
+
+def _password(settings: Settings) -> list[environment.Variable]:
+    """What the API asks for. Its clients have it anyway, so that this is the server's alone."""
+    asked = environment.secret("PREFECT_SERVER_API_AUTH_STRING", names.API_AUTH)
+    return [asked] if settings.auth == "basic" else []
 
 
 def _leases(settings: Settings) -> pods.Parts:

@@ -58,7 +58,7 @@ def worker(settings: Settings, release: Release) -> list[Manifest]:
 def platform_worker(settings: Settings, release: Release) -> list[Manifest]:
     """The worker of the platform's own flows, which runs each as a Job."""
     # It would copy the password into each Job's manifest in clear: named, the Job refers to it.
-    secret, key = parts(names.API_AUTH) if settings.auth == "basic" else (None, None)
+    secret, key = parts(names.API_AUTH)
     integration = "PREFECT_INTEGRATIONS_KUBERNETES"
     own = {
         f"{integration}_WORKER_API_AUTH_STRING_SECRET_NAME": secret,
