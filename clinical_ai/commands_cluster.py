@@ -132,15 +132,18 @@ def _confirmed(cluster: Cluster, terminal: Terminal) -> bool:
 
 def _own_namespace(cluster: Cluster) -> Ref:
     """NeedsOperator when bootstrap did not make it: it is not ours to remove."""
-    from clinical_ai.steps.cluster.rights import is_own_namespace
+    from clinical_ai.steps.cluster.rights import is_kept_namespace, is_own_namespace
 
     ref = Ref("v1", "Namespace", cluster.namespace)
-    if not is_own_namespace(cluster.find(ref)):
-        raise NeedsOperator(
-            f"namespace {cluster.namespace} was not made by bootstrap",
-            "leave out --whole-namespace; nothing was changed",
-        )
-    return ref
+    found = cluster.find(ref)
+    if is_own_namespace(found):
+        return ref
+    leave = "leave out --whole-namespace; nothing was changed"
+    if found is not None and is_kept_namespace(cluster, found):
+        problem = f"{ref.short} has lost label {names.OWNER_LABEL}, without which it is not removed"
+        again = "`clinical-ai up --runtime kubernetes --settings FILE`, which puts it back"
+        raise NeedsOperator(problem, f"run {again}; or {leave}")
+    raise NeedsOperator(f"namespace {cluster.namespace} was not made by bootstrap", leave)
 
 
 def _delete(cluster: Cluster, ref: Ref) -> Change:

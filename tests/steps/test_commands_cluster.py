@@ -436,13 +436,27 @@ def test_the_namespace_goes_with_all_in_it_when_bootstrap_made_it(
     assert installed.cluster.find(Ref("v1", "Namespace", SPACE)) is None
 
 
-def test_a_namespace_of_others_is_not_removed_and_nothing_in_it(
-    run: Run, installed: Installed, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ({}, f"Namespace {SPACE} has lost label {names.OWNER_LABEL}"),
+        ({names.OWNER_LABEL: "ann"}, f"namespace {SPACE} was not made by bootstrap"),
+    ],
+)
+def test_a_namespace_that_does_not_say_it_is_ours_is_not_removed_and_nothing_in_it(
+    run: Run,
+    installed: Installed,
+    capsys: pytest.CaptureFixture[str],
+    labels: dict[str, str],
+    told: str,
 ) -> None:
-    installed.fake.edit("Namespace", SPACE, "ann", lambda it: it["metadata"].update(labels={}))
+    installed.fake.edit("Namespace", SPACE, "ann", lambda it: it["metadata"].update(labels=labels))
     before = installed.there()
     assert run("uninstall", "--yes", "--whole-namespace") == 1
-    assert "leave out --whole-namespace; nothing was changed" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert told in said
+    assert ("which puts it back" in said) is (not labels)
+    assert "leave out --whole-namespace; nothing was changed" in said
     assert installed.there() == before
 
 
