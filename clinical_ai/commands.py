@@ -167,19 +167,18 @@ def follow_deploy(
     watch: "RunWatch | None" = None,
 ) -> int:
     """The same, wherever the server is. `watch`: see `follow_run`."""
-    from clinical_ai.steps.runs import run_to_end, unwatched
+    from clinical_ai.steps.runs import follow_run, start_run, unwatched
 
     parameters = {"report_only": options.report_only}
     if options.confirm:  # an older release's does not know it
         parameters["confirm_removal"] = True
-    run = run_to_end(
-        api,
-        names.DEPLOY_SELF,
-        parameters,
-        seconds=_DEPLOY_SECONDS,
-        tell=terminal.note,
-        watch=watch or unwatched,
-    )
+    run_id, tell = start_run(api, names.DEPLOY_SELF, parameters), terminal.note
+    try:
+        run = follow_run(api, run_id, seconds=_DEPLOY_SECONDS, tell=tell, watch=watch or unwatched)
+    except KeyboardInterrupt:
+        shown = f"`clinical-ai status --runtime {options.runtime}` and the UI show how it ends"
+        terminal.fault(f"interrupted; the run goes on: {shown}, and another one waits for it")
+        return 130
     terminal.plain(f"{run.name} {run.state.lower()} {run.message}".rstrip())
     return 0 if run.completed else 1
 

@@ -272,6 +272,21 @@ def test_deploy_tells_what_its_run_asks_and_follows_it_until_the_answer(
     assert "COMPLETED by a test" in told.out
 
 
+def test_deploy_that_is_interrupted_says_that_its_run_goes_on(
+    run: Run, installed: Installed, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(installed, names.DEPLOY_SELF)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    clock.happens(interrupt)
+    assert run("deploy", *KUBERNETES) == 130
+    told = capsys.readouterr().err
+    assert "the run goes on: `clinical-ai status --runtime kubernetes` and the UI" in told
+    assert "run it again" not in told
+
+
 def test_deploy_removes_much_unasked_when_it_is_told_to(run: Run, installed: Installed) -> None:
     register(installed, names.DEPLOY_SELF)
     ends(installed, "COMPLETED", "well")
