@@ -1,15 +1,16 @@
-"""A plan of registration as a person reads it, and as a script does; pure."""
+"""A plan of registration as a person reads it, and as a script does; pure, secrets masked."""
 
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from clinical_ai.deployment_plan import Action, Step
+from clinical_ai.deployment_plan import Action, Row, Step
+from clinical_ai.object_diff import FieldChange, differences
 from clinical_ai.steps.unresolved import Unresolved
 
-_LONG: Final = 100
 # Shown as changed only: whole, they would bury the rest.
 _WHOLE: Final = {"parameter_openapi_schema", "pull_steps"}
+_FORMS: Final = {"cron", "interval", "rrule"}  # one makes a schedule what it is
 
 
 def sentence(steps: Sequence[Step]) -> str:
@@ -33,7 +34,7 @@ def lines(steps: Sequence[Step]) -> list[str]:
         if step.action is Action.UNCHANGED:
             continue
         told.append(f"{step.action:<10} {step.full_name} {step.reason}".rstrip())
-        told += [f"{'':11}{row['field']}: {row['old']} -> {row['new']}" for row in _fields(step)]
+        told += [f"{'':11}{each.short}" for each in _changes(step)]
         if runs := _future(step):
             told.append(f"{'':11}{runs} scheduled runs {_fate(step)}")
     unchanged = sum(step.action is Action.UNCHANGED for step in steps)
@@ -46,7 +47,8 @@ def rows(steps: Sequence[Step]) -> list[dict[str, Any]]:
     for step in steps:
         base = {"action": str(step.action), "deployment": step.full_name, "reason": step.reason}
         runs = f"{_future(step)} {_fate(step)}" if _future(step) else ""
-        fields = _fields(step) or [{"field": "", "old": "", "new": ""}]
+        fields = [_as_row(each.short) for each in _changes(step)]
+        fields = fields or [{"field": "", "old": "", "new": ""}]
         found += [{**base, **row, "scheduled runs": runs} for row in fields]
     return found
 
@@ -65,9 +67,7 @@ def as_json(
                 "action": str(step.action),
                 "deployment": step.full_name,
                 "reason": step.reason,
-                "fields": {
-                    key: {"old": old, "new": new} for key, (old, new) in step.fields.items()
-                },
+                "fields": [_as_row(each) for each in _changes(step)],
                 "scheduled_runs": len(step.found.runs.future) if step.found else 0,
             }
             for step in steps
@@ -87,15 +87,45 @@ def _fate(step: Step) -> str:
     return "follow the changed schedules" if step.schedules else "are kept"
 
 
-def _fields(step: Step) -> list[dict[str, str]]:
-    return [
-        {"field": key, "old": _short(key, old), "new": _short(key, new)}
-        for key, (old, new) in sorted(step.fields.items())
-    ]
+def _as_row(change: FieldChange) -> dict[str, str]:
+    return {"field": change.path, "old": change.before or "", "new": change.after or ""}
 
 
-def _short(key: str, value: Any) -> str:
-    if key in _WHOLE:
-        return "..." if value else "none"
-    text = json.dumps(value, sort_keys=True, default=str)
-    return text if len(text) <= _LONG else f"{text[:_LONG]}..."
+def _changes(step: Step) -> list[FieldChange]:
+    """Each value that differs, by its path. What somebody else wrote there may hold a secret."""
+    found: list[FieldChange] = []
+    for key, (old, new) in sorted(step.fields.items()):
+        if key in _WHOLE:
+            found.append(FieldChange(key, "..." if old else None, "..." if new else None))
+        elif key == "schedules":
+            found += _differing(key, *_schedules(step, old))
+        else:
+            found += _differing(key, old, new)
+    return found
+
+
+def _differing(key: str, old: Any, new: Any) -> list[FieldChange]:
+    found = differences({key: old}, {key: new})
+    return [replace(each, path=each.path.removeprefix(".")) for each in found]
+
+
+def _schedules(step: Step, found: Sequence[Row]) -> tuple[dict[str, Row], dict[str, Row]]:
+    """By their slugs, what is written of each and what is there of that."""
+    old, new = {}, {}
+    there = {row["id"]: row for row in found}
+    for key, body in step.schedules:
+        row = there.get(key)
+        slug = row["slug"] if row else body["slug"]
+        new[slug] = body
+        if row:
+            old[slug] = _like(body, row)
+    return old, new
+
+
+def _like(body: Row, row: Row) -> Row:
+    """What is there of a schedule: the server adds defaults to it."""
+    old = {name: row[name] for name in body if name in row}
+    if "schedule" in body:
+        named = {*body["schedule"], *_FORMS}
+        old["schedule"] = {name: it for name, it in row["schedule"].items() if name in named}
+    return old

@@ -16,7 +16,7 @@ from clinical_ai.ports import PrefectApi
 from clinical_ai.steps.deployment_writes import apply
 from clinical_ai.steps.registration import ensure_deployments, read_plan, register
 from clinical_ai.steps.registration_lease import registration_lease
-from clinical_ai.steps.registration_report import lines
+from clinical_ai.steps.registration_report import as_json, lines, rows
 from clinical_ai.steps.unresolved import find_unresolved
 from tests.support.fake_prefect import FakePrefect
 
@@ -737,6 +737,46 @@ def test_a_deployment_that_the_file_pauses_has_no_runs_to_take(site: Site) -> No
     assert site.row("a")["paused"]
     assert site.due("a") == []
     assert any("go: it is paused" in line for line in lines([step]))
+
+
+def test_a_plan_shows_what_differs_of_long_values_and_no_secret_that_somebody_wrote() -> None:
+    canary, text = "hunter2", "a" * 300
+    fields = {
+        "job_variables": ({"env": {"DB_PASSWORD": canary, "A": "1"}}, {"env": {"A": "2"}}),
+        "parameters": (
+            {"query": f"{text}x", "url": f"https://u:{canary}@x"},
+            {"query": f"{text}y", "url": "https://x"},
+        ),
+        "pull_steps": ([{"token": canary}], []),
+    }
+    step = Step(Action.UPDATE, "flow/a", fields)
+    _, *told = lines([step])
+    assert told[0].strip() == "job_variables.env.DB_PASSWORD: (hidden) goes"
+    assert told[1].strip() == 'job_variables.env.A: "1" becomes "2"'
+    old, new = told[2].strip().removeprefix("parameters.query: ").split(" becomes ")
+    assert (old, new) == (f'...{"a" * 40}x"', f'...{"a" * 40}y"')
+    assert told[3].strip() == 'parameters.url: "https://***@x" becomes "https://x"'
+    assert told[4].strip() == "pull_steps: ... goes"
+    whole = json.dumps(as_json([step], [], []))
+    assert canary not in f"{told}{rows([step])}{whole}"
+    assert "DB_PASSWORD" in whole
+
+
+def test_of_a_schedule_what_is_written_is_shown(site: Site) -> None:
+    site.register([site.wanted("a")])
+    later = {**DAILY, "schedule": {**DAILY["schedule"], "cron": "0 6 * * *"}}
+    monthly = {"slug": "monthly", "schedule": {"cron": "0 5 1 * *", "timezone": "UTC"}}
+    (step,) = site.register([site.wanted("a", schedules=[later, WEEKLY, monthly])])
+    told = {row["field"]: (row["old"], row["new"]) for row in rows([step])}
+    assert told.pop("schedules.daily.schedule.cron") == ('"0 5 * * *"', '"0 6 * * *"')
+    old, new = told.pop("schedules.monthly")
+    assert (old, json.loads(new)["schedule"]["cron"]) == ("", "0 5 1 * *")
+    assert told == {}
+    hourly = {"slug": "daily", "schedule": {"interval": 3600.0, "timezone": "UTC"}}
+    (step,) = site.register([site.wanted("a", schedules=[hourly, WEEKLY, monthly])])
+    told = {row["field"]: (row["old"], row["new"]) for row in rows([step])}
+    assert told["schedules.daily.schedule.cron"] == ('"0 6 * * *"', "")
+    assert told["schedules.daily.schedule.interval"] == ("", "3600.0")
 
 
 def test_an_undo_leaves_what_somebody_edited_meanwhile_and_names_it(site: Site) -> None:
