@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow, runtime
@@ -37,10 +38,12 @@ def deploy(
     """
     platform = open_here()
     tidy = drift_check and not report_only
-    report_only = report_only or (drift_check and not find_whether_it_heals(platform))
-    told = report_last_change(platform, report_only)
     changes: list[Change] = []
-    with telling_failure(changes, told, report_only):
+    found = Findings(changes, report_only)
+    with telling_failure(found):
+        report_only = report_only or (drift_check and not find_whether_it_heals(platform))
+        found.report_only = report_only
+        found.before = told = report_last_change(platform, report_only)
         check_settings(platform)
         agreed = [] if report_only or drift_check else find_large_prune(platform)
         if agreed and not confirm_removal and not confirm(platform, *removal(agreed)):
@@ -68,8 +71,17 @@ def deploy(
     return Failed(message=f"{message} It does not prove good: {sentence(proof)}.")
 
 
+@dataclass
+class Findings:
+    """What a run has to tell so far. `before`: what a change that outlived its run has done."""
+
+    changes: list[Change]
+    report_only: bool
+    before: str = ""
+
+
 @contextmanager
-def telling_failure(changes: list[Change], told: str, report_only: bool) -> Iterator[None]:
+def telling_failure(found: Findings) -> Iterator[None]:
     """What was found and done before a failure is published, and the failure goes on.
 
     Nothing that goes wrong with the report takes its place: its own task tells of that.
@@ -78,7 +90,7 @@ def telling_failure(changes: list[Change], told: str, report_only: bool) -> Iter
         yield
     except PlatformError as error:
         why = deploy_report.cause(error)
-        publish_failure(changes, told, why, report_only, return_state=True)
+        publish_failure(found.changes, found.before, why, found.report_only, return_state=True)
         raise
 
 

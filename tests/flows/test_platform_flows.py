@@ -320,6 +320,23 @@ def test_a_check_for_drift_is_not_lost_when_nobody_tells_at_once_whether_it_heal
     assert flows.deploy.deploy(drift_check=True, return_state=True).is_completed()
 
 
+def test_a_check_for_drift_that_can_not_tell_whether_it_heals_leaves_a_report(
+    platform: FakePlatform, events: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Damaged:
+        @property
+        def heals_drift(self) -> bool:
+            raise NeedsOperator("the ledger is damaged", "remove it")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(platform, name)
+
+    monkeypatch.setattr(flows.deploy, "open_here", Damaged)
+    assert flows.deploy.deploy(drift_check=True, return_state=True).is_failed()
+    assert "the ledger is damaged" in left()["deploy-self"]
+    assert set(events) == {"clinical-ai.deploy.failed"}
+
+
 def test_a_report_tells_why_drift_is_not_healed_and_a_change_does_not(
     platform: FakePlatform, events: dict[str, Any]
 ) -> None:
