@@ -112,8 +112,8 @@ def _schema(secrets: SecretStore) -> str:
             f"as its owner: CREATE SCHEMA {names.PREFECT_SCHEMA} AUTHORIZATION {row['role']}",
         )
     made = "schema is there" if row["schema"] else "schema may be made"
-    blocks = _blocks(database, secrets)
-    return f"{made}, pg_trgm {_trigrams(row)}, role {row['role']}{blocks}"
+    told = f"{made}, pg_trgm {_trigrams(row)}, role {row['role']}"
+    return told + _blocks(database, secrets)
 
 
 def _blocks(database: PostgresDatabase, secrets: SecretStore) -> str:
@@ -143,7 +143,7 @@ def _blocks(database: PostgresDatabase, secrets: SecretStore) -> str:
         raise NeedsOperator(
             f"the schema {schema} holds blocks of an earlier platform, and {names.ENCRYPTION_KEY}"
             f" {'opens none of them' if key else 'is not there'}",
-            "put that Secret back from your backup. When it is lost for good, as the schema's"
+            "replace that Secret by the one of your backup. When it is lost, as the schema's"
             f" owner: DELETE FROM {schema}.block_document, and blocks go; or DROP SCHEMA {schema}"
             " CASCADE, and runs go, too",
         )

@@ -193,7 +193,6 @@ def _check_stop(plan: Plan) -> str:
 def up(plan: Plan, terminal: Terminal) -> int:
     """The platform runs in the namespace, is registered, and has applied its settings itself."""
     _check_stop(plan)
-    _check_saved(plan)
     release = ensure_release(plan.found, plan.rendered, terminal)
     terminal.step("image", plan.found.change)
     migrated = _is_migrated(plan, release)

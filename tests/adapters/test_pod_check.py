@@ -288,7 +288,7 @@ def test_blocks_that_no_key_opens_are_told_with_what_to_do(
     assert code == 1
     assert told["Prefect's schema"].startswith("FAIL the schema prefect holds blocks of an earlier")
     assert problem in told["Prefect's schema"]
-    assert "put that Secret back from your backup" in told["Prefect's schema"]
+    assert "replace that Secret by the one of your backup" in told["Prefect's schema"]
     [statement] = re.findall(r"DELETE FROM [a-z._]+", told["Prefect's schema"])
     run(statement)
     assert pod.check()[0] == 0
