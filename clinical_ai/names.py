@@ -30,7 +30,6 @@ POD_CHECK: Final = f"{PRODUCT}-check"
 PLATFORM_NAMES: Final = (SERVER, WORKER, PLATFORM_WORKER, PLATFORM_JOB, MIGRATION)
 EXTERNAL_SECRETS: Final = f"{PRODUCT}-external-secrets"
 VAULT: Final = f"{PRODUCT}-vault"
-VAULT_AGENT: Final = f"{PRODUCT}-vault-agent"
 WORKER_CONTAINER: Final = "prefect-worker"
 OWNER_LABEL: Final = f"{PRODUCT}/owner"  # with the value of who keeps the object:
 KEPT_BY_BOOTSTRAP: Final = "bootstrap"

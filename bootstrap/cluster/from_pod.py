@@ -12,8 +12,9 @@ from bootstrap.cluster.taken import refuse_foreign
 from clinical_ai import names
 from clinical_ai.adapters.cluster_secrets import ClusterSecrets
 from clinical_ai.adapters.secret_text import encoded
+from clinical_ai.deployment_plan import covers
 from clinical_ai.errors import Locked, NeedsOperator
-from clinical_ai.manifests.kubernetes import credentials
+from clinical_ai.manifests.kubernetes import credentials, network
 from clinical_ai.manifests.kubernetes.pod_check import (
     StandIn,
     asks_vault,
@@ -82,8 +83,7 @@ def _stand_in(cluster: Cluster, settings: Settings, given: Mapping[str, SecretSt
     account = cluster.find(Ref("v1", "ServiceAccount", names.PLATFORM_JOB))
     storage = absent <= given.keys()
     if credentials.agent(settings):  # Vault lets in our account alone
-        agent = cluster.find(Ref("v1", "ConfigMap", names.VAULT_AGENT))
-        storage = account is not None and agent is not None
+        storage = account is not None and _may_leave(cluster, settings)
     return StandIn(
         account=names.PLATFORM_JOB if account else _ANY_ACCOUNT,
         lent=frozenset(absent & given.keys()),
@@ -91,6 +91,17 @@ def _stand_in(cluster: Cluster, settings: Settings, given: Mapping[str, SecretSt
         # Policies come after accounts: from then on they may not let this pod reach Vault.
         vault=account is None and asks_vault(settings),
     )
+
+
+def _may_leave(cluster: Cluster, settings: Settings) -> bool:
+    """Whether the policy that stands lets a platform job reach what these settings name."""
+    [wanted] = [
+        each
+        for each in network.policies(settings)
+        if each["metadata"]["name"] == names.PLATFORM_JOB
+    ]
+    found = cluster.find(Ref.of(wanted))
+    return found is not None and covers(found["spec"], wanted["spec"])
 
 
 def _lend(cluster: Cluster, job: Object, values: Mapping[str, SecretStr]) -> None:

@@ -37,7 +37,6 @@ print(hashlib.sha256(found.encode()).hexdigest())
 """
 _TOKEN: Final = f"import os; print(os.path.exists('{names.VAULT_TOKEN}'))"
 _OPERATOR: Final = "external-secrets.io/v1"
-_TOLD: Final = f"ConfigMap {names.VAULT_AGENT}"
 _NEW: Final = "not-secret-of-a-test-either"
 
 
@@ -180,16 +179,6 @@ def test_a_run_reads_a_connections_credentials_from_vault_beside_the_agent(
     agents: ProductionSite,
 ) -> None:
     follow_lab(agents)
-
-
-def test_what_the_agent_is_told_is_healed_when_somebody_deletes_it(
-    agents: ProductionSite,
-) -> None:
-    agents.kubectl("delete", *_TOLD.split())
-    told = agents.deploy()
-    assert told.run.completed, told.run.message
-    assert told.differing[_TOLD].startswith("created")
-    assert agents.status()["drift"]["differing"] == []
 
 
 def test_a_check_tells_that_vault_does_not_let_the_agent_in(agents: ProductionSite) -> None:

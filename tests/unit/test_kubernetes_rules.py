@@ -41,7 +41,7 @@ _WRITES: Final = {
     "*",
 }
 _ALLOWED_VOLUMES: Final = {
-    *("configMap", "emptyDir", "projected", "secret", "persistentVolumeClaim"),
+    *("configMap", "downwardAPI", "emptyDir", "projected", "secret", "persistentVolumeClaim"),
 }
 
 

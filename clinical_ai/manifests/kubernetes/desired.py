@@ -9,7 +9,6 @@ from clinical_ai.manifests.kubernetes import (
     exposure,
     network,
     server,
-    vault_agent,
     workers,
 )
 from clinical_ai.manifests.kubernetes.metadata import Manifest
@@ -42,7 +41,7 @@ def stages(settings: Settings, release: Release) -> dict[str, list[Manifest]]:
     The platform worker comes before the clinical one: the run that replaces both goes through it.
     """
     return {
-        "configuration": [configuration.config_map(settings), *vault_agent.config_maps(settings)],
+        "configuration": [configuration.config_map(settings)],
         "secrets": credentials.external_secrets(settings),
         "network": network.policies(settings),
         "server": server.server(settings, release),

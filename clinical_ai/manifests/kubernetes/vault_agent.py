@@ -1,32 +1,24 @@
 """Vault's agent: renders AWS credentials into the memory of a pod.
 
 An init container has them there before the pod's work starts; a sidecar keeps them fresh. Jobs are
-short and have the init container alone.
+short and have the init container alone. Its configuration is an annotation of the pod, which needs
+no other object: a run of deploy/self whose pod waited for one could not make it anew.
 """
 
 import json
-from hashlib import sha256
 from typing import Any, Final
 
 from clinical_ai import names
 from clinical_ai.manifests.kubernetes import credentials, vault_token
-from clinical_ai.manifests.kubernetes.metadata import Manifest, cluster_of, made
+from clinical_ai.manifests.kubernetes.metadata import cluster_of
 from clinical_ai.manifests.kubernetes.pods import Parts, amounts, locked_down
 from clinical_ai.secret_references import parts
 from clinical_ai.settings import Settings
 from clinical_ai.settings_vault import VaultAgent
 
 _FOLDER: Final = "/etc/vault-agent"
+_FILE: Final = "agent.json"
 _AMOUNTS: Final = (("25m", "64Mi"), ("100m", "128Mi"))
-
-
-def config_maps(settings: Settings) -> list[Manifest]:
-    """The agent's configuration, or nothing."""
-    chosen = credentials.agent(settings)
-    if chosen is None:
-        return []
-    data = {"agent.json": _text(settings, chosen)}
-    return [made("v1/ConfigMap", names.VAULT_AGENT, settings, {"data": data})]
 
 
 def containers(settings: Settings, *, sidecar: bool) -> Parts:
@@ -42,9 +34,8 @@ def containers(settings: Settings, *, sidecar: bool) -> Parts:
         rendered,
         *_trust(settings),
     ]
-    digest = sha256(_text(settings, chosen).encode()).hexdigest()[:16]
     return Parts(
-        annotations={names.AGENT_ANNOTATION: digest},
+        annotations={names.AGENT_ANNOTATION: _text(settings, chosen)},
         first=[_container(settings, chosen, "vault-agent-init", ["-exit-after-auth"], mounts)],
         beside=[_container(settings, chosen, "vault-agent", [], mounts)] if sidecar else [],
         mounts=[rendered | {"readOnly": True}],
@@ -54,8 +45,12 @@ def containers(settings: Settings, *, sidecar: bool) -> Parts:
 
 def _volumes(chosen: VaultAgent) -> list[dict[str, Any]]:
     """Its configuration, a token for Vault alone, and memory for what it renders."""
+    told = {"fieldPath": f"metadata.annotations['{names.AGENT_ANNOTATION}']"}
     return [
-        {"name": "vault-agent", "configMap": {"name": names.VAULT_AGENT}},
+        {
+            "name": "vault-agent",
+            "downwardAPI": {"items": [{"path": _FILE, "fieldRef": told}]},
+        },
         vault_token.volume(chosen),
         {"name": "vault-credentials", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
     ]
@@ -72,7 +67,7 @@ def _container(
         "name": name,
         "image": chosen.image,
         "imagePullPolicy": cluster_of(settings).image_pull_policy,
-        "command": ["vault", "agent", f"-config={_FOLDER}/agent.json", *options],
+        "command": ["vault", "agent", f"-config={_FOLDER}/{_FILE}", *options],
         "env": [{"name": "HOME", "value": "/"}],
         "resources": amounts(*_AMOUNTS),
         "securityContext": locked_down(),
@@ -81,7 +76,8 @@ def _container(
 
 
 def _text(settings: Settings, chosen: VaultAgent) -> str:
-    return json.dumps(_configuration(settings, chosen), indent=2) + "\n"
+    """As JSON, in which nothing looks like what Prefect fills in in a job template."""
+    return json.dumps(_configuration(settings, chosen)).replace("{{", "{\\u007b")
 
 
 def _configuration(settings: Settings, chosen: VaultAgent) -> dict[str, Any]:
