@@ -1,4 +1,7 @@
-"""One switch stops whatever the platform would change of itself, and bootstrap as well."""
+"""One switch stops whatever the platform would change of itself, and bootstrap as well.
+
+Not just after runs that could not start: what workers logged of them fails a check for a minute.
+"""
 
 from collections.abc import Iterator
 from typing import Final
