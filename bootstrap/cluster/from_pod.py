@@ -101,7 +101,7 @@ def _may_leave(cluster: Cluster, settings: Settings) -> bool:
         if each["metadata"]["name"] == names.PLATFORM_JOB
     ]
     found = cluster.find(Ref.of(wanted))
-    return found is not None and covers(found["spec"], wanted["spec"])
+    return found is not None and covers(found["spec"].get("egress"), wanted["spec"]["egress"])
 
 
 def _lend(cluster: Cluster, job: Object, values: Mapping[str, SecretStr]) -> None:
