@@ -1,5 +1,6 @@
 """A platform that stands in a namespace of a cluster in memory, as bootstrap would leave it."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import repeat
@@ -28,7 +29,7 @@ from tests.support.objects import secret
 from tests.support.platform import CHECKOUT
 
 SPACE: Final = names.NAMESPACE
-_INSTALLED: Final[dict[str, Objects]] = {}  # by their settings
+_INSTALLED: Final[dict[str, Objects]] = {}  # by settings and what is deployed
 _MORE_KINDS: Final = {
     "external-secrets.io/v1": ("SecretStore", "ExternalSecret"),
     "discovery.k8s.io/v1": ("EndpointSlice",),
@@ -64,13 +65,15 @@ class Installed(Namespace):
         return BROKEN if any(name.startswith(each) for each in self.broken) else GOOD
 
     def install(self) -> None:
-        """What bootstrap and the first deploy/self leave; done once for the same settings."""
-        settings = self.settings.model_dump_json()
-        if settings in _INSTALLED and not self.there():
-            self.fake.objects = _INSTALLED[settings].copy()
-        else:
+        """What bootstrap and the first deploy/self leave; done once where it is the same."""
+        if self.there():
             self._install()
-            _INSTALLED[settings] = self.fake.objects.copy()
+            return
+        same = self.settings.model_dump_json() + json.dumps(self.rendered, sort_keys=True)
+        if same not in _INSTALLED:
+            self._install()
+            _INSTALLED[same] = self.fake.objects.copy()
+        self.fake.objects = _INSTALLED[same].copy()
 
     def _install(self) -> None:
         own = ownership(SPACE, names.KEPT_BY_BOOTSTRAP)
