@@ -39,14 +39,16 @@ check: .venv  ## ruff, mypy --strict, import-linter, docs
 	@$(ENV)/lint-imports --no-cache
 	@$(pytest) tests/repository
 
+test: alone := not platform and not served and not cluster
 test: export PYTHONDONTWRITEBYTECODE :=
 test: .venv  ## all tests that need no cluster
 	@mkdir -p build; status=0; \
 	$(pytest) -m platform tests/local > build/platform.log 2>&1 & platform=$$!; \
-	nice $(pytest) -m "served and not cluster" > build/served.log 2>&1 & served=$$!; \
-	nice -n 3 $(pytest) -m "not platform and not served and not cluster" || status=$$?; \
-	wait $$served || status=$$?; wait $$platform || status=$$?; \
-	cat build/served.log build/platform.log; exit $$status
+	nice -n 2 $(pytest) -m "served and not cluster" > build/served.log 2>&1 & served=$$!; \
+	nice -n 5 $(pytest) -m "$(alone)" tests/steps tests/bootstrap > build/steps.log 2>&1 & steps=$$!; \
+	nice -n 5 $(pytest) -m "$(alone)" --ignore=tests/steps --ignore=tests/bootstrap || status=$$?; \
+	for each in $$steps $$served $$platform; do wait $$each || status=$$?; done; \
+	cat build/steps.log build/served.log build/platform.log; exit $$status
 
 coverage: .venv  ## the same, and the lines that they never reach; takes twice the time
 	@$(ENV)/coverage erase
