@@ -160,7 +160,7 @@ def test_what_is_no_reference_is_refused_and_never_repeated(kept: Kept, pasted: 
 
 def test_any_text_comes_back_to_the_letter(kept: Kept) -> None:
     @settings(
-        max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None
+        max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None
     )
     @given(
         value=some.text(
