@@ -35,6 +35,19 @@ class Moment:
         return max(abs(a - b) for a, b in zip(self._clocks, before._clocks, strict=True))
 
 
+def lasting(look: Callable[[], Sighting], quiet: int) -> Callable[[], Sighting]:
+    """Done once the look has been so more than `quiet` times in a row."""
+    done = 0
+
+    def again() -> Sighting:
+        nonlocal done
+        seen = look()
+        done = done + 1 if seen.done else 0
+        return Sighting(done > quiet, seen.summary)
+
+    return again
+
+
 def outlasting(
     look: Callable[[], Sighting], beat: Callable[[], None] = lambda: None
 ) -> Callable[[], Sighting]:

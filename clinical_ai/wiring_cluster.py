@@ -292,7 +292,7 @@ class ClusterPlatform:
         from clinical_ai.steps.cluster.rights import blaming
 
         own = self.ownership
-        wanted = [Ref.of(each) for stage in self.stages.values() for each in stage]
+        wanted = map(Ref.of, self._objects)
         with blaming(self.rights()):
             return large_prune(self.cluster, read_inventory(self.cluster, own), wanted, own)
 

@@ -14,7 +14,7 @@ from clinical_ai.plans import Journal, Stage, needs_hold, pools_to_restore
 from clinical_ai.ports import PrefectApi, ProcessSpec, Runtime
 from clinical_ai.steps.health import await_api
 from clinical_ai.steps.runs import runs_in
-from clinical_ai.waiting import Sighting, outlasting, wait_until
+from clinical_ai.waiting import Sighting, lasting, outlasting, wait_until
 
 log = logging.getLogger(__name__)
 
@@ -125,20 +125,17 @@ def drain(
     are pending two requests later. So none is seen for `quiet` seconds. `beat` is called at each
     look, as for a lease that must not run out meanwhile.
     """
-    empty = 0
 
     def look() -> Sighting:
-        nonlocal empty
         running = [_told(row) for pool in pools for row in runs_in(api, pool)]
-        empty = 0 if running else empty + 1
         told = f"running: {', '.join(running[:5])}" if running else "nothing runs just now"
-        return Sighting(done=empty > quiet, summary=told)
+        return Sighting(done=not running, summary=told)
 
     # Twice, since a look takes its time, or meets an outage: with `seconds` of 0 a single one that
     # sees nothing would end the wait, and blame runs that are not there.
     what, longest = "the end of running work", seconds + 2 * quiet
     try:
-        wait_until(what, outlasting(look, beat), seconds=longest, every=1)
+        wait_until(what, outlasting(lasting(look, quiet), beat), seconds=longest, every=1)
     except TimedOut as error:
         raise StillRunning(
             f"{error}; their worker was not replaced: wait, resume what is paused or cancel these "

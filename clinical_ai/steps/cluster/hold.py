@@ -18,7 +18,7 @@ from clinical_ai.steps.cluster.records import Records
 from clinical_ai.steps.orchestration import ensure_automation, has_acted, remove_automation
 from clinical_ai.steps.roll import drain, hold, lift, new_journal
 from clinical_ai.steps.runs import runs_in
-from clinical_ai.waiting import Sighting, outlasting, wait_until
+from clinical_ai.waiting import Sighting, lasting, outlasting, wait_until
 
 log = logging.getLogger(__name__)
 
@@ -85,16 +85,14 @@ def await_beginnings(api: PrefectApi, pools: Sequence[str], guard: Guard) -> Non
     A slot that one was given by a server is not known to the next, which cancels a run that would
     begin. Not for ever: a pod may wait for a node.
     """
-    empty = 0
 
     def look() -> Sighting:
-        nonlocal empty
         rows = [row["name"] for pool in pools for row in runs_in(api, pool, ("PENDING",))]
-        empty = 0 if rows else empty + 1
-        return Sighting(empty > _BEGUN, f"about to begin: {', '.join(rows[:5])}")
+        return Sighting(not rows, f"about to begin: {', '.join(rows[:5])}")
 
     try:
-        wait_until("runs to begin", outlasting(look, guard), seconds=_TO_BEGIN, every=1)
+        begun = outlasting(lasting(look, _BEGUN), guard)
+        wait_until("runs to begin", begun, seconds=_TO_BEGIN, every=1)
     except TimedOut as error:
         log.warning("goes on all the same: %s", error)
 

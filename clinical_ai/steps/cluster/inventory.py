@@ -102,8 +102,7 @@ def check_prune(
     cluster: Cluster, inventory: Inventory, wanted: Iterable[Ref], ownership: Ownership
 ) -> None:
     """NeedsOperator when `prune` would refuse: asked first, so that nothing is half done."""
-    there = _find_unwanted(cluster, inventory, list(wanted))
-    _refuse_many(_ours(there, inventory, ownership), ownership)
+    _refuse(large_prune(cluster, inventory, wanted, ownership), ownership)
 
 
 def large_prune(
@@ -137,7 +136,7 @@ def prune(
     there = _find_unwanted(cluster, inventory, kept)
     going = _ours(there, inventory, ownership)
     if write:
-        _refuse_many(going, ownership)
+        _refuse(_too_many(going, ownership), ownership)
     changes = [
         ObjectChange(str(ref), Did.UNCHANGED, "not ours any more, left alone", ref)
         for ref in there
@@ -227,8 +226,8 @@ def _too_many(ours: Mapping[Ref, Object], ownership: Ownership) -> list[Ref]:
     return [] if allowed else going
 
 
-def _refuse_many(ours: Mapping[Ref, Object], ownership: Ownership) -> None:
-    going = _too_many(ours, ownership)
+def _refuse(going: Sequence[Ref], ownership: Ownership) -> None:
+    """NeedsOperator for those that are too many, when there are any."""
     if not going:
         return
     told = f"{len(going)} objects would be deleted, {ownership.limit} at once are allowed: "
